@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+#
+# One makefile for everything. Objects of variant V go to build/V:
+#
+#   gcc     optimised, the default       asan    address + undefined (gcc)
+#   clang   optimised, clang warnings    tsan    thread sanitizer (clang)
+#
+# Each folder becomes one static library; runtime has two, real and sim, with
+# the same interface: a program links one of them (A25).
+
+V ?= gcc
+B := build/$V
+
+CC_gcc := gcc
+CC_asan := gcc
+CC_clang := clang
+CC_tsan := clang
+CC_fuzz := clang
+CC_cross := aarch64-linux-gnu-gcc
+CC := $(CC_$V)
+
+WARN := -Wall -Wextra -Wshadow -Wvla -Walloca -Wundef -Wpointer-arith \
+	-Wcast-qual -Wwrite-strings -Wmissing-prototypes \
+	-Wstrict-prototypes -Wold-style-definition -Wredundant-decls \
+	-Wformat=2 -Wnull-dereference -Wimplicit-fallthrough \
+	-Wdate-time -Wconversion -Wno-sign-conversion -Werror
+WARN_gcc := -Wduplicated-cond -Wlogical-op -Wjump-misses-init \
+	-Wstack-usage=4096 -Wstringop-overflow=4
+WARN_asan := -Wduplicated-cond -Wlogical-op -Wno-null-dereference \
+	-Wno-maybe-uninitialized
+WARN_clang := -Wthread-safety -Wunreachable-code-aggressive -Wcomma \
+	-Wconditional-uninitialized -Wassign-enum -Wshorten-64-to-32 \
+	-Wmissing-variable-declarations -Wextra-semi-stmt
+WARN_tsan := $(WARN_clang)
+WARN_fuzz := $(WARN_clang) -Wno-missing-prototypes
+
+HARDEN := -fstack-protector-strong -fno-common -D_FORTIFY_SOURCE=2
+OPT_gcc := -O2 -fcf-protection -fstack-clash-protection $(HARDEN)
+OPT_clang := -O2 $(HARDEN)
+OPT_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer
+OPT_tsan := -O1 -fsanitize=thread -fno-omit-frame-pointer
+OPT_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=all -fno-omit-frame-pointer
+OPT_cross := -O2
+
+# our kernel-uapi comes before /usr/include/linux
+CPPFLAGS := -Ikernel-uapi -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
+CFLAGS := -std=gnu11 -g -pthread $(WARN) $(WARN_$V) $(OPT_$V) $(EXTRA_CFLAGS)
+LDFLAGS := -pthread $(filter -fsanitize%,$(subst fuzzer-no-link$(comma),,$(OPT_$V))) \
+	$(EXTRA_LDFLAGS)
+comma := ,
+
+src = $(sort $(wildcard $(addsuffix /*.c,$1)))
+obj = $(patsubst %.c,$B/%.o,$1)
+
+RUNTIME := $(call src,runtime)
+REAL := $(RUNTIME) $(call src,runtime/real)
+SIM := $(RUNTIME) $(call src,runtime/sim)
+GRAPH := $(call src,graph)
+DRIVERS := $(call src,drivers drivers/protocol drivers/format \
+	$(sort $(dir $(wildcard drivers/format/*/*.c))) drivers/filter)
+UBLK := $(call src,ublk)
+SERVER := $(filter-out server/main.c,$(call src,server))
+CLI := $(call src,cli)
+
+LIB_real := $B/libruntime-real.a
+LIB_sim := $B/libruntime-sim.a
+LIB_graph := $B/libgraph.a
+LIB_drivers := $B/libdrivers.a
+LIB_ublk := $B/libublk.a
+LIB_server := $B/libserver.a
+
+LIBS_core := -ljansson -lz -lzstd
+LIBS_real := -luring
+LIBS_daemon := -ludev -lkmod
+
+.PHONY: all
+all: $B/blkgraphd $B/blkgraph
+
+$B/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(LIB_real): $(call obj,$(REAL))
+$(LIB_sim): $(call obj,$(SIM))
+$(LIB_graph): $(call obj,$(GRAPH))
+$(LIB_drivers): $(call obj,$(DRIVERS))
+$(LIB_ublk): $(call obj,$(UBLK))
+$(LIB_server): $(call obj,$(SERVER))
+$B/%.a:
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$B/blkgraphd: $(call obj,server/main.c) $(LIB_server) $(LIB_ublk) \
+		$(LIB_drivers) $(LIB_graph) $(LIB_real)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_core) $(LIBS_real) $(LIBS_daemon)
+
+$B/blkgraph: $(call obj,$(CLI))
+	$(CC) $(LDFLAGS) -o $@ $^ -ljansson
+
+# Tests: each .c file of a folder is one program.
+#   tests/unit, tests/sim   on the simulated runtime
+#   tests/real              on real threads and io_uring
+progs = $(patsubst %.c,$B/%,$(sort $(wildcard tests/$1/*.c)))
+UNIT := $(call progs,unit)
+SIMT := $(call progs,sim)
+REALT := $(call progs,real)
+# shared helpers of the tests
+TESTLIB := $(call obj,$(call src,tests/lib))
+# parts of the daemon that unit tests exercise without a kernel
+LIBS_unit := $(LIB_server) $(LIB_ublk)
+
+$(UNIT) $(SIMT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_drivers) \
+		$(LIB_graph) $(LIB_sim)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_core) -lcunit
+$(REALT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_drivers) \
+		$(LIB_graph) $(LIB_real)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_core) $(LIBS_real) -lcunit
+
+.PHONY: tests
+tests: $(UNIT) $(SIMT) $(REALT)
+
+.PHONY: clean
+clean:
+	rm -rf build
+
+.SECONDARY:
+-include $(shell find $B -name '*.d' 2>/dev/null)

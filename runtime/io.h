@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * io.h - files, and asynchronous operations on them.
+ *
+ * One struct io is one operation in flight on the thread that submitted it.
+ * Everything an operation points to lives until its done is called. Payloads
+ * are one contiguous piece: memory, or a buffer that the kernel registered in
+ * this thread's ring (zero copy), whose bytes nobody here can see.
+ */
+#ifndef RUNTIME_IO_H
+#define RUNTIME_IO_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "runtime/thread.h"
+
+enum io_op {
+	IO_READ,	/* res: bytes, short only at the end of the file */
+	IO_WRITE,	/* res: bytes, completed in full or an error */
+	IO_SYNC,	/* fdatasync; res 0 */
+	IO_PUNCH,	/* deallocates [offset, len): reads as zeroes; res 0 */
+	IO_ZERO,	/* zeroes [offset, len), allocated where possible */
+	IO_ALLOCATE,	/* allocates [offset, len), contents kept, file grows */
+};
+
+enum {
+	IO_DSYNC = 1,	/* IO_WRITE: durable before done (FUA) */
+};
+
+#define IO_NOT_FIXED (-1)
+
+struct file;
+
+struct io {
+	struct file *file;
+	void *buf;		/* NULL when fixed >= 0 */
+	uint64_t offset;
+	uint32_t len;		/* bytes; below 2 GiB */
+	int32_t fixed;		/* registered buffer's index or IO_NOT_FIXED */
+	uint32_t fixed_offset;	/* first byte in the registered buffer */
+	uint8_t op;		/* enum io_op */
+	uint8_t flags;
+	/* Called once, on the submitting thread, from its loop, never inside
+	 * io_submit. res: see enum io_op, or a negative errno. */
+	void (*done)(struct io *io, int res);
+
+	/* the runtime's own */
+	uint32_t moved;		/* bytes of a short transfer, resubmitted */
+	struct io *next;
+};
+
+/*
+ * Starts the operation on the calling thread. Never fails, never waits; errors
+ * come through done. A short read or write is continued by the runtime: a read
+ * ends short only where the file ends, a write never.
+ */
+void io_submit(struct io *io);
+
+/* The same from a coroutine: submits, waits, returns res. */
+int co_io(struct io *io);
+
+/* Shorthands over co_io for whole transfers; 0 or negative errno. A read past
+ * the end of the file gives zeroes. */
+int co_file_read(struct file *f, uint64_t offset, void *buf, uint32_t len);
+int co_file_write(struct file *f, uint64_t offset, const void *buf,
+		  uint32_t len);
+int co_file_sync(struct file *f);
+
+enum file_kind { FILE_REGULAR, FILE_BLOCK, FILE_CHAR };
+
+struct file_info {
+	enum file_kind kind;
+	uint64_t size;		/* bytes; of block devices the capacity */
+	uint64_t allocated;	/* bytes on disk */
+	uint64_t dev, ino;	/* identity; rdev of a block device in dev */
+	uint32_t io_align;	/* offset and length of O_DIRECT; else 1 */
+	uint32_t mem_align;	/* memory address of O_DIRECT; else 1 */
+	bool can_punch, can_zero, rotational;
+};
+
+/*
+ * Coroutine calls for the control plane (main thread, A3). Flags are open(2)'s
+ * O_RDONLY, O_RDWR, O_DIRECT, O_CREAT, O_EXCL; O_CLOEXEC is implied. Negative
+ * errno; *out is written only on success.
+ */
+int co_file_open(const char *path, int flags, unsigned mode, struct file **out)
+	MUST_CHECK;
+/* Drops locks explicitly, then closes (A30). Nothing may be in flight. */
+void co_file_close(struct file *f);
+int co_file_info(struct file *f, struct file_info *out) MUST_CHECK;
+int co_file_truncate(struct file *f, uint64_t size) MUST_CHECK;
+const char *file_path(const struct file *f);
+/*
+ * Open file description locks (P3): each byte shared, exclusive or free. Does
+ * not wait: -EAGAIN when another holder conflicts. file_lock_test says whether
+ * taking it would conflict, without taking it.
+ */
+enum file_lock_type { FILE_UNLOCK, FILE_LOCK_SHARED, FILE_LOCK_EXCLUSIVE };
+int file_lock(struct file *f, uint64_t byte, uint64_t len,
+	      enum file_lock_type type) MUST_CHECK;
+int file_lock_test(struct file *f, uint64_t byte, uint64_t len,
+		   enum file_lock_type type) MUST_CHECK;
+
+#endif
