@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * driver.h - what a driver is: a const table of operations, registered once.
+ *
+ * Only the graph's wrappers call operations, and they keep the contract: the
+ * range is inside the node, aligned to its limits and at most max_transfer; a
+ * failing operation returns -4095..-1. A NULL operation of a filter means:
+ * forward to the filtered child.
+ *
+ * A driver reaches other nodes only through its edges (A19): node->file,
+ * node->backing, and co_edge_* of graph/io.h.
+ */
+#ifndef GRAPH_DRIVER_H
+#define GRAPH_DRIVER_H
+
+#include "graph/options.h"
+#include "graph/request.h"
+
+struct edge;
+struct node;
+
+/* Roles of an edge (G2). */
+enum {
+	ROLE_DATA = 1,
+	ROLE_METADATA = 2,
+	ROLE_FILTERED = 4,
+	ROLE_COW = 8,
+	ROLE_PRIMARY = 16,
+	ROLE_IMAGE = ROLE_DATA | ROLE_METADATA | ROLE_PRIMARY,
+};
+
+/* Permissions (P1). */
+enum {
+	PERM_CONSISTENT_READ = 1,
+	PERM_WRITE = 2,
+	PERM_WRITE_UNCHANGED = 4,
+	PERM_RESIZE = 8,
+	PERM_ALL = 15,
+};
+
+enum driver_kind { DRIVER_PROTOCOL, DRIVER_FORMAT, DRIVER_FILTER };
+
+enum support { SUPPORT_NONE, SUPPORT_EMULATED, SUPPORT_NATIVE };
+
+/* What a node asks of its parents and can do (D5); refreshed at open and under
+ * a drain, children before parents. */
+struct limits {
+	uint32_t align;		/* of offset and length, power of 2, >= 1 */
+	uint32_t mem_align;	/* of payload memory, power of 2, >= 1 */
+	uint32_t max_transfer;	/* bytes of one READ or WRITE */
+	uint32_t optimal_io;	/* bytes; 0 where nothing is better */
+	uint32_t discard_align;	/* granularity that frees space; 0: none */
+	uint8_t zeroes;		/* enum support */
+	uint8_t discard;	/* enum support */
+	bool rotational;
+};
+
+/*
+ * map: the fast path's question (A9). In: op, flags, offset and len as this
+ * node sees them. Out: kind, len shortened to the prefix that the answer
+ * holds for, and what the kind needs. Never waits, takes no lock, allocates
+ * nothing; runs on any thread, inside a counted request.
+ */
+enum map_kind {
+	MAP_SLOW,	/* run the operation as a coroutine */
+	MAP_FORWARD,	/* ask `child` with op, flags and (new) offset */
+	MAP_SUBMIT,	/* do the operation on `file` at (new) offset */
+	MAP_ZEROES,	/* a READ of zeroes */
+	MAP_DONE,	/* nothing to do */
+};
+
+struct map {
+	uint8_t op;		/* enum req_op */
+	uint8_t flags;
+	uint8_t kind;		/* enum map_kind, out */
+	uint8_t io_op;		/* MAP_SUBMIT: enum io_op, out */
+	uint8_t io_flags;
+	uint32_t len;
+	uint64_t offset;
+	struct edge *child;
+	struct file *file;
+};
+
+/* A child that the driver's options name, in the order they are opened. */
+struct child_decl {
+	const char *name;	/* option and edge name: "file", "backing" */
+	unsigned role;
+	bool optional;
+	/* Opened after driver->open, by what the header said where options do
+	 * not name it: node->header_backing. Only "backing" of formats. */
+	bool after_open;
+};
+
+struct driver {
+	const char *name;
+	enum driver_kind kind;
+	bool filtered_is_backing;	/* filters: child is node->backing */
+	size_t state_size;	/* node->state, zeroed before open */
+	const struct option *options;	/* ends with name NULL; may be NULL */
+	size_t options_size;	/* of the struct that options fill: node->opts */
+	const struct child_decl *children;	/* ends with name NULL */
+
+	/*
+	 * Life; main thread, coroutine, may wait. open finds its
+	 * options in node->opts and its file edge attached; sets node->size
+	 * and, for formats, node->header_backing; anything it changed on disk
+	 * is undone or harmless when it fails. NULL: size and limits come from
+	 * the primary child. close: after every thread has stopped using the
+	 * node; writes back what close must (never fails; reports by return
+	 * value, which is logged).
+	 */
+	int (*open)(struct node *node, struct error **err);
+	int (*close)(struct node *node);
+	/* Limits after the children's; starts as the primary child's. */
+	void (*limits)(struct node *node, struct limits *lim);
+	/* Before going read-only -> read-write and back; NULL: nothing to do.
+	 * Main, coroutine. Failing leaves all as it was. */
+	int (*set_writable)(struct node *node, bool writable,
+			    struct error **err);
+	/*
+	 * Permissions (P2). child_perm: what this node needs of `child` given
+	 * what its parents hold (perm, shared in; out in place); NULL: the
+	 * default of the role. perm_check takes locks or what else perm needs,
+	 * can fail; then exactly one of perm_commit and perm_abort follows.
+	 * check: main, coroutine; commit and abort: must not fail, nor wait.
+	 */
+	void (*child_perm)(const struct node *node, const struct edge *child,
+			   unsigned *perm, unsigned *shared);
+	int (*perm_check)(struct node *node, unsigned perm, unsigned shared,
+			  struct error **err);
+	void (*perm_commit)(struct node *node);
+	void (*perm_abort)(struct node *node);
+
+	/* I/O; any thread. */
+	void (*map)(struct node *node, struct map *map);
+	/*
+	 * Coroutine operations: read, write, zeroes and discard handle
+	 * a prefix of [offset, offset + len) and return its length in bytes
+	 * (> 0) or a negative errno; the wrapper asks again for the rest, map
+	 * first. They are called only where map said slow, or where there is
+	 * no map. Returning -EAGAIN means: the mapping was brought in, ask map
+	 * again. -ENOTSUP from zeroes: write zeroes instead; from discard:
+	 * nothing happens, no error. flags: REQ_NO_UNMAP; FUA is the wrapper's
+	 * matter (write, then flush) unless map answered it.
+	 */
+	int64_t (*read)(struct node *node, uint64_t offset, uint32_t len,
+			void *buf);
+	int64_t (*write)(struct node *node, uint64_t offset, uint32_t len,
+			 const void *buf, unsigned flags);
+	int64_t (*zeroes)(struct node *node, uint64_t offset, uint32_t len,
+			  unsigned flags);
+	int64_t (*discard)(struct node *node, uint64_t offset, uint32_t len);
+	/*
+	 * Makes this node's own metadata durable, with whatever flushes of its
+	 * file that needs; the wrapper then descends into all children (A29),
+	 * so a node without metadata has none.
+	 */
+	int (*flush)(struct node *node);
+
+	/* Queries; main. info: adds driver specific members to the object. */
+	void (*info)(struct node *node, struct json_t *object);
+};
+
+/* Called by driver_register_all; asserts the rules of A9. */
+void driver_register(const struct driver *driver);
+const struct driver *driver_find(const char *name);
+/* In drivers/drivers.c: the one list of all drivers. */
+void driver_register_all(void);
+
+#endif

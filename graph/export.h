@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * export.h - what an export type is. Main thread, coroutines throughout; an
+ * export's data path is its own matter (root_submit).
+ *
+ * Order (A18): open -> [graph change committed, undrained] -> start -> ... ->
+ * stop -> close. open reserves what can fail (id, parameters, threads'
+ * budgets) and creates the root; start shows it to the world.
+ */
+#ifndef GRAPH_EXPORT_H
+#define GRAPH_EXPORT_H
+
+#include "graph/options.h"
+
+struct node;
+struct json_t;
+struct export;
+
+enum export_stop {
+	EXPORT_STOP_SAFE,	/* refuse while anybody has it open (C9) */
+	EXPORT_STOP_HARD,	/* --force */
+};
+
+struct export_type {
+	const char *name;	/* "ublk" */
+	size_t state_size;	/* export->state, zeroed */
+	const struct option *options;
+	size_t options_size;
+	/* Creates the root on node. */
+	int (*open)(struct export *exp, struct node *node, struct error **err);
+	int (*start)(struct export *exp, struct error **err);
+	/* Nobody uses it any more, nothing is in flight; ends what start
+	 * began. Refusing leaves it as it was. */
+	int (*stop)(struct export *exp, enum export_stop mode,
+		    struct error **err);
+	/* Undoes open; the root is freed. */
+	void (*close)(struct export *exp);
+	/* Adds members to the object: "device", "queues", ... */
+	void (*query)(struct export *exp, struct json_t *object);
+};
+
+struct export {
+	const struct export_type *type;
+	char *id;
+	bool writable;
+	void *opts;
+	void *state;
+	struct root *root;
+	bool started, shutting_down, stuck;
+	struct export *next;
+};
+
+void export_type_register(const struct export_type *type);
+const struct export_type *export_type_find(const char *name);
+
+/* Takes a copy of options ("type", "id", "node-name", "writable", the type's
+ * own). On failure nothing is left. */
+struct export *export_add(struct json_t *options, struct error **err)
+	MUST_CHECK;
+int export_del(const char *id, enum export_stop mode, struct error **err)
+	MUST_CHECK;
+struct export *export_find(const char *id);
+struct export *export_first(void);
+
+#endif

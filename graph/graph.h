@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * graph.h - the map of this folder, and changes of the graph's shape.
+ *
+ *	request.h	one request on its way
+ *	root.h		gates and counts; root.c, resolve.c
+ *	node.h		nodes, edges, opening and closing; node.c, open.c
+ *	driver.h	the driver's operations; options.h their parameters
+ *	io.h		data operations for coroutines; slow.c, serialise.c
+ *	flush.c		write counters and flush generations (A29)
+ *	epoch.h		grace periods (A28)
+ *	permission.c	permissions of every touched node (P1-P3)
+ *	transaction.h	all changes: prepare, recompute, drain, commit (A18)
+ *	drain.h		closing the gates (A14)
+ *	export.h	export types
+ *	query.c		the graph as JSON
+ *
+ * Main thread, coroutines, unless said otherwise.
+ */
+#ifndef GRAPH_GRAPH_H
+#define GRAPH_GRAPH_H
+
+#include "graph/node.h"
+#include "graph/root.h"
+
+struct json_t;
+
+/* What a live change did to I/O (A17, B11). */
+struct change_stats {
+	uint64_t pause_ns;	/* gate closed to gate open, the longest root */
+	uint64_t in_flight;	/* requests when the gates closed */
+};
+
+/* Before the first node; registers drivers. drain_deadline_ns 0: 10 s (A3). */
+void graph_start(uint64_t drain_deadline_ns);
+/* Everything closed; asserts that no node is left. */
+void graph_stop(void);
+
+/*
+ * Puts a filter above `below` (C4): all parents of `below` move to it, or one
+ * root or node only when parent is not NULL (its name). options: a filter's,
+ * without the child. Returns the new node.
+ */
+struct node *graph_insert(struct node *below, const char *parent,
+			  struct json_t *options, struct change_stats *stats,
+			  struct error **err) MUST_CHECK;
+/* Takes a filter away: its parents move to its filtered child. */
+int graph_remove(struct node *filter, struct change_stats *stats,
+		 struct error **err) MUST_CHECK;
+
+/* Queries, new references: the protocol's query-named-block-nodes and
+ * x-debug-query-block-graph. */
+struct json_t *graph_query_nodes(bool flat);
+struct json_t *graph_query_graph(void);
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * node.h - nodes and edges: the shape of the graph.
+ *
+ * The shape belongs to the main thread. I/O threads read driver, state, opts,
+ * limits, size, file and backing inside a counted request; those change only
+ * while every root that reaches the node is drained (A5).
+ */
+#ifndef GRAPH_NODE_H
+#define GRAPH_NODE_H
+
+#include "graph/driver.h"
+
+#define NODE_NAME_MAX 31	/* bytes, as the protocol's users know it */
+#define NODE_CHAIN_MAX 200	/* depth of a backing chain */
+
+/* An edge's parent is a node or a root, never both. */
+struct edge {
+	const char *name;	/* "file", "backing", "root" */
+	struct node *parent;
+	struct root *root;
+	struct node *child;	/* never NULL outside a transaction (G3) */
+	unsigned role;
+	unsigned perm, shared;
+	const char *frozen_by;	/* who needs this link; NULL: free (C6) */
+	struct edge *next_child;	/* of parent */
+	struct edge *next_parent;	/* of child */
+};
+
+struct node {
+	/* immutable after open */
+	const struct driver *driver;
+	char name[NODE_NAME_MAX + 1];
+	char *filename;		/* protocol: as opened, absolute; else NULL */
+	void *opts;		/* driver's parsed options */
+
+	/* I/O threads inside counted requests; written under a drain */
+	void *state;
+	struct edge *file, *backing;	/* derived from roles (G3, A19) */
+	uint64_t size;		/* bytes */
+	struct limits limits;
+	bool serialise;		/* a parent writes finer than limits.align */
+	bool read_only;
+
+	/* main thread */
+	bool implicit;		/* a job's filter (G5) */
+	bool held;		/* by the monitor (G1) */
+	bool guessed;		/* format was probed (A26) */
+	bool auto_read_only, cache_direct, discard_unmap, temporary;
+	char *header_backing;		/* name in the header, or NULL (C7) */
+	char *header_backing_format;
+	struct edge *children, *parents;
+	struct node *next;		/* all nodes */
+	struct node_io *io;	/* graph/flush.c, graph/serialise.c */
+};
+
+/* Meaning, not shape (G4). NULL where there is none. */
+struct node *node_cow_child(const struct node *node);
+struct node *node_filtered_child(const struct node *node);
+struct node *node_filtered_or_cow_child(const struct node *node);
+struct node *node_primary_child(const struct node *node);
+/* Down through filters; then to the next image of the chain (G5). */
+struct node *node_skip_filters(struct node *node);
+struct node *node_skip_implicit(struct node *node);
+struct node *node_backing_next(struct node *node);
+
+struct node *node_find(const char *name);
+struct node *node_first(void);	/* with node->next: all nodes */
+
+/*
+ * Opens a node and its children from options (as blockdev-add takes them):
+ * "driver", "node-name", "read-only", "auto-read-only", "discard", "cache",
+ * the driver's own, and children as objects, names, or null. Coroutine of the
+ * main thread. The result has no parent and no hold; node_unref closes it.
+ * Takes a copy of options. flags: NODE_GUESSED.
+ */
+#define NODE_GUESSED 1u
+struct node *node_open(struct json_t *options, unsigned flags,
+		       struct error **err) MUST_CHECK;
+/* Options for an image file as a user names it; format NULL: by name
+ * (.qcow2) or probed (then *guessed). New reference. */
+struct json_t *node_options_for_file(const char *path, const char *format,
+				     bool read_only, bool direct,
+				     bool *guessed, struct error **err)
+	MUST_CHECK;
+/* Closes the node, and below it what nothing else needs, if it has neither
+ * parent nor hold. Coroutine of the main thread. */
+void node_unref(struct node *node);
+/* The monitor's hold (G1); blockdev-add and -del. */
+int node_add(struct json_t *options, struct error **err) MUST_CHECK;
+int node_del(const char *name, struct error **err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * options.h - option tables: one table drives parsing, checking, help and the
+ * schema. Options come as JSON objects, as the control protocol has them.
+ */
+#ifndef GRAPH_OPTIONS_H
+#define GRAPH_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "runtime/error.h"
+
+struct json_t;
+
+enum option_type {
+	OPT_STRING,	/* char *, owned by the struct */
+	OPT_BOOL,	/* bool */
+	OPT_SIZE,	/* uint64_t, bytes; a number, or "64k" as text */
+	OPT_UINT,	/* uint32_t */
+	OPT_ENUM,	/* int: index in values */
+};
+
+struct option {
+	const char *name;
+	enum option_type type;
+	size_t offset;		/* in the struct that is filled */
+	const char *def;	/* default as text; NULL: zero, or required */
+	bool required;
+	const char *const *values;	/* OPT_ENUM, ends with NULL */
+	uint64_t lowest, highest;	/* of numbers; both 0: any */
+	const char *help;
+};
+
+/*
+ * Fills `out` from the members of `object` that the table names and removes
+ * them from the object, so that what is left over can be refused with its
+ * name. Negative errno, *err set, and out empty, on a bad value.
+ */
+int options_parse(struct json_t *object, const struct option *table,
+		  const char *what, void *out, struct error **err) MUST_CHECK;
+void options_free(const struct option *table, void *out);
+
+#endif

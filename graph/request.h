@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * request.h - one request of a root on its way through the graph.
+ *
+ *	root_submit -> gate -> resolve -> io_submit -> complete
+ *	                          \-> coroutine (slow) -/
+ *
+ * A request belongs to the I/O thread that submitted it until done is called.
+ */
+#ifndef GRAPH_REQUEST_H
+#define GRAPH_REQUEST_H
+
+#include "runtime/io.h"
+
+enum req_op {
+	REQ_READ,
+	REQ_WRITE,
+	REQ_FLUSH,	/* offset and len 0 */
+	REQ_DISCARD,	/* advisory: contents undefined, usually zeroes */
+	REQ_ZEROES,
+};
+
+enum {
+	REQ_FUA = 1,		/* WRITE, ZEROES: durable when done */
+	REQ_NO_UNMAP = 2,	/* ZEROES: space stays allocated */
+};
+
+struct root;
+struct node;
+
+struct request {
+	/* set by whoever submits */
+	uint8_t op;		/* enum req_op */
+	uint8_t flags;		/* REQ_FUA, ... */
+	uint32_t len;		/* bytes, below 2 GiB */
+	uint64_t offset;
+	void *buf;		/* payload of READ and WRITE; NULL when fixed */
+	int32_t fixed;		/* registered buffer, or IO_NOT_FIXED */
+	/*
+	 * Called once on the submitting thread; res is 0 or a negative errno.
+	 * May be called inside root_submit. The request is the submitter's
+	 * again; the root's count is dropped after done returns (A8).
+	 */
+	void (*done)(struct request *req, int res);
+
+	/* the graph's own */
+	uint8_t parity;		/* epoch it is counted in (A28) */
+	struct root *root;
+	struct node *end;	/* protocol node of the resolved path */
+	struct request *next;
+	uint64_t start_ns;	/* when it passed the gate */
+	struct io io;
+};
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * root.h - where requests enter the graph: an export's, job's or control
+ * command's edge to a node, with gate and in-flight counts (A8, A14, A16).
+ */
+#ifndef GRAPH_ROOT_H
+#define GRAPH_ROOT_H
+
+#include "graph/request.h"
+#include "graph/node.h"
+
+struct root_ops {
+	const char *kind;	/* "export", "job", "control" */
+	bool gated;		/* false: requests always pass (A16) */
+	/*
+	 * Makes the payload of a fixed request visible: sets req->buf (with a
+	 * WRITE's bytes in it) and req->fixed = IO_NOT_FIXED. Coroutine of the
+	 * request, on its thread, holding nothing; may wait for memory. 0 or a
+	 * negative errno. NULL when the root never sends fixed payloads.
+	 */
+	int (*materialise)(struct request *req);
+	/* A drain asks a job to stop (A16), main thread; NULL for others. */
+	void (*quiesce)(struct root *root);
+	void (*resume)(struct root *root);
+};
+
+/* One thread's part of a root. */
+struct root_gate {
+	uint32_t in_flight[2];	/* by parity (A28) */
+	uint8_t parity;
+	bool closed;
+	struct request *first, **last;	/* waiting, in order */
+	struct message drained;		/* the answer to a close */
+	/* ... the graph's own may follow */
+	struct root *root;
+	struct grace_step *flips;	/* grace periods waiting for this gate */
+	bool answer_drain;
+} CACHELINE_ALIGNED;
+
+/* How long I/O was held (A17). Main thread; ns. */
+struct drain_stats {
+	uint64_t count;
+	uint64_t last_ns, max_ns, total_ns;
+	uint64_t last_in_flight, total_in_flight; /* at gate closing */
+	uint32_t histogram[64];	/* by power of two of ns, for the p99 */
+};
+
+struct root {
+	const struct root_ops *ops;
+	void *owner;
+	char *name;		/* as error sentences name it: "export 'd0'" */
+	struct edge edge;	/* edge.root is this; edge.child the node */
+	uint32_t granularity;	/* bytes: requests are aligned to this */
+	uint64_t threads;	/* bit per thread index that submits here */
+	struct drain_stats drains;
+	struct root *next;
+	struct root_gate *gates;	/* by thread index */
+};
+
+/*
+ * Main thread, coroutine. root_new prepares a root on `node` with permissions
+ * and granularity (512 for disks); it is attached, gate open, when this
+ * returns; refused with *err when permissions conflict. threads: which I/O
+ * threads will submit (A14: their gates are closed in a drain).
+ */
+struct root *root_new(const struct root_ops *ops, void *owner,
+		      const char *name, struct node *node, unsigned perm,
+		      unsigned shared, uint32_t granularity, uint64_t threads,
+		      struct error **err) MUST_CHECK;
+/* Nothing in flight and nothing waiting. Lets go of the node (which may close
+ * it). Coroutine. */
+void root_free(struct root *root);
+
+/*
+ * Any thread of root->threads: the fast path's entry. Offset and length are
+ * inside the node and aligned to the granularity, or done gets -EINVAL/-EIO.
+ * done may be called before this returns.
+ */
+void root_submit(struct root *root, struct request *req);
+/* The same from a coroutine: submits and waits. */
+int co_root_submit(struct root *root, struct request *req);
+
+#endif
