@@ -97,7 +97,7 @@ struct driver {
 	bool filtered_is_backing;	/* filters: child is node->backing */
 	size_t state_size;	/* node->state, zeroed before open */
 	const struct option *options;	/* ends with name NULL; may be NULL */
-	size_t options_size;	/* of the struct that options fill: node->opts */
+	size_t options_size;	/* of the struct they fill: node->opts */
 	const struct child_decl *children;	/* ends with name NULL */
 
 	/*

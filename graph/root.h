@@ -33,7 +33,7 @@ struct root_gate {
 	struct message drained;		/* the answer to a close */
 	/* ... the graph's own may follow */
 	struct root *root;
-	struct grace_step *flips;	/* grace periods waiting for this gate */
+	struct grace_step *flips;	/* grace periods waiting here */
 	bool answer_drain;
 } CACHELINE_ALIGNED;
 

@@ -48,7 +48,7 @@ void co_sleep(uint64_t ns);
  */
 struct co_waiter;
 struct co_mutex {
-	unsigned char guard;		/* atomic; spins for a few instructions */
+	unsigned char guard;	/* atomic; spins for a few instructions */
 	struct co *owner;
 	struct co_waiter *first, **last;
 };

@@ -25,7 +25,7 @@
 struct io_thread;
 
 struct runtime_options {
-	unsigned io_threads;		/* 1..THREADS_MAX - 1; 0: by CPU count */
+	unsigned io_threads;	/* 1..THREADS_MAX - 1; 0: by CPU count */
 	uint64_t buffer_bytes;		/* payload pool per thread; 0: 64 MiB */
 	uint64_t seed;			/* simulated runtime only */
 };
@@ -98,7 +98,7 @@ void rt_step(void);
  */
 void co_blocking(void (*fn)(void *), void *arg);
 
-/* Runs fn(arg) on thread `to` (outside a coroutine), waits until it returned. */
+/* Runs fn(arg) on thread `to` (no coroutine), waits until it returned. */
 void co_call(struct io_thread *to, void (*fn)(void *), void *arg);
 
 static inline bool thread_is_main(void)
