@@ -119,6 +119,14 @@ $(REALT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_drivers) \
 		$(LIB_graph) $(LIB_real)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_core) $(LIBS_real) -lcunit
 
+# What benchmarks measure against: plain programs, nothing of ours in them.
+BENCH := $(call progs,bench)
+$(BENCH): $B/tests/%: $B/tests/%.o
+	$(CC) $(LDFLAGS) -o $@ $^ -luring
+
+.PHONY: bench-programs
+bench-programs: $(BENCH)
+
 .PHONY: tests
 tests: $(UNIT) $(SIMT) $(REALT)
 
