@@ -99,6 +99,10 @@ struct driver {
 	const struct option *options;	/* ends with name NULL; may be NULL */
 	size_t options_size;	/* of the struct they fill: node->opts */
 	const struct child_decl *children;	/* ends with name NULL */
+	/* The role of a child where it depends on node->opts (raw, G2), asked
+	 * before it is attached; NULL: as declared. */
+	unsigned (*child_role)(const struct node *node,
+			       const struct child_decl *child);
 
 	/*
 	 * Life; main thread, coroutine, may wait. open finds its
