@@ -27,6 +27,7 @@ struct root_ops {
 /* One thread's part of a root. */
 struct root_gate {
 	uint32_t in_flight[2];	/* by parity (A28) */
+	uint32_t parked;	/* waiting for a grace period, in no epoch */
 	uint8_t parity;
 	bool closed;
 	struct request *first, **last;	/* waiting, in order */
