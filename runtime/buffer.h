@@ -13,7 +13,7 @@
 
 #define BUFFER_MAX (4u * 1024 * 1024)	/* bytes, the largest piece */
 
-/* NULL when the thread's budget is used up. */
+/* NULL when the thread's budget is used up, or others wait for memory. */
 void *buffer_get(uint32_t size);
 /* Waits for memory (coroutine), in order. The caller holds no lock and no
  * other buffer that somebody could wait for. */
@@ -28,6 +28,7 @@ struct buffer_waiter {
 	struct buffer_waiter *next;
 	uint32_t size;
 	void (*fn)(struct buffer_waiter *w, void *buf);
+	void *buf;	/* the runtime's own */
 };
 void buffer_wait(struct buffer_waiter *w, uint32_t size,
 		 void (*fn)(struct buffer_waiter *, void *buf));

@@ -48,6 +48,7 @@ struct io {
 	/* the runtime's own */
 	uint32_t moved;		/* bytes of a short transfer, resubmitted */
 	struct io *next;
+	struct co *waiter;	/* of co_io */
 };
 
 /*

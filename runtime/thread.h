@@ -75,8 +75,8 @@ uint64_t clock_ns(void);
 struct timer {
 	uint64_t deadline_ns;
 	void (*fn)(struct timer *timer);
-	struct timer *next;	/* the thread's */
-	bool armed;
+	struct timer *next, *prev, *child;	/* the thread's heap */
+	bool armed;		/* false before the first start */
 };
 
 void timer_start(struct timer *timer, uint64_t delay_ns,

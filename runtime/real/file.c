@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * file.c - opening, describing, locking and closing files. Main thread; what
+ * may block runs on a helper thread (A3).
+ *
+ * Descriptors are plain, not registered with the ring (A30).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "runtime/real/real.h"
+
+#ifndef STATX_DIOALIGN
+#define STATX_DIOALIGN 0x2000u
+#endif
+
+#define PROBE_BYTES 4096u
+
+const char *file_path(const struct file *f)
+{
+	return f->path;
+}
+
+int file_fd(const struct file *f)
+{
+	return f->fd;
+}
+
+static enum file_kind kind_of(mode_t mode)
+{
+	if (S_ISBLK(mode))
+		return FILE_BLOCK;
+	return S_ISREG(mode) ? FILE_REGULAR : FILE_CHAR;
+}
+
+/* A number of the block device's queue; its own or, of a partition, the
+ * whole device's. */
+static bool queue_limit(dev_t dev, const char *name, uint64_t *out)
+{
+	static const char *const dirs[] = { "queue", "../queue" };
+	char path[128];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(dirs); i++) {
+		FILE *f;
+		int n;
+
+		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s/%s",
+			 major(dev), minor(dev), dirs[i], name);
+		f = fopen(path, "re");
+		if (!f)
+			continue;
+		n = fscanf(f, "%" SCNu64, out);
+		fclose(f);
+		return n == 1;
+	}
+	return false;
+}
+
+/* Whether the file system takes O_DIRECT reads in pieces of 512 bytes. */
+static bool direct_takes_512(int fd)
+{
+	void *buf = aligned_alloc(PROBE_BYTES, PROBE_BYTES);
+	bool ok = buf && (pread(fd, buf, 512, 0) >= 0 || errno != EINVAL);
+
+	free(buf);
+	return ok;
+}
+
+static void probe_align(struct file *f)
+{
+	struct statx stx;
+	int sector;
+
+	f->io_align = 1;
+	f->mem_align = 1;
+	if (!(f->flags & O_DIRECT) || f->kind == FILE_CHAR)
+		return;
+	if (statx(f->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
+	    stx.stx_mask & STATX_DIOALIGN && stx.stx_dio_offset_align) {
+		f->io_align = stx.stx_dio_offset_align;
+		f->mem_align = max(stx.stx_dio_mem_align, 1u);
+		return;
+	}
+	if (f->kind == FILE_BLOCK && ioctl(f->fd, BLKSSZGET, &sector) == 0)
+		f->io_align = (uint32_t)sector;
+	else
+		f->io_align = direct_takes_512(f->fd) ? 512 : PROBE_BYTES;
+	f->mem_align = f->io_align;
+}
+
+/* Negative errno; takes fd over only on success. */
+static int file_new(int fd, int flags, const char *path, struct file **out)
+{
+	size_t len = strlen(path) + 1;
+	struct file *f;
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return -errno;
+	if (S_ISDIR(st.st_mode))
+		return -EISDIR;
+	f = calloc(1, sizeof(*f) + len);
+	if (!f)
+		return -ENOMEM;
+	f->fd = fd;
+	f->flags = flags;
+	f->kind = kind_of(st.st_mode);
+	memcpy(f->path, path, len);
+	probe_align(f);
+	*out = f;
+	return 0;
+}
+
+struct file *file_from_fd(int fd, const char *path)
+{
+	struct file *f = NULL;
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || file_new(fd, flags, path, &f) < 0)
+		return NULL;
+	return f;
+}
+
+struct open_job {
+	const char *path;
+	int flags;
+	unsigned mode;
+	struct file *file;
+	int rc;
+};
+
+static void open_run(void *arg)
+{
+	struct open_job *j = arg;
+	int fd;
+
+	/* never waits for a FIFO's other end, never becomes its terminal */
+	fd = open(j->path, j->flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+		  j->mode);
+	if (fd < 0) {
+		j->rc = -errno;
+		return;
+	}
+	if (fcntl(fd, F_SETFL, j->flags & O_DIRECT) < 0)
+		j->rc = -errno;
+	else
+		j->rc = file_new(fd, j->flags, j->path, &j->file);
+	if (j->rc < 0)
+		close(fd);
+}
+
+int co_file_open(const char *path, int flags, unsigned mode, struct file **out)
+{
+	struct open_job j = { .path = path, .flags = flags, .mode = mode };
+
+	assert(!(flags & ~(O_ACCMODE | O_DIRECT | O_CREAT | O_EXCL |
+			   O_CLOEXEC)));
+	co_blocking(open_run, &j);
+	if (j.rc == 0)
+		*out = j.file;
+	return j.rc;
+}
+
+static int lock_op(struct file *f, int cmd, struct flock *fl)
+{
+	fl->l_whence = SEEK_SET;
+	fl->l_pid = 0;
+	if (fcntl(f->fd, cmd, fl) == 0)
+		return 0;
+	/* POSIX allows either for a lock that another holds */
+	return errno == EACCES ? -EAGAIN : -errno;
+}
+
+static short lock_type(enum file_lock_type type)
+{
+	if (type == FILE_UNLOCK)
+		return F_UNLCK;
+	return type == FILE_LOCK_SHARED ? F_RDLCK : F_WRLCK;
+}
+
+int file_lock(struct file *f, uint64_t byte, uint64_t len,
+	      enum file_lock_type type)
+{
+	struct flock fl = {
+		.l_type = lock_type(type),
+		.l_start = (off_t)byte,
+		.l_len = (off_t)len,
+	};
+
+	assert(len);
+	return lock_op(f, F_OFD_SETLK, &fl);
+}
+
+int file_lock_test(struct file *f, uint64_t byte, uint64_t len,
+		   enum file_lock_type type)
+{
+	struct flock fl = {
+		.l_type = lock_type(type),
+		.l_start = (off_t)byte,
+		.l_len = (off_t)len,
+	};
+	int rc;
+
+	assert(len && type != FILE_UNLOCK);
+	rc = lock_op(f, F_OFD_GETLK, &fl);
+	if (rc < 0)
+		return rc;
+	return fl.l_type == F_UNLCK ? 0 : -EAGAIN;
+}
+
+static void close_run(void *arg)
+{
+	struct file *f = arg;
+	/* length 0: to the end. The descriptor may live on in the kernel for a
+	 * while, the locks must not. */
+	struct flock all = { .l_type = F_UNLCK };
+
+	lock_op(f, F_OFD_SETLK, &all);
+	close(f->fd);
+	free(f);
+}
+
+void co_file_close(struct file *f)
+{
+	co_blocking(close_run, f);
+}
+
+struct info_job {
+	struct file *file;
+	struct file_info *info;
+	int rc;
+};
+
+static int info_block(struct file *f, struct file_info *info)
+{
+	dev_t dev = (dev_t)info->dev;
+	uint64_t v;
+
+	if (ioctl(f->fd, BLKGETSIZE64, &info->size))
+		return -errno;
+	info->allocated = info->size;
+	info->can_punch = queue_limit(dev, "discard_max_bytes", &v) && v;
+	info->can_zero = queue_limit(dev, "write_zeroes_max_bytes", &v) && v;
+	info->rotational = queue_limit(dev, "rotational", &v) && v;
+	return 0;
+}
+
+static void info_run(void *arg)
+{
+	struct info_job *j = arg;
+	struct file_info *info = j->info;
+	struct file *f = j->file;
+	struct stat st;
+	uint64_t v;
+
+	if (fstat(f->fd, &st)) {
+		j->rc = -errno;
+		return;
+	}
+	memset(info, 0, sizeof(*info));
+	info->kind = f->kind;
+	info->io_align = f->io_align;
+	info->mem_align = f->mem_align;
+	info->ino = st.st_ino;
+	info->dev = st.st_dev;
+	if (f->kind == FILE_BLOCK) {
+		/* the node may exist twice: the device is what counts */
+		info->dev = st.st_rdev;
+		info->ino = 0;
+		j->rc = info_block(f, info);
+	} else if (f->kind == FILE_REGULAR) {
+		info->size = (uint64_t)st.st_size;
+		info->allocated = (uint64_t)st.st_blocks * 512;
+		/* file systems without them answer each try -EOPNOTSUPP */
+		info->can_punch = true;
+		info->can_zero = true;
+		info->rotational = queue_limit(st.st_dev, "rotational", &v) &&
+				   v;
+	}
+}
+
+int co_file_info(struct file *f, struct file_info *out)
+{
+	struct file_info info;
+	struct info_job j = { .file = f, .info = &info };
+
+	co_blocking(info_run, &j);
+	if (j.rc == 0)
+		*out = info;
+	return j.rc;
+}
+
+struct truncate_job {
+	struct file *file;
+	uint64_t size;
+	int rc;
+};
+
+static void truncate_run(void *arg)
+{
+	struct truncate_job *j = arg;
+
+	j->rc = ftruncate(j->file->fd, (off_t)j->size) ? -errno : 0;
+}
+
+int co_file_truncate(struct file *f, uint64_t size)
+{
+	struct truncate_job j = { .file = f, .size = size };
+
+	if (size > INT64_MAX)
+		return -EFBIG;
+	co_blocking(truncate_run, &j);
+	return j.rc;
+}

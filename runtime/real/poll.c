@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * poll.c - waiting for a descriptor. Own thread only.
+ */
+#include <errno.h>
+
+#include "runtime/real/real.h"
+
+struct poll {
+	struct ring_op op, cancel_op;
+	struct timer timer;
+	struct co *co;
+	int res;
+	bool timed_out;
+	unsigned pending;	/* completions to come */
+};
+
+static void poll_finish(struct poll *p)
+{
+	if (--p->pending == 0)
+		co_enter(p->co);
+}
+
+static void poll_done(struct ring_op *op, int res, unsigned flags)
+{
+	struct poll *p = container_of(op, struct poll, op);
+
+	(void)flags;
+	timer_stop(&p->timer);
+	p->res = res;
+	poll_finish(p);
+}
+
+static void poll_cancelled(struct ring_op *op, int res, unsigned flags)
+{
+	(void)res;
+	(void)flags;
+	poll_finish(container_of(op, struct poll, cancel_op));
+}
+
+static void poll_timeout(struct timer *timer)
+{
+	struct poll *p = container_of(timer, struct poll, timer);
+	struct io_uring_sqe *sqe = ring_sqe();
+
+	p->timed_out = true;
+	p->pending++;
+	p->cancel_op.done = poll_cancelled;
+	io_uring_prep_rw(IORING_OP_ASYNC_CANCEL, sqe, -1,
+			 (void *)((uintptr_t)&p->op | USER_DATA_OP), 0, 0);
+	ring_set_op(sqe, &p->cancel_op);
+}
+
+int co_poll(int fd, unsigned events, uint64_t timeout_ns)
+{
+	struct poll p = {
+		.op = { .done = poll_done },
+		.co = co_self(),
+		.pending = 1,
+	};
+	struct io_uring_sqe *sqe = ring_sqe();
+
+	assert(p.co);
+	io_uring_prep_poll_add(sqe, fd, events);
+	ring_set_op(sqe, &p.op);
+	if (timeout_ns)
+		timer_start(&p.timer, timeout_ns, poll_timeout);
+	co_park("co_poll");
+	return p.timed_out && p.res == -ECANCELED ? -ETIMEDOUT : p.res;
+}

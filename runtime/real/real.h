@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * real.h - what the files of the real runtime share.
+ */
+#ifndef RUNTIME_REAL_REAL_H
+#define RUNTIME_REAL_REAL_H
+
+#include <liburing.h>
+#include <pthread.h>
+
+#include "runtime/loop.h"
+#include "runtime/ring.h"
+
+#define CQ_ENTRIES 65536u
+#define SQ_ENTRIES 1024u
+#define BUFFER_SLOTS 16384u
+
+/* Set on user_data that points to a struct ring_op instead of a struct io. */
+#define USER_DATA_OP 1u
+
+struct real_thread {
+	struct io_thread base;
+	/* own thread */
+	struct io_uring ring;
+	uint64_t wake_value;		/* read from wake_fd */
+	struct ring_op wake_op;
+	unsigned reserved;		/* of the completion queue (A4) */
+	bool buffer_table;
+	bool stop;
+	uint64_t slots[BUFFER_SLOTS / 64];	/* bit set: taken */
+	int start_error;		/* positive errno of a failed start */
+	pthread_t thread;		/* not of main */
+	struct message stop_msg;
+	int wake_fd;			/* immutable after start */
+
+	/* atomic: newest first; taken whole by the owner */
+	struct message *inbox CACHELINE_ALIGNED;
+	/* atomic: the owner is or may soon be asleep, a poster must wake it */
+	int sleeping;
+};
+
+/* NULL on threads that are not the runtime's. */
+extern __thread struct real_thread *real_self;
+
+/* ring.c: created and destroyed on the ring's own thread; positive errno. */
+int ring_init(struct real_thread *t);
+void ring_exit(struct real_thread *t);
+/* Submits, waits if asked to (until the time, UINT64_MAX: for ever). */
+void ring_turn(struct real_thread *t, bool wait, uint64_t deadline_ns);
+/* Calls done of everything that completed; whether there was anything. */
+bool ring_reap(struct real_thread *t);
+struct io_uring_sqe *ring_entry(struct real_thread *t);
+
+/* loop.c */
+int real_loop_init(struct real_thread *t, unsigned index,
+		   uint64_t buffer_bytes);
+/* Leaves wake_fd open: others may still be about to wake this thread. */
+void real_loop_exit(struct real_thread *t);
+/* Runs until *over. */
+void real_loop_run(struct real_thread *t, const bool *over);
+
+/* io.c */
+void io_complete(struct io *io, int res);
+
+/* blocking.c */
+void blocking_stop(void);
+
+struct file {
+	int fd;
+	int flags;		/* open(2)'s */
+	enum file_kind kind;
+	uint32_t io_align, mem_align;
+	char path[];
+};
+
+#endif
