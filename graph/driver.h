@@ -50,6 +50,9 @@ struct limits {
 	uint32_t max_transfer;	/* bytes of one READ or WRITE */
 	uint32_t optimal_io;	/* bytes; 0 where nothing is better */
 	uint32_t discard_align;	/* granularity that frees space; 0: none */
+	/* Offsets in the children at which a format places data are multiples
+	 * of this (cluster size); 0: no finer than its parents' (A12). */
+	uint32_t placement;
 	uint8_t zeroes;		/* enum support */
 	uint8_t discard;	/* enum support */
 	bool rotational;

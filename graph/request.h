@@ -10,6 +10,7 @@
 #ifndef GRAPH_REQUEST_H
 #define GRAPH_REQUEST_H
 
+#include "graph/counts.h"
 #include "runtime/io.h"
 
 enum req_op {
@@ -45,10 +46,15 @@ struct request {
 
 	/* the graph's own */
 	uint8_t parity;		/* epoch it is counted in (A28) */
+	bool run_here;		/* the submitting coroutine runs it */
+	int res;
 	struct root *root;
+	struct root_gate *gate;
 	struct node *end;	/* protocol node of the resolved path */
-	struct request *next;
+	struct request *next, *prev;	/* waiting, or in flight, of the gate */
 	uint64_t start_ns;	/* when it passed the gate */
+	struct co *co;		/* of co_root_submit */
+	struct node_path path;	/* empty but in tests (A8) */
 	struct io io;
 };
 
