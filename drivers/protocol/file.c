@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * file.c - file and host_device: a regular file, a block device.
+ *
+ * Any I/O thread runs map and the coroutine operations; life and permissions
+ * are the main thread's. What always holds:
+ *
+ *  - io stays open as long as a counted request can use it: a descriptor is
+ *    closed with the node only.
+ *  - The fast path submits a punch or a zeroing only after one worked in the
+ *    slow path; until then, and after one was refused as unsupported, it asks
+ *    the slow path, where an emulation can follow (A12).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "drivers/drivers.h"
+#include "drivers/protocol/file.h"
+
+/* What punches of block devices are aligned to at least: devices of 4 KiB
+ * blocks refuse less, and none has larger ones. */
+#define FILE_BLOCK_ALIGN 4096u
+#define FILE_MAX_TRANSFER (1u << 30)
+
+static const char *const locking_values[] = { "auto", "on", "off", NULL };
+static const char *const aio_values[] = {
+	"threads", "native", "io_uring", NULL,
+};
+
+static const struct option file_options[] = {
+	{
+		.name = "filename",
+		.type = OPT_STRING,
+		.offset = offsetof(struct file_opts, filename),
+		.required = true,
+		.help = "path of the file or device",
+	}, {
+		.name = "locking",
+		.type = OPT_ENUM,
+		.offset = offsetof(struct file_opts, locking),
+		.def = "auto",
+		.values = locking_values,
+		.help = "whether to keep other processes out of the image",
+	}, {
+		.name = "aio",
+		.type = OPT_ENUM,
+		.offset = offsetof(struct file_opts, aio),
+		.def = "io_uring",
+		.values = aio_values,
+		.help = "accepted for compatibility; always io_uring",
+	}, {
+		.name = "force-share",
+		.type = OPT_BOOL,
+		.offset = offsetof(struct file_opts, force_share),
+		.def = "off",
+		.help = "take no locks; read-only nodes only",
+	},
+	{ .name = NULL },
+};
+
+/* ---- life ---- */
+
+static int file_open_error(const char *path, int ret, struct error **err)
+{
+	return error_set(err, -ret, "Could not open '%s': %s", path,
+			 strerror(-ret));
+}
+
+static int file_open_flags(const struct node *node, bool writable)
+{
+	return (writable ? O_RDWR : O_RDONLY) |
+	       (node->cache_direct ? O_DIRECT : 0);
+}
+
+/* Whether not being allowed to write may make the node read-only. */
+static bool file_may_fall_back(const struct node *node, int ret)
+{
+	return node->auto_read_only &&
+	       (ret == -EACCES || ret == -EPERM || ret == -EROFS);
+}
+
+static int file_open_first(struct node *node, struct error **err)
+{
+	const struct file_opts *opts = node->opts;
+	struct file_state *s = node->state;
+	int ret;
+
+	ret = co_file_open(opts->filename,
+			   file_open_flags(node, !node->read_only), 0,
+			   &s->first);
+	if (ret < 0 && !node->read_only && file_may_fall_back(node, ret)) {
+		node->read_only = true;
+		ret = co_file_open(opts->filename,
+				   file_open_flags(node, false), 0, &s->first);
+	}
+	if (ret == -EINVAL && node->cache_direct)
+		return error_set(err, EINVAL, "Could not open '%s': the file"
+				 " system does not support O_DIRECT",
+				 opts->filename);
+	if (ret < 0)
+		return file_open_error(opts->filename, ret, err);
+	s->opened_read_only = node->read_only;
+	s->io = s->first;
+	return 0;
+}
+
+static int file_check_kind(const struct node *node, struct error **err)
+{
+	const struct file_opts *opts = node->opts;
+	const struct file_state *s = node->state;
+	bool device = node->driver == &host_device_driver;
+
+	if (!device && s->info.kind != FILE_REGULAR)
+		return error_set(err, EINVAL, "'file' driver requires '%s' to"
+				 " be a regular file", opts->filename);
+	if (device && s->info.kind != FILE_BLOCK)
+		return error_set(err, EINVAL, "'host_device' driver requires"
+				 " '%s' to be a block device", opts->filename);
+	return 0;
+}
+
+/* The name as every directory sees it (A21, C7). */
+static char *file_absolute(const char *name)
+{
+	char *cwd, *path;
+
+	if (name[0] == '/')
+		return strdup(name);
+	cwd = getcwd(NULL, 0);
+	if (!cwd || asprintf(&path, "%s/%s", cwd, name) < 0)
+		path = strdup(name);
+	free(cwd);
+	return path;
+}
+
+static int file_open_rest(struct node *node, struct error **err)
+{
+	const struct file_opts *opts = node->opts;
+	struct file_state *s = node->state;
+	int ret;
+
+	ret = co_file_info(s->first, &s->info);
+	if (ret < 0)
+		return error_set(err, -ret, "Could not get the size of '%s':"
+				 " %s", opts->filename, strerror(-ret));
+	ret = file_check_kind(node, err);
+	if (ret < 0)
+		return ret;
+	ret = file_lock_open(node, err);
+	if (ret < 0)
+		return ret;
+	s->punch = s->info.can_punch ? ABILITY_UNTRIED : ABILITY_MISSING;
+	s->zero = s->info.can_zero ? ABILITY_UNTRIED : ABILITY_MISSING;
+	node->size = s->info.size;
+	if (!node->filename)
+		node->filename = file_absolute(opts->filename);
+	return 0;
+}
+
+static int file_open(struct node *node, struct error **err)
+{
+	struct file_state *s = node->state;
+	int ret;
+
+	ret = file_open_first(node, err);
+	if (ret < 0)
+		return ret;
+	ret = file_open_rest(node, err);
+	if (ret < 0)
+		co_file_close(s->first);
+	return ret;
+}
+
+static int file_close(struct node *node)
+{
+	struct file_state *s = node->state;
+
+	if (s->writer)
+		co_file_close(s->writer);
+	co_file_close(s->first);
+	return 0;
+}
+
+static void file_limits(struct node *node, struct limits *lim)
+{
+	const struct file_state *s = node->state;
+	bool block = s->info.kind == FILE_BLOCK;
+	bool punch = s->punch != ABILITY_MISSING;
+
+	*lim = (struct limits){
+		/* a device's page cache takes bytes, its zeroing sectors */
+		.align = max(s->info.io_align, block ? 512u : 1u),
+		.mem_align = s->info.mem_align,
+		.max_transfer = FILE_MAX_TRANSFER,
+		.discard_align = punch && node->discard_unmap ?
+				 FILE_BLOCK_ALIGN : 0,
+		.zeroes = s->zero != ABILITY_MISSING ? SUPPORT_NATIVE
+						     : SUPPORT_EMULATED,
+		.discard = punch && node->discard_unmap ? SUPPORT_NATIVE
+							: SUPPORT_NONE,
+		.rotational = s->info.rotational,
+	};
+}
+
+/*
+ * A node opened read-only gets a second descriptor to write; the first stays,
+ * since it holds the locks. Going back keeps the writer: what was written
+ * through it may still have to be flushed through it (A29), and its errors are
+ * seen there only; the permissions no longer let a write through.
+ */
+static int file_set_writable(struct node *node, bool writable,
+			     struct error **err)
+{
+	const struct file_opts *opts = node->opts;
+	struct file_state *s = node->state;
+	struct file_info info;
+	struct file *f;
+	int ret;
+
+	if (!writable || !s->opened_read_only || s->writer)
+		return 0;
+	if (opts->force_share)
+		return error_set(err, EINVAL, "force-share=on keeps '%s'"
+				 " read-only", opts->filename);
+	ret = co_file_open(opts->filename, file_open_flags(node, true), 0, &f);
+	if (ret < 0)
+		return file_open_error(opts->filename, ret, err);
+	ret = co_file_info(f, &info);
+	if (ret == 0 && (info.dev != s->info.dev || info.ino != s->info.ino))
+		ret = -ESTALE;
+	if (ret < 0) {
+		co_file_close(f);
+		return error_set(err, -ret, "Could not open '%s' for writing:"
+				 " it is no longer the file that is in use",
+				 opts->filename);
+	}
+	s->writer = f;
+	__atomic_store_n(&s->io, f, __ATOMIC_RELEASE);
+	return 0;
+}
+
+/* ---- requests ---- */
+
+static struct file *file_io(struct node *node)
+{
+	struct file_state *s = node->state;
+
+	return __atomic_load_n(&s->io, __ATOMIC_ACQUIRE);
+}
+
+static void file_submit(struct node *node, struct map *map, enum io_op op)
+{
+	map->kind = MAP_SUBMIT;
+	map->io_op = (uint8_t)op;
+	map->io_flags = 0;
+	map->file = file_io(node);
+}
+
+/*
+ * How a range is zeroed: a hole where space may be given back, which must not
+ * be told to write-allocate. Past the end of the file a hole would not make it
+ * grow, so there it is zeroed.
+ */
+static enum io_op file_zero_op(const struct node *node, uint64_t end,
+			       unsigned flags)
+{
+	struct file_state *s = node->state;
+
+	if (!(flags & REQ_NO_UNMAP) && node->discard_unmap &&
+	    end <= s->info.size &&
+	    __atomic_load_n(&s->punch, __ATOMIC_RELAXED) != ABILITY_MISSING)
+		return IO_PUNCH;
+	return IO_ZERO;
+}
+
+static uint8_t *file_ability(struct file_state *s, enum io_op op)
+{
+	return op == IO_PUNCH ? &s->punch : &s->zero;
+}
+
+/* Whether the kernel will take the operation without a second thought. */
+static bool file_is_fast(struct file_state *s, enum io_op op,
+			 const struct map *map)
+{
+	if (s->info.kind == FILE_BLOCK &&
+	    !is_aligned(map->offset | map->len, FILE_BLOCK_ALIGN))
+		return false;
+	return __atomic_load_n(file_ability(s, op), __ATOMIC_RELAXED) ==
+	       ABILITY_WORKS;
+}
+
+static void file_map_zeroes(struct node *node, struct map *map)
+{
+	enum io_op op = file_zero_op(node, map->offset + map->len,
+				     map->flags);
+
+	/* fallocate has no FUA: the wrapper flushes after the slow path */
+	if (!(map->flags & REQ_FUA) && file_is_fast(node->state, op, map))
+		file_submit(node, map, op);
+	else
+		map->kind = MAP_SLOW;
+}
+
+static void file_map_discard(struct node *node, struct map *map)
+{
+	struct file_state *s = node->state;
+
+	if (!node->discard_unmap ||
+	    __atomic_load_n(&s->punch, __ATOMIC_RELAXED) == ABILITY_MISSING)
+		map->kind = MAP_DONE;
+	else if (file_is_fast(s, IO_PUNCH, map))
+		file_submit(node, map, IO_PUNCH);
+	else
+		map->kind = MAP_SLOW;
+}
+
+static void file_map(struct node *node, struct map *map)
+{
+	switch ((enum req_op)map->op) {
+	case REQ_READ:
+		file_submit(node, map, IO_READ);
+		break;
+	case REQ_WRITE:
+		file_submit(node, map, IO_WRITE);
+		if (map->flags & REQ_FUA)
+			map->io_flags = IO_DSYNC;
+		break;
+	case REQ_FLUSH:
+		file_submit(node, map, IO_SYNC);
+		break;
+	case REQ_DISCARD:
+		file_map_discard(node, map);
+		break;
+	case REQ_ZEROES:
+		file_map_zeroes(node, map);
+		break;
+	}
+}
+
+/* Tries a punch or a zeroing and remembers whether this file has it. */
+static int file_try(struct node *node, enum io_op op, uint64_t offset,
+		    uint32_t len)
+{
+	struct file_state *s = node->state;
+	struct io io = {
+		.file = file_io(node),
+		.offset = offset,
+		.len = len,
+		.fixed = IO_NOT_FIXED,
+		.op = (uint8_t)op,
+	};
+	int ret;
+
+	if (__atomic_load_n(file_ability(s, op), __ATOMIC_RELAXED) ==
+	    ABILITY_MISSING)
+		return -ENOTSUP;
+	ret = co_io(&io);
+	if (ret >= 0)
+		__atomic_store_n(file_ability(s, op), ABILITY_WORKS,
+				 __ATOMIC_RELAXED);
+	else if (ret == -EOPNOTSUPP || ret == -ENOTTY || ret == -ENOSYS)
+		__atomic_store_n(file_ability(s, op), ABILITY_MISSING,
+				 __ATOMIC_RELAXED);
+	/* a device refuses what its blocks do not divide: no fault of it */
+	if (ret == -ENOTTY || ret == -ENOSYS ||
+	    (ret == -EINVAL && s->info.kind == FILE_BLOCK))
+		ret = -ENOTSUP;
+	return ret;
+}
+
+static int64_t file_zeroes(struct node *node, uint64_t offset, uint32_t len,
+			   unsigned flags)
+{
+	enum io_op op = file_zero_op(node, offset + len, flags);
+	int64_t ret = file_try(node, op, offset, len);
+
+	if (ret == -ENOTSUP && op == IO_PUNCH)
+		ret = file_try(node, IO_ZERO, offset, len);
+	return ret < 0 ? ret : len;
+}
+
+static int64_t file_discard(struct node *node, uint64_t offset, uint32_t len)
+{
+	int64_t ret = file_try(node, IO_PUNCH, offset, len);
+
+	return ret < 0 ? ret : len;
+}
+
+const struct driver file_driver = {
+	.name = "file",
+	.kind = DRIVER_PROTOCOL,
+	.state_size = sizeof(struct file_state),
+	.options = file_options,
+	.options_size = sizeof(struct file_opts),
+	.open = file_open,
+	.close = file_close,
+	.limits = file_limits,
+	.set_writable = file_set_writable,
+	.perm_check = file_perm_check,
+	.perm_commit = file_perm_commit,
+	.perm_abort = file_perm_abort,
+	.map = file_map,
+	.zeroes = file_zeroes,
+	.discard = file_discard,
+};
+
+const struct driver host_device_driver = {
+	.name = "host_device",
+	.kind = DRIVER_PROTOCOL,
+	.state_size = sizeof(struct file_state),
+	.options = file_options,
+	.options_size = sizeof(struct file_opts),
+	.open = file_open,
+	.close = file_close,
+	.limits = file_limits,
+	.set_writable = file_set_writable,
+	.perm_check = file_perm_check,
+	.perm_commit = file_perm_commit,
+	.perm_abort = file_perm_abort,
+	.map = file_map,
+	.zeroes = file_zeroes,
+	.discard = file_discard,
+};

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * file.h - the state of a file or host_device node, shared by file.c (requests
+ * and life) and file-lock.c (permissions as byte locks, P3).
+ */
+#ifndef DRIVERS_PROTOCOL_FILE_H
+#define DRIVERS_PROTOCOL_FILE_H
+
+#include "graph/node.h"
+#include "runtime/io.h"
+
+enum file_locking { FILE_LOCKING_AUTO, FILE_LOCKING_ON, FILE_LOCKING_OFF };
+
+struct file_opts {
+	char *filename;
+	int locking;		/* enum file_locking */
+	int aio;		/* accepted; io_uring does it all */
+	bool force_share;
+};
+
+/* Whether an operation works on this file is known once it was tried. */
+enum file_ability { ABILITY_UNTRIED, ABILITY_WORKS, ABILITY_MISSING };
+
+struct file_state {
+	/* immutable after open */
+	struct file *first;	/* holds every lock until close */
+	bool opened_read_only;	/* first cannot write */
+	struct file_info info;
+
+	/* changes under a drain, with the node's writability */
+	struct file *io;	/* what requests use: first or writer */
+	struct file *writer;	/* opened later to write, or NULL */
+
+	/* atomic: enum file_ability of IO_PUNCH and IO_ZERO */
+	uint8_t punch, zero;
+
+	/* main thread: bits of PERM_*; unshared is ~shared */
+	bool use_locks;
+	unsigned locked_perm, locked_unshared;	/* bytes we hold */
+	unsigned perm, unshared;		/* committed */
+	unsigned new_perm, new_unshared;	/* between check and commit */
+};
+
+/* Decides whether this node locks at all. */
+int file_lock_open(struct node *node, struct error **err) MUST_CHECK;
+int file_perm_check(struct node *node, unsigned perm, unsigned shared,
+		    struct error **err) MUST_CHECK;
+void file_perm_commit(struct node *node);
+void file_perm_abort(struct node *node);
+
+#endif
