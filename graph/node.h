@@ -22,6 +22,9 @@ struct edge {
 	struct node *child;	/* never NULL outside a transaction (G3) */
 	unsigned role;
 	unsigned perm, shared;
+	unsigned new_perm, new_shared;	/* in a transaction */
+	struct node *target;	/* child-to-be; is child outside of one */
+	bool changing;		/* listed by the transaction */
 	const char *frozen_by;	/* who needs this link; NULL: free (C6) */
 	struct edge *next_child;	/* of parent */
 	struct edge *next_parent;	/* of child */
@@ -41,16 +44,33 @@ struct node {
 	struct limits limits;
 	bool serialise;		/* a parent writes finer than limits.align */
 	bool read_only;
+	bool forwards;		/* no map, no data operation: A9 */
+	bool discard_unmap;	/* else discards have no effect here */
+	uint32_t own_mask;	/* alignment that this very node asks for, - 1 */
 
 	/* main thread */
 	bool implicit;		/* a job's filter (G5) */
 	bool held;		/* by the monitor (G1) */
 	bool guessed;		/* format was probed (A26) */
-	bool auto_read_only, cache_direct, discard_unmap, temporary;
+	bool auto_read_only, cache_direct, temporary;
+	bool no_flush, force_share;
+	bool shareable;		/* a base that attach opened (P3) */
+	bool opened;		/* driver->open succeeded */
 	char *header_backing;		/* name in the header, or NULL (C7) */
 	char *header_backing_format;
 	struct edge *children, *parents;
 	struct node *next;		/* all nodes */
+	unsigned perm, shared;		/* of all parents together */
+	unsigned pins;		/* control commands that use it just now */
+	unsigned busy;		/* its open or close does I/O (A14) */
+	uint32_t mark;		/* of walks */
+	uint64_t dev, ino;	/* of the image's file; 0, 0: unknown */
+	/* in a transaction */
+	unsigned new_perm, new_shared;
+	uint32_t granularity;	/* finest writes of parents; 0: none */
+	struct limits new_limits;
+	uint32_t new_own_mask;
+	bool new_serialise, checked;
 	struct node_io *io;	/* graph/flush.c, graph/serialise.c */
 };
 
@@ -72,9 +92,10 @@ struct node *node_first(void);	/* with node->next: all nodes */
  * "driver", "node-name", "read-only", "auto-read-only", "discard", "cache",
  * the driver's own, and children as objects, names, or null. Coroutine of the
  * main thread. The result has no parent and no hold; node_unref closes it.
- * Takes a copy of options. flags: NODE_GUESSED.
+ * Takes a copy of options. flags: NODE_GUESSED, NODE_SHARE.
  */
 #define NODE_GUESSED 1u
+#define NODE_SHARE 2u	/* bases may be nodes that are there already (P3) */
 struct node *node_open(struct json_t *options, unsigned flags,
 		       struct error **err) MUST_CHECK;
 /* Options for an image file as a user names it; format NULL: by name

@@ -9,6 +9,9 @@
 #include "graph/request.h"
 #include "graph/node.h"
 
+struct drain;
+struct grace_step;
+
 struct root_ops {
 	const char *kind;	/* "export", "job", "control" */
 	bool gated;		/* false: requests always pass (A16) */
@@ -36,6 +39,21 @@ struct root_gate {
 	struct root *root;
 	struct grace_step *flips;	/* grace periods waiting here */
 	bool answer_drain;
+	bool watch;		/* somebody waits for counts to fall */
+	bool blocked;		/* closed, or somebody waits already */
+	bool running;		/* the queue is being run */
+	bool short_of_stacks;	/* in the thread's list of those */
+	unsigned index;		/* of the thread */
+	struct request *flying, *last_flying;	/* in flight, oldest first */
+	struct root_gate *next_short;
+	struct message close, open, opened;
+	/* written before an answer, read by main after it */
+	uint64_t closed_ns, opened_ns, oldest_ns;
+	uint32_t at_close, left;
+	struct node *oldest_node;
+	/* main thread */
+	struct drain *drain;
+	bool awaited;
 } CACHELINE_ALIGNED;
 
 /* How long I/O was held (A17). Main thread; ns. */
@@ -56,6 +74,8 @@ struct root {
 	struct drain_stats drains;
 	struct root *next;
 	struct root_gate *gates;	/* by thread index */
+	bool writable;		/* may send more than READ and FLUSH */
+	uint32_t mark;		/* main thread: of walks */
 };
 
 /*
@@ -78,7 +98,15 @@ void root_free(struct root *root);
  * done may be called before this returns.
  */
 void root_submit(struct root *root, struct request *req);
-/* The same from a coroutine: submits and waits. */
+/* The same from a coroutine: submits and waits; sets req->done itself. */
 int co_root_submit(struct root *root, struct request *req);
+/*
+ * A job's whole operation (A16), on its thread: between the two the root
+ * counts as busy for drains, also while none of its requests is in flight.
+ */
+void root_hold(struct root *root);
+void root_drop(struct root *root);
+/* Main thread: all roots, with root->next. */
+struct root *root_first(void);
 
 #endif
