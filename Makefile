@@ -45,7 +45,9 @@ OPT_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined \
 OPT_cross := -O2
 
 # our kernel-uapi comes before /usr/include/linux
-CPPFLAGS := -Ikernel-uapi -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
+VERSION := 0.1.0
+CPPFLAGS := -Ikernel-uapi -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 \
+	-DBLKGRAPH_VERSION='"$(VERSION)"'
 CFLAGS := -std=gnu11 -g -pthread $(WARN) $(WARN_$V) $(OPT_$V) $(EXTRA_CFLAGS)
 LDFLAGS := -pthread $(filter -fsanitize%,$(subst fuzzer-no-link$(comma),,$(OPT_$V))) \
 	$(EXTRA_LDFLAGS)
@@ -119,8 +121,9 @@ $(REALT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_drivers) \
 		$(LIB_graph) $(LIB_real)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_core) $(LIBS_real) -lcunit
 
-# What benchmarks measure against: plain programs, nothing of ours in them.
-BENCH := $(call progs,bench)
+# What benchmarks measure against and what guest tests ask the kernel with:
+# plain programs, nothing of ours in them.
+BENCH := $(call progs,bench) $(call progs,vm)
 $(BENCH): $B/tests/%: $B/tests/%.o
 	$(CC) $(LDFLAGS) -o $@ $^ -luring
 
