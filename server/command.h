@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * command.h - control commands: what they are called, what they take.
+ *
+ * One table (command-table.c) drives dispatch, the check of arguments and
+ * query-commands (A21). Texts of errors about arguments are those that clients
+ * of the storage daemon's protocol know.
+ */
+#ifndef SERVER_COMMAND_H
+#define SERVER_COMMAND_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "runtime/error.h"
+
+enum argument_type { ARG_STRING, ARG_BOOL, ARG_INT, ARG_OBJECT, ARG_ARRAY };
+
+struct argument {
+	const char *name;	/* NULL ends a list */
+	enum argument_type type;
+	bool required;
+	const char *const *values;	/* strings allowed, ends with NULL */
+};
+
+struct command {
+	const char *name;	/* NULL ends the table */
+	const struct argument *args;	/* NULL: none */
+	/* Members that args does not list belong to a driver or an export
+	 * type, which refuses what it does not know. */
+	bool open_args;
+	/*
+	 * Main thread, a coroutine of the client's connection; may wait as
+	 * long as it takes: other connections go on. args is the command's to
+	 * read, never NULL. New reference, or NULL with *err set. NULL: the
+	 * connection's own matter (qmp_capabilities).
+	 */
+	json_t *(*run)(json_t *args, struct error **err);
+};
+
+/* In command-table.c. */
+extern const struct command command_table[];
+
+const struct command *command_find(const struct command *table,
+				   const char *name);
+/* Names in the order of the table; new reference. */
+json_t *command_names(const struct command *table);
+bool command_check_args(const struct command *cmd, json_t *args,
+			struct error **err) MUST_CHECK;
+
+/* Readers of checked arguments; what is absent gives the default. */
+const char *arg_string(json_t *args, const char *name, const char *def);
+bool arg_bool(json_t *args, const char *name, bool def);
+
+#endif
