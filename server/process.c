@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * process.c - what the daemon does to its own process before it serves.
+ *
+ * One thread, nothing else runs yet; process_ready is the exception, main
+ * thread.
+ */
+#include "server/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "server/log.h"
+
+/* Written to once when the daemon serves; -1 in the foreground. */
+static int ready_pipe = -1;
+
+/* The parent: stays until the child serves or is gone. */
+static void process_wait_ready(pid_t child, int pipe_read)
+{
+	int status = 0;
+	char byte;
+
+	if (read(pipe_read, &byte, 1) == 1)
+		_exit(0);
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+}
+
+int process_daemonize(struct error **err)
+{
+	int ends[2];
+	pid_t child;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return error_set(err, errno, "Cannot make a pipe: %s",
+				 strerror(errno));
+	child = fork();
+	if (child < 0) {
+		int code = errno;
+
+		close(ends[0]);
+		close(ends[1]);
+		return error_set(err, code, "Cannot start a process: %s",
+				 strerror(code));
+	}
+	if (child)
+		process_wait_ready(child, ends[0]);
+	close(ends[0]);
+	ready_pipe = ends[1];
+	setsid();
+	return 0;
+}
+
+void process_ready(bool keep_stderr)
+{
+	int null;
+
+	if (ready_pipe < 0)
+		return;
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+		if (!keep_stderr)
+			dup2(null, STDERR_FILENO);
+		close(null);
+	}
+	if (write(ready_pipe, "", 1) != 1)
+		log_write(LOG_WARNING, "Who started us is gone");
+	close(ready_pipe);
+	ready_pipe = -1;
+}
+
+/* The pid that the holder of the lock wrote into it; 0 where none is. */
+static long lock_holder(int fd)
+{
+	char text[32];
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+	if (n <= 0)
+		return 0;
+	text[n] = 0;
+	return strtol(text, NULL, 10);
+}
+
+int process_lock(const char *path, struct error **err)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0)
+		return error_set(err, errno, "Cannot open lock file '%s': %s",
+				 path, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		int code = errno == EWOULDBLOCK ? EBUSY : errno;
+
+		error_set(err, code, "Another blkgraphd (process %ld) holds "
+			  "lock file '%s'", lock_holder(fd), path);
+		close(fd);
+		return -code;
+	}
+	/* the descriptor stays open for as long as we live */
+	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%ld\n", (long)getpid()) < 0)
+		return error_set(err, errno, "Cannot write lock file '%s': %s",
+				 path, strerror(errno));
+	return 0;
+}
+
+int process_make_dir(const char *path, struct error **err)
+{
+	if (mkdir(path, 0700) == 0 || errno == EEXIST)
+		return 0;
+	return error_set(err, errno, "Cannot make directory '%s': %s", path,
+			 strerror(errno));
+}
+
+int process_write_pid(const char *path, struct error **err)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	int failed = fd < 0 || dprintf(fd, "%ld\n", (long)getpid()) < 0;
+	int code = errno;
+
+	if (fd >= 0)
+		close(fd);
+	if (failed)
+		return error_set(err, code, "Cannot write pid file '%s': %s",
+				 path, strerror(code));
+	return 0;
+}
+
+/* Whether mounts made outside later reach a slave of ours. */
+static bool root_mount_is_shared(void)
+{
+	char *line = NULL, where[8];
+	size_t size = 0;
+	bool shared = false;
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+
+	while (f && getline(&line, &size, f) > 0)
+		if (sscanf(line, "%*s %*s %*s %*s %7s", where) == 1 &&
+		    !strcmp(where, "/"))
+			shared = strstr(line, " shared:") != NULL;
+	free(line);
+	if (f)
+		fclose(f);
+	return shared;
+}
+
+static void process_unshare_mounts(void)
+{
+	bool shared = root_mount_is_shared();
+
+	if (unshare(CLONE_NEWNS) < 0) {
+		log_write(LOG_WARNING, "No mount namespace of our own: %s; "
+			  "do not mount our devices where we run",
+			  strerror(errno));
+		return;
+	}
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		log_write(LOG_WARNING, "Cannot make mounts slaves: %s",
+			  strerror(errno));
+	else if (!shared)
+		log_write(LOG_WARNING, "The root mount is not shared: file "
+			  "systems mounted from now on are not seen here");
+}
+
+static void process_adjust_oom(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, "-1000", 5) != 5)
+		log_write(LOG_WARNING, "The out-of-memory killer may choose "
+			  "this process: %s", strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+void process_protect(void)
+{
+	process_unshare_mounts();
+	process_adjust_oom();
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * process.h - what the daemon does to its own process before it serves:
+ * background, lock, mount namespace, the kernel's out-of-memory killer.
+ *
+ * Called before the runtime starts, while there is one thread; may block.
+ */
+#ifndef SERVER_PROCESS_H
+#define SERVER_PROCESS_H
+
+#include <stdbool.h>
+
+#include "runtime/error.h"
+
+/*
+ * Goes to the background: returns in the child only. The parent stays until
+ * process_ready, and passes on what the child prints and its exit status, so
+ * that whoever started us knows that the socket answers.
+ */
+int process_daemonize(struct error **err) MUST_CHECK;
+/* Lets the parent go; from here on stderr is the log, or nothing. Harmless
+ * without process_daemonize. */
+void process_ready(bool keep_stderr);
+
+/* Wins PATH's lock for the life of the process, or says who has it: one
+ * daemon per socket. The file stays, it is only a place for the lock. */
+int process_lock(const char *path, struct error **err) MUST_CHECK;
+
+/* Makes a directory of mode 0700 unless it is there. */
+int process_make_dir(const char *path, struct error **err) MUST_CHECK;
+
+/*
+ * A mount namespace of our own, mounts still coming in from outside (A7): else
+ * our exit could be what unmounts a file system on our own device. And the
+ * killer's last choice. What is refused is logged as a warning.
+ */
+void process_protect(void);
+
+int process_write_pid(const char *path, struct error **err) MUST_CHECK;
+
+#endif
