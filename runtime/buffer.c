@@ -30,6 +30,7 @@
 #define ORDERS 11
 #define TOP_UNITS (1u << (ORDERS - 1))
 #define NONE UINT32_MAX
+#define BYTES_DEFAULT (64u * 1024 * 1024)
 
 static_assert(BUFFER_MAX >> UNIT_SHIFT == TOP_UNITS, "largest order");
 
@@ -224,6 +225,11 @@ void buffer_wait(struct buffer_waiter *w, uint32_t size,
 	pool_serve(p);
 }
 
+bool buffer_granted(const struct io_thread *t)
+{
+	return t->buffers->granted;
+}
+
 bool buffer_grant_one(struct io_thread *t)
 {
 	struct buffer_pool *p = t->buffers;
@@ -266,7 +272,8 @@ void *co_buffer_get(uint32_t size)
 	return w.buf;
 }
 
-void buffer_pool_reset(struct buffer_pool *p)
+/* Everything in the largest pieces, low addresses first. */
+static void pool_fill(struct buffer_pool *p)
 {
 	uint32_t at;
 	unsigned o;
@@ -282,50 +289,59 @@ void buffer_pool_reset(struct buffer_pool *p)
 	}
 	for (at = 0; at < p->units; at++)
 		p->unit[at].state = UNIT_INSIDE;
-	/* low addresses first */
 	for (at = p->units; at; at -= TOP_UNITS)
 		free_push(p, at - TOP_UNITS, ORDERS - 1);
 	ASAN_POISON_MEMORY_REGION(p->base, (size_t)p->units << UNIT_SHIFT);
 }
 
+void buffer_pool_reset(struct buffer_pool *p)
+{
+	if (p->used || p->first || p->granted)
+		pool_fill(p);
+}
+
+static uint32_t units_of(uint64_t bytes)
+{
+	if (!bytes)
+		bytes = BYTES_DEFAULT;
+	bytes = max(align_down(bytes, BUFFER_MAX), (uint64_t)BUFFER_MAX);
+	return (uint32_t)(bytes >> UNIT_SHIFT);
+}
+
 struct buffer_pool *buffer_pool_new(uint64_t bytes)
 {
 	struct buffer_pool *p = calloc(1, sizeof(*p));
+	size_t map_bytes;
 
 	if (!p)
 		return NULL;
-	bytes = max(align_down(bytes, BUFFER_MAX), (uint64_t)BUFFER_MAX);
-	p->units = (uint32_t)(bytes >> UNIT_SHIFT);
+	p->units = units_of(bytes);
+	map_bytes = (size_t)p->units << UNIT_SHIFT;
 	p->unit = calloc(p->units, sizeof(*p->unit));
-	p->base = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+	p->base = mmap(NULL, map_bytes, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (!p->unit || p->base == MAP_FAILED) {
 		if (p->base != MAP_FAILED)
-			munmap(p->base, bytes);
+			munmap(p->base, map_bytes);
 		free(p->unit);
 		free(p);
 		return NULL;
 	}
-	buffer_pool_reset(p);
+	pool_fill(p);
 	return p;
 }
 
 void buffer_pool_free(struct buffer_pool *p)
 {
-	uint64_t bytes = buffer_pool_bytes(p);
+	size_t map_bytes = (size_t)p->units << UNIT_SHIFT;
 
-	ASAN_UNPOISON_MEMORY_REGION(p->base, bytes);
-	munmap(p->base, bytes);
+	ASAN_UNPOISON_MEMORY_REGION(p->base, map_bytes);
+	munmap(p->base, map_bytes);
 	free(p->unit);
 	free(p);
 }
 
-uint64_t buffer_pool_bytes(const struct buffer_pool *p)
+bool buffer_pool_fits(const struct buffer_pool *p, uint64_t bytes)
 {
-	return (uint64_t)p->units << UNIT_SHIFT;
-}
-
-uint64_t buffer_pool_used(const struct buffer_pool *p)
-{
-	return (uint64_t)p->used << UNIT_SHIFT;
+	return p->units == units_of(bytes);
 }

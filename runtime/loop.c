@@ -7,14 +7,11 @@
 
 #include <string.h>
 
-#define BUFFER_BYTES_DEFAULT (64u * 1024 * 1024)
-
 bool loop_init(struct io_thread *t, unsigned index, uint64_t buffer_bytes)
 {
 	memset(t, 0, sizeof(*t));
 	t->index = index;
-	t->buffers = buffer_pool_new(buffer_bytes ? buffer_bytes :
-						    BUFFER_BYTES_DEFAULT);
+	t->buffers = buffer_pool_new(buffer_bytes);
 	if (!t->buffers)
 		return false;
 	co_pool_init(t);

@@ -90,13 +90,15 @@ uint64_t timer_next(const struct io_thread *t);
 /* Fires the first timer if it is due; whether it did. */
 bool timer_run_one(struct io_thread *t, uint64_t now);
 
-/* buffer.c */
+/* buffer.c: bytes 0 means the default; NULL: no memory */
 struct buffer_pool *buffer_pool_new(uint64_t bytes);
 void buffer_pool_free(struct buffer_pool *pool);
 /* Takes everything back (simulated restart). */
 void buffer_pool_reset(struct buffer_pool *pool);
-uint64_t buffer_pool_bytes(const struct buffer_pool *pool);
-uint64_t buffer_pool_used(const struct buffer_pool *pool);
+/* Whether it is what buffer_pool_new(bytes) makes. */
+bool buffer_pool_fits(const struct buffer_pool *pool, uint64_t bytes);
+/* Whether buffer_grant_one has something to do. */
+bool buffer_granted(const struct io_thread *t);
 /* Serves one waiter whose memory is there; false when there is none. */
 bool buffer_grant_one(struct io_thread *t);
 

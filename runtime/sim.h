@@ -49,9 +49,14 @@ uint64_t sim_write_count(void);
  * negative errno to give, or SIM_HOLD to keep it in flight until sim_release.
  */
 #define SIM_HOLD 1
+/* What fn sees as op for co_file_truncate: offset is the new size. */
+#define SIM_IO_TRUNCATE 16
 void sim_set_fault(int (*fn)(void *arg, const struct io *io), void *arg);
 /* Lets held operations go on: those of one file, or all with NULL. */
 void sim_release(struct file *f);
+/* Whether a write that a fault fails leaves some of its sectors (default: no,
+ * it leaves nothing). */
+void sim_fault_tears(bool on);
 /* How many operations are in flight, held ones included. */
 unsigned sim_in_flight(void);
 
@@ -59,7 +64,13 @@ unsigned sim_in_flight(void);
 void sim_step_rate(unsigned n);
 
 /* Called when nothing can run any more (a deadlock): default prints who waits
- * and aborts. */
+ * and aborts. When fn returns, runtime_run returns too. */
 void sim_set_deadlock(void (*fn)(void));
+
+/* Memory that struct io's fixed index stands for, on all threads of this run. */
+void sim_fixed_set(int index, void *mem, uint32_t len);
+
+/* Hash of every choice of the run so far: equal runs have equal hashes. */
+uint64_t sim_schedule_hash(void);
 
 #endif
