@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ublk.h - the map of this folder, and what the daemon calls.
+ *
+ *	export.c	the export type "ublk": options, query
+ *	device.h	a device's life from ADD to DEL; device.c, stop.c
+ *	queue.h		one queue on its I/O thread; queue.c
+ *	payload.h	memory that requests' bytes pass through (A7)
+ *	params.h	features, parameters, descriptors: no side effects
+ *	place.h		which queue on which I/O thread
+ *	control.h	control commands with deadlines (A6); module.c
+ *	settle.h	until udev is done with a new device
+ *	users.h		who has a device open
+ *	leftovers.c	devices of a daemon that died
+ *	wait.h		waiting with a deadline
+ *
+ * The invariants U1... are in Documentation/ublk.md.
+ */
+#ifndef UBLK_UBLK_H
+#define UBLK_UBLK_H
+
+#include "runtime/error.h"
+
+/* Makes the export type "ublk" known. Before the first export_add. */
+void ublk_register(void);
+/*
+ * Removes devices that a dead blkgraphd left behind (U10), without loading the
+ * module. Coroutine of the main thread, before the first export. Gives how
+ * many went; those that did not go are named in *err, which may stay unset.
+ */
+unsigned co_ublk_remove_leftovers(struct error **err);
+/* After the last export is gone, before runtime_stop. Main thread. */
+void ublk_stop(void);
+
+#endif
