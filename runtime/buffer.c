@@ -345,3 +345,8 @@ bool buffer_pool_fits(const struct buffer_pool *p, uint64_t bytes)
 {
 	return p->units == units_of(bytes);
 }
+
+uint64_t buffer_budget(void)
+{
+	return (uint64_t)thread_self()->buffers->units << UNIT_SHIFT;
+}

@@ -19,6 +19,8 @@ void *buffer_get(uint32_t size);
  * other buffer that somebody could wait for. */
 void *co_buffer_get(uint32_t size);
 void buffer_put(void *buf, uint32_t size);
+/* Bytes of this thread's pool, used or not. */
+uint64_t buffer_budget(void);
 
 /*
  * Calls fn when memory came back, once, on this thread; for code outside
