@@ -33,6 +33,12 @@ struct export_type {
 	 * began. Refusing leaves it as it was. */
 	int (*stop)(struct export *exp, enum export_stop mode,
 		    struct error **err);
+	/*
+	 * Changes nothing: says who uses it, as a safe stop would (C9), so
+	 * that the daemon can refuse to leave before it stopped anything.
+	 * NULL: nobody is known.
+	 */
+	int (*check_idle)(struct export *exp, struct error **err);
 	/* Undoes open; the root is freed. */
 	void (*close)(struct export *exp);
 	/* Adds members to the object: "device", "queues", ... */
