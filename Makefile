@@ -131,7 +131,23 @@ $(BENCH): $B/tests/%: $B/tests/%.o
 bench-programs: $(BENCH)
 
 .PHONY: tests
-tests: $(UNIT) $(SIMT) $(REALT)
+tests: $(UNIT) $(SIMT) $(REALT) bench-programs
+
+.PHONY: check check-quick soak bench demo lint asan tsan
+check:
+	tests/check
+check-quick:
+	tests/check quick
+soak:
+	tests/check soak
+bench: all bench-programs
+	tests/bench/run
+demo:
+	tests/demo
+lint:
+	tests/lint
+asan tsan:
+	$(MAKE) V=$@ all tests
 
 .PHONY: clean
 clean:
