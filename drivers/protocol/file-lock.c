@@ -78,11 +78,11 @@ int file_lock_open(struct node *node, struct error **err)
 	struct file_state *s = node->state;
 	int ret;
 
-	if (opts->force_share && !node->read_only)
+	if (node->force_share && !node->read_only)
 		return error_set(err, EINVAL, "force-share=on can only be used"
 				 " with read-only images, and '%s' is writable",
 				 opts->filename);
-	if (opts->locking == FILE_LOCKING_OFF || opts->force_share)
+	if (opts->locking == FILE_LOCKING_OFF || node->force_share)
 		return 0;
 	ret = file_lock_test(s->first, LOCK_PERM_BASE, 1, FILE_LOCK_SHARED);
 	s->use_locks = ret == 0 || ret == -EAGAIN;

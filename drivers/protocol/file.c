@@ -52,12 +52,6 @@ static const struct option file_options[] = {
 		.def = "io_uring",
 		.values = aio_values,
 		.help = "accepted for compatibility; always io_uring",
-	}, {
-		.name = "force-share",
-		.type = OPT_BOOL,
-		.offset = offsetof(struct file_opts, force_share),
-		.def = "off",
-		.help = "take no locks; read-only nodes only",
 	},
 	{ .name = NULL },
 };
@@ -156,6 +150,8 @@ static int file_open_rest(struct node *node, struct error **err)
 	s->punch = s->info.can_punch ? ABILITY_UNTRIED : ABILITY_MISSING;
 	s->zero = s->info.can_zero ? ABILITY_UNTRIED : ABILITY_MISSING;
 	node->size = s->info.size;
+	node->dev = s->info.dev;
+	node->ino = s->info.ino;
 	if (!node->filename)
 		node->filename = file_absolute(opts->filename);
 	return 0;
@@ -223,9 +219,6 @@ static int file_set_writable(struct node *node, bool writable,
 
 	if (!writable || !s->opened_read_only || s->writer)
 		return 0;
-	if (opts->force_share)
-		return error_set(err, EINVAL, "force-share=on keeps '%s'"
-				 " read-only", opts->filename);
 	ret = co_file_open(opts->filename, file_open_flags(node, true), 0, &f);
 	if (ret < 0)
 		return file_open_error(opts->filename, ret, err);
@@ -390,6 +383,11 @@ static int64_t file_discard(struct node *node, uint64_t offset, uint32_t len)
 	return ret < 0 ? ret : len;
 }
 
+static int file_flush(struct node *node)
+{
+	return co_file_sync(file_io(node));
+}
+
 const struct driver file_driver = {
 	.name = "file",
 	.kind = DRIVER_PROTOCOL,
@@ -406,6 +404,7 @@ const struct driver file_driver = {
 	.map = file_map,
 	.zeroes = file_zeroes,
 	.discard = file_discard,
+	.flush = file_flush,
 };
 
 const struct driver host_device_driver = {
@@ -424,4 +423,5 @@ const struct driver host_device_driver = {
 	.map = file_map,
 	.zeroes = file_zeroes,
 	.discard = file_discard,
+	.flush = file_flush,
 };

@@ -15,7 +15,6 @@ struct file_opts {
 	char *filename;
 	int locking;		/* enum file_locking */
 	int aio;		/* accepted; io_uring does it all */
-	bool force_share;
 };
 
 /* Whether an operation works on this file is known once it was tried. */
