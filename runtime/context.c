@@ -99,7 +99,7 @@ static void context_swap(struct context *from, struct context *to)
 struct frame {
 	void *r15, *r14, *r13, *r12, *rbx, *rbp;
 	void (*ret)(void);
-	void *pad;	/* the stack is 16-byte aligned when ret is reached */
+	void *pad;
 };
 
 asm(".text\n"
@@ -136,6 +136,7 @@ asm(".text\n"
     "context_entry:\n"
     "	.cfi_startproc\n"
     "	.cfi_undefined rip\n"
+    "	subq $8, %rsp\n"	/* 16-byte aligned at the call */
     "	movq %rbx, %rdi\n"
     "	call context_start\n"
     "	ud2\n"
