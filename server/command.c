@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * command.c - finds commands and checks their arguments. Main thread.
+ * command.c - finds commands, checks their arguments, runs them. Main thread.
  */
 #include "server/command.h"
 
 #include <errno.h>
 #include <string.h>
+
+#include "server/change.h"
 
 const struct command *command_find(const struct command *table,
 				   const char *name)
@@ -114,6 +116,22 @@ bool command_check_args(const struct command *cmd, json_t *args,
 		return false;
 	}
 	return true;
+}
+
+json_t *command_run(const struct command *cmd, json_t *args,
+		    struct error **err)
+{
+	struct change change;
+	json_t *result;
+
+	if (cmd->kind == COMMAND_QUERY)
+		return cmd->run(args, err);
+	if (co_change_begin(&change, cmd->name, args,
+			    cmd->kind == COMMAND_SHOW, err) < 0)
+		return NULL;
+	result = cmd->run(args, err);
+	co_change_end(&change);
+	return result;
 }
 
 const char *arg_string(json_t *args, const char *name, const char *def)

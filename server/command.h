@@ -23,8 +23,15 @@ struct argument {
 	const char *const *values;	/* strings allowed, ends with NULL */
 };
 
+enum command_kind {
+	COMMAND_QUERY,		/* changes nothing that the state log keeps */
+	COMMAND_CHANGE,
+	COMMAND_SHOW,		/* a change that shows an export (A23) */
+};
+
 struct command {
 	const char *name;	/* NULL ends the table */
+	enum command_kind kind;
 	const struct argument *args;	/* NULL: none */
 	/* Members that args does not list belong to a driver or an export
 	 * type, which refuses what it does not know. */
@@ -47,6 +54,10 @@ const struct command *command_find(const struct command *table,
 json_t *command_names(const struct command *table);
 bool command_check_args(const struct command *cmd, json_t *args,
 			struct error **err) MUST_CHECK;
+
+/* Runs it with checked arguments: a change is logged before and after. */
+json_t *command_run(const struct command *cmd, json_t *args,
+		    struct error **err) MUST_CHECK;
 
 /* Readers of checked arguments; what is absent gives the default. */
 const char *arg_string(json_t *args, const char *name, const char *def);

@@ -177,7 +177,7 @@ static json_t *qmp_execute(struct qmp_session *session, json_t *msg,
 		return NULL;
 	if (!cmd->run)
 		return qmp_negotiate(session, args, err);
-	return cmd->run(args, err);
+	return command_run(cmd, args, err);
 }
 
 json_t *qmp_handle(struct qmp_session *session, const char *text, size_t len)

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * attach.c - an image file as a device, in one step (A18): on failure neither
+ * node nor export is left.
+ *
+ * Main thread. The node has no hold: it lives as long as its export (G1).
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/export.h"
+#include "graph/graph.h"
+#include "server/command.h"
+#include "server/commands.h"
+
+#define EXPORT_ID_MAX 31	/* bytes */
+
+/* An id promised to an attach that is under way. */
+struct attach_id {
+	char id[EXPORT_ID_MAX + 1];
+	struct attach_id *next;
+};
+
+static struct attach_id *promised;
+
+static bool attach_id_taken(const char *id)
+{
+	for (const struct attach_id *p = promised; p; p = p->next)
+		if (!strcmp(p->id, id))
+			return true;
+	return export_find(id) != NULL;
+}
+
+static void attach_id_promise(struct attach_id *p)
+{
+	p->next = promised;
+	promised = p;
+}
+
+static void attach_id_forget(struct attach_id *p)
+{
+	struct attach_id **at = &promised;
+
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+}
+
+/* Ids are made of what is harmless in a path and begin with a letter. */
+static void attach_id_from_file(char *id, size_t size, const char *filename)
+{
+	const char *base = strrchr(filename, '/');
+	size_t len = 0;
+
+	base = base ? base + 1 : filename;
+	if (!isalpha((unsigned char)*base))
+		id[len++] = 'd';
+	for (; *base && *base != '.' && len < size - 1; base++) {
+		bool plain = isalnum((unsigned char)*base) || *base == '-';
+
+		id[len++] = plain ? *base : '_';
+	}
+	id[len] = 0;
+}
+
+/* After the file, with a number where that is taken: "disk", "disk-2". */
+static void attach_choose_id(struct attach_id *p, const char *filename)
+{
+	char stem[EXPORT_ID_MAX - 7];
+
+	attach_id_from_file(stem, sizeof(stem), filename);
+	snprintf(p->id, sizeof(p->id), "%s", stem);
+	for (unsigned n = 2; attach_id_taken(p->id); n++)
+		snprintf(p->id, sizeof(p->id), "%s-%u", stem, n % 1000000);
+}
+
+static int attach_take_id(struct attach_id *p, json_t *args,
+			  struct error **err)
+{
+	const char *id = arg_string(args, "id", NULL);
+
+	if (!id) {
+		attach_choose_id(p, arg_string(args, "filename", ""));
+		return 0;
+	}
+	if (strlen(id) > EXPORT_ID_MAX)
+		return error_set(err, EINVAL, "Export name '%s' is longer than "
+				 "%d bytes", id, EXPORT_ID_MAX);
+	if (attach_id_taken(id))
+		return error_set(err, EEXIST, "Block export id '%s' is already "
+				 "in use", id);
+	strcpy(p->id, id);
+	return 0;
+}
+
+static struct node *attach_open(json_t *args, struct error **err)
+{
+	const char *cache = arg_string(args, "cache", "none");
+	const char *name = arg_string(args, "node-name", NULL);
+	bool guessed = false;
+	json_auto_t *options = node_options_for_file(
+		arg_string(args, "filename", ""),
+		arg_string(args, "format", NULL),
+		arg_bool(args, "read-only", false), !strcmp(cache, "none"),
+		&guessed, err);
+
+	if (!options)
+		return NULL;
+	if (name)
+		json_object_set_new(options, "node-name", json_string(name));
+	return node_open(options, NODE_SHARE | (guessed ? NODE_GUESSED : 0),
+			 err);
+}
+
+/* What attach does not use itself is the export type's: queues, depth, ... */
+static json_t *attach_export_options(json_t *args, const char *id,
+				     const struct node *node)
+{
+	static const char *const own[] = {
+		"filename", "format", "read-only", "cache", "node-name",
+	};
+	json_t *options = json_copy(args);
+
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		json_object_del(options, own[i]);
+	json_object_set_new(options, "type", json_string("ublk"));
+	json_object_set_new(options, "id", json_string(id));
+	json_object_set_new(options, "node-name", json_string(node->name));
+	json_object_set_new(options, "writable",
+			    json_boolean(!node->read_only));
+	return options;
+}
+
+static json_t *attach_with_id(json_t *args, const char *id, struct error **err)
+{
+	struct node *node = attach_open(args, err);
+	json_auto_t *options = NULL;
+	struct export *exp;
+
+	if (!node)
+		return NULL;
+	options = attach_export_options(args, id, node);
+	exp = export_add(options, err);
+	if (!exp) {
+		node_unref(node);
+		return NULL;
+	}
+	return export_describe(exp);
+}
+
+json_t *cmd_attach(json_t *args, struct error **err)
+{
+	struct attach_id id;
+	json_t *result;
+
+	if (attach_take_id(&id, args, err) < 0)
+		return NULL;
+	attach_id_promise(&id);
+	result = attach_with_id(args, id.id, err);
+	attach_id_forget(&id);
+	return result;
+}

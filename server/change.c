@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * change.c - what every command that changes something goes through.
+ *
+ * Main thread.
+ */
+#include "server/change.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "server/log.h"
+#include "server/snapshot.h"
+#include "server/statelog.h"
+
+static struct {
+	struct statelog *log;
+	json_t *intents;	/* by key */
+	unsigned long count;
+	struct change *running;
+	bool forbidden;
+} changes;
+
+void change_set_log(struct statelog *log)
+{
+	changes.log = log;
+}
+
+static json_t *change_state(void)
+{
+	json_t *state = snapshot_take();
+
+	json_object_update(state, changes.intents);
+	return state;
+}
+
+static void change_forget(struct change *change)
+{
+	struct change **at = &changes.running;
+
+	json_object_del(changes.intents, change->key);
+	while (*at != change)
+		at = &(*at)->next;
+	*at = change->next;
+}
+
+int co_change_begin(struct change *change, const char *command, json_t *args,
+		    bool shows, struct error **err)
+{
+	int rc = 0;
+
+	if (changes.forbidden)
+		return error_set(err, ESHUTDOWN, "blkgraphd is leaving: %s "
+				 "comes too late", command);
+	if (!changes.intents)
+		changes.intents = json_object();
+	snprintf(change->key, sizeof(change->key), "intents/%lu",
+		 ++changes.count);
+	change->command = command;
+	change->next = changes.running;
+	changes.running = change;
+	json_object_set_new(changes.intents, change->key,
+			    json_pack("{s:s,s:O}", "command", command,
+				      "arguments", args));
+	if (shows || statelog_active(changes.log))
+		rc = co_statelog_update(changes.log, change_state, err);
+	if (rc < 0)
+		change_forget(change);
+	return rc;
+}
+
+void co_change_end(struct change *change)
+{
+	struct error *err CLEANUP_ERROR = NULL;
+
+	change_forget(change);
+	/* The change is made; a log that cannot say so is behind, and the
+	 * next change is refused unless it can be written then. */
+	if (statelog_active(changes.log) &&
+	    co_statelog_update(changes.log, change_state, &err) < 0)
+		log_error(LOG_ERROR, &err);
+}
+
+int change_forbid(struct error **err)
+{
+	if (changes.forbidden)
+		return error_set(err, EALREADY, "blkgraphd is leaving already");
+	if (changes.running)
+		return error_set(err, EBUSY, "blkgraphd cannot leave while %s "
+				 "is under way", changes.running->command);
+	changes.forbidden = true;
+	return 0;
+}
+
+void change_allow(void)
+{
+	changes.forbidden = false;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * change.h - what every command that changes something goes through.
+ *
+ *	begin: refused while the daemon leaves; intent into the state log
+ *	... the command does its work ...
+ *	end: graph and exports into the state log, the intent out of it
+ *
+ * The log begins with the first export (A23); before it, changes are only
+ * counted. Main thread, coroutines.
+ */
+#ifndef SERVER_CHANGE_H
+#define SERVER_CHANGE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "runtime/error.h"
+
+struct statelog;
+
+struct change {
+	char key[32];	/* of the intent */
+	const char *command;
+	struct change *next;
+};
+
+/* The log that changes go to; once, before the first change. */
+void change_set_log(struct statelog *log);
+
+/* shows: the change shows the world an export, so the log must begin. */
+int co_change_begin(struct change *change, const char *command, json_t *args,
+		    bool shows, struct error **err) MUST_CHECK;
+void co_change_end(struct change *change);
+
+/*
+ * The daemon wants to leave: no change begins from here on. Refused while one
+ * is under way, naming it. change_allow: it stays after all.
+ */
+int change_forbid(struct error **err) MUST_CHECK;
+void change_allow(void);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * commands-block.c - commands about nodes. Main thread.
+ */
+#include <errno.h>
+
+#include "graph/graph.h"
+#include "server/command.h"
+#include "server/commands.h"
+
+struct node *node_by_name(const char *name, struct error **err)
+{
+	struct node *node = node_find(name);
+
+	if (!node)
+		error_set(err, ENOENT, "Failed to find node with "
+			  "node-name='%s'", name);
+	return node;
+}
+
+json_t *cmd_blockdev_add(json_t *args, struct error **err)
+{
+	return node_add(args, err) < 0 ? NULL : json_object();
+}
+
+json_t *cmd_blockdev_del(json_t *args, struct error **err)
+{
+	const char *name = arg_string(args, "node-name", "");
+
+	if (!node_by_name(name, err) || node_del(name, err) < 0)
+		return NULL;
+	return json_object();
+}
+
+json_t *cmd_query_named_block_nodes(json_t *args, struct error **err)
+{
+	(void)err;
+	return graph_query_nodes(arg_bool(args, "flat", false));
+}
+
+json_t *cmd_query_block_graph(json_t *args, struct error **err)
+{
+	(void)args;
+	(void)err;
+	return graph_query_graph();
+}

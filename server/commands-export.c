@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * commands-export.c - commands about exports. Main thread.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "graph/export.h"
+#include "graph/graph.h"
+#include "server/command.h"
+#include "server/commands.h"
+#include "server/monitor.h"
+
+/* The device path that the export's type shows, or NULL. */
+static bool export_has_device(struct export *exp, const char *path)
+{
+	json_auto_t *shown = json_object();
+	const char *device;
+
+	if (exp->type->query)
+		exp->type->query(exp, shown);
+	device = json_string_value(json_object_get(shown, "device"));
+	return device && !strcmp(device, path);
+}
+
+struct export *export_by_name(const char *name, struct error **err)
+{
+	static const char links[] = "/dev/blkgraph/";
+	struct export *exp;
+
+	if (!strncmp(name, links, strlen(links)))
+		exp = export_find(name + strlen(links));
+	else
+		exp = export_find(name);
+	if (exp)
+		return exp;
+	for (exp = export_first(); exp; exp = exp->next)
+		if (export_has_device(exp, name))
+			return exp;
+	error_set(err, ENOENT, "Export '%s' is not found", name);
+	return NULL;
+}
+
+/* The upper bound of the power of two that 99 of 100 drains stay below. */
+static uint64_t drain_p99(const struct drain_stats *drains)
+{
+	uint64_t below = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(drains->histogram) - 1; i++) {
+		below += drains->histogram[i];
+		if (drains->count && below * 100 >= drains->count * 99)
+			return min(2ull << i, drains->max_ns);
+	}
+	return drains->max_ns;
+}
+
+static json_t *export_drains(const struct drain_stats *drains)
+{
+	return json_pack("{s:I,s:I,s:I,s:I,s:I}",
+			 "count", (json_int_t)drains->count,
+			 "last-ns", (json_int_t)drains->last_ns,
+			 "max-ns", (json_int_t)drains->max_ns,
+			 "p99-ns", (json_int_t)drain_p99(drains),
+			 "in-flight", (json_int_t)drains->total_in_flight);
+}
+
+json_t *export_describe(struct export *exp)
+{
+	json_t *shown = json_pack("{s:s,s:s,s:b,s:b,s:b}", "id", exp->id,
+				  "type", exp->type->name,
+				  "shutting-down", exp->shutting_down,
+				  "writable", exp->writable,
+				  "stuck", exp->stuck);
+
+	if (exp->root) {
+		const struct node *node = exp->root->edge.child;
+
+		json_object_set_new(shown, "node-name",
+				    json_string(node->name));
+		json_object_set_new(shown, "size",
+				    json_integer((json_int_t)node->size));
+		json_object_set_new(shown, "drains",
+				    export_drains(&exp->root->drains));
+	}
+	if (exp->type->query)
+		exp->type->query(exp, shown);
+	return shown;
+}
+
+json_t *cmd_query_block_exports(json_t *args, struct error **err)
+{
+	json_t *list = json_array();
+
+	(void)args;
+	(void)err;
+	for (struct export *e = export_first(); e; e = e->next)
+		json_array_append_new(list, export_describe(e));
+	return list;
+}
+
+json_t *cmd_block_export_add(json_t *args, struct error **err)
+{
+	const char *type = arg_string(args, "type", "");
+
+	if (!export_type_find(type)) {
+		error_set(err, EINVAL, "Parameter 'type' does not accept "
+			  "value '%s'", type);
+		return NULL;
+	}
+	return export_add(args, err) ? json_object() : NULL;
+}
+
+int co_export_end(struct export *exp, bool hard, struct error **err)
+{
+	/* the export, and its id with it, is gone when export_del returns */
+	json_t *data = json_pack("{s:s}", "id", exp->id);
+	int rc = export_del(json_string_value(json_object_get(data, "id")),
+			    hard ? EXPORT_STOP_HARD : EXPORT_STOP_SAFE, err);
+
+	if (rc == 0)
+		monitor_event("BLOCK_EXPORT_DELETED", data);
+	else
+		json_decref(data);
+	return rc;
+}
+
+json_t *cmd_block_export_del(json_t *args, struct error **err)
+{
+	struct export *exp = export_by_name(arg_string(args, "id", ""), err);
+	bool hard = !strcmp(arg_string(args, "mode", "safe"), "hard");
+
+	if (!exp || co_export_end(exp, hard, err) < 0)
+		return NULL;
+	return json_object();
+}

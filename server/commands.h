@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * commands.h - what the commands of command-table.c run. Each is a struct
+ * command's run: main thread, coroutine, new reference or NULL with *err.
+ *
+ *	commands-server.c	the daemon itself
+ *	commands-block.c	nodes
+ *	commands-filter.c	live insertion and removal of filters
+ *	commands-export.c	exports
+ *	attach.c		an image file as a device, in one step
+ *	info.c			an image file, looked at and left alone
+ */
+#ifndef SERVER_COMMANDS_H
+#define SERVER_COMMANDS_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "runtime/error.h"
+
+struct export;
+struct node;
+
+json_t *cmd_query_version(json_t *args, struct error **err);
+json_t *cmd_query_commands(json_t *args, struct error **err);
+json_t *cmd_quit(json_t *args, struct error **err);
+
+json_t *cmd_blockdev_add(json_t *args, struct error **err);
+json_t *cmd_blockdev_del(json_t *args, struct error **err);
+json_t *cmd_query_named_block_nodes(json_t *args, struct error **err);
+json_t *cmd_query_block_graph(json_t *args, struct error **err);
+
+json_t *cmd_insert(json_t *args, struct error **err);
+json_t *cmd_remove(json_t *args, struct error **err);
+
+json_t *cmd_block_export_add(json_t *args, struct error **err);
+json_t *cmd_block_export_del(json_t *args, struct error **err);
+json_t *cmd_query_block_exports(json_t *args, struct error **err);
+
+json_t *cmd_attach(json_t *args, struct error **err);
+json_t *cmd_info(json_t *args, struct error **err);
+
+/* Shared by the above. */
+
+/* By id, by device path ("/dev/ublkb0", "/dev/blkgraph/d0"); or NULL and
+ * *err. */
+struct export *export_by_name(const char *name, struct error **err);
+/* What query-block-exports shows of one; new reference. */
+json_t *export_describe(struct export *exp);
+/* Ends an export and tells clients. */
+int co_export_end(struct export *exp, bool hard, struct error **err)
+	MUST_CHECK;
+struct node *node_by_name(const char *name, struct error **err);
+
+#endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * leave.c - how the daemon ends. Main thread.
+ */
+#include "server/leave.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "graph/export.h"
+#include "graph/graph.h"
+#include "runtime/co.h"
+#include "server/change.h"
+#include "server/commands.h"
+#include "server/log.h"
+
+static struct {
+	bool left;
+	struct co *waiter;
+	unsigned refused;	/* signals */
+} leaving;
+
+static int leave_check_idle(struct error **err)
+{
+	for (struct export *e = export_first(); e; e = e->next) {
+		int rc = e->type->check_idle ?
+			e->type->check_idle(e, err) : 0;
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int leave_stop_exports(struct error **err)
+{
+	struct export *e;
+
+	while ((e = export_first()) != NULL) {
+		int rc = co_export_end(e, false, err);
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* A held node with no parent: it can go now. */
+static struct node *leave_top_node(void)
+{
+	struct node *n = node_first();
+
+	while (n && (n->parents || !n->held))
+		n = n->next;
+	return n;
+}
+
+static void leave_close_nodes(void)
+{
+	struct node *n;
+
+	while ((n = leave_top_node()) != NULL) {
+		struct error *err CLEANUP_ERROR = NULL;
+
+		if (node_del(n->name, &err) == 0)
+			continue;
+		log_error(LOG_ERROR, &err);
+		return;
+	}
+}
+
+int co_leave(struct error **err)
+{
+	int rc = change_forbid(err);
+
+	if (rc < 0)
+		return rc;
+	rc = leave_check_idle(err);
+	if (rc == 0)
+		rc = leave_stop_exports(err);
+	if (rc < 0) {
+		change_allow();
+		return rc;
+	}
+	leave_close_nodes();
+	leaving.left = true;
+	if (leaving.waiter)
+		co_wake(leaving.waiter);
+	return 0;
+}
+
+void co_leave_wait(void)
+{
+	if (leaving.left)
+		return;
+	leaving.waiter = co_self();
+	co_wait();
+	leaving.waiter = NULL;
+}
+
+void co_leave_signal(int signo)
+{
+	struct error *err CLEANUP_ERROR = NULL;
+
+	if (signo == SIGHUP || leaving.left)
+		return;
+	if (leaving.refused++) {
+		log_write(LOG_WARNING, "%s again: leaving devices as they are",
+			  strsignal(signo));
+		co_log_stop_async();
+		_exit(EXIT_FAILURE);
+	}
+	log_write(LOG_INFO, "%s", strsignal(signo));
+	if (co_leave(&err) == 0)
+		return;
+	error_prefix(&err, "Not leaving (once more to leave all the same)");
+	log_error(LOG_ERROR, &err);
+}
