@@ -51,8 +51,11 @@ unsigned thread_count(void)
 static void *thread_main(void *arg)
 {
 	struct real_thread *t = arg;
+	char name[16];
 	int error;
 
+	snprintf(name, sizeof(name), "io-%u", t->base.index);
+	pthread_setname_np(pthread_self(), name);
 	error = real_loop_init(t, t->base.index, rt.buffer_bytes);
 	pthread_mutex_lock(&rt.lock);
 	t->start_error = error;
@@ -116,18 +119,13 @@ static void threads_join(unsigned count)
 static int thread_create(struct real_thread *t)
 {
 	sigset_t all, old;
-	char name[16];
 	int rc;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	rc = pthread_create(&t->thread, NULL, thread_main, t);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc)
-		return rc;
-	snprintf(name, sizeof(name), "io-%u", t->base.index);
-	pthread_setname_np(t->thread, name);
-	return 0;
+	return rc;
 }
 
 static bool threads_start(struct error **err)
