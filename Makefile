@@ -113,8 +113,9 @@ progs = $(patsubst %.c,$B/%,$(sort $(wildcard tests/$1/*.c)))
 UNIT := $(call progs,unit)
 SIMT := $(call progs,sim)
 REALT := $(call progs,real)
-# shared helpers of the tests
-TESTLIB := $(call obj,$(call src,tests/lib))
+# shared helpers of the tests: an archive, since some need the simulation
+TESTLIB := $B/libtest.a
+$(TESTLIB): $(call obj,$(call src,tests/lib))
 # parts of the daemon that unit tests exercise without a kernel
 LIBS_unit := $(LIB_server) $(LIB_ublk)
 

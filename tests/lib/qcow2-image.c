@@ -170,7 +170,9 @@ static uint64_t build_tables(struct build *b, uint64_t *l1_entries)
 		memcpy(&l2, slot, 8);
 		l2 = be64toh(l2) & UINT64_C(0x00fffffffffffe00);
 		if (!l2) {
-			l2 = take(b, 1) * b->cluster_size;
+			l2 = take(b, 1);
+			b->refs[l2] += spec->l2_not_copied;
+			l2 *= b->cluster_size;
 			slot = at(b, l1) + i / per_l2 * 8;
 			put64(slot, spec->l2_not_copied ? l2 :
 			      l2 | UINT64_C(1) << 63);

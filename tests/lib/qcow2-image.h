@@ -25,7 +25,7 @@ struct image_spec {
 	unsigned refcount_order;	/* 0..6; 4 in version 2 */
 	uint64_t size;			/* bytes, a multiple of 512 */
 	bool lazy_refcounts;
-	bool l2_not_copied;	/* L1 entries lack the COPIED flag */
+	bool l2_not_copied;	/* L2 tables look shared: refcount 2 (leaked) */
 	const char *backing;		/* name in the header, or NULL */
 	const char *backing_format;
 	/* What guest cluster n is; NULL: all are holes. */
@@ -37,5 +37,19 @@ struct image_spec {
 
 /* Returns the file's size; the caller frees *data. */
 uint64_t image_build(const struct image_spec *spec, void **data);
+
+/*
+ * Checks an image in memory: counts clusters referenced more often than their
+ * refcount says, or wrongly marked, or outside the file (errors), and such
+ * whose refcount is too high (leaks). Returns the number of errors; text: the
+ * first of them.
+ */
+struct image_report {
+	uint64_t errors, leaks;
+	uint64_t dirty;		/* the header's dirty bit is set */
+	char text[160];
+};
+uint64_t image_check(const void *data, uint64_t size,
+		     struct image_report *report);
 
 #endif
