@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,7 +63,7 @@ int process_daemonize(struct error **err)
 	return 0;
 }
 
-void process_ready(bool keep_stderr)
+void process_ready(void)
 {
 	int null;
 
@@ -72,8 +73,7 @@ void process_ready(bool keep_stderr)
 	if (null >= 0) {
 		dup2(null, STDIN_FILENO);
 		dup2(null, STDOUT_FILENO);
-		if (!keep_stderr)
-			dup2(null, STDERR_FILENO);
+		dup2(null, STDERR_FILENO);
 		close(null);
 	}
 	if (write(ready_pipe, "", 1) != 1)

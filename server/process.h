@@ -8,8 +8,6 @@
 #ifndef SERVER_PROCESS_H
 #define SERVER_PROCESS_H
 
-#include <stdbool.h>
-
 #include "runtime/error.h"
 
 /*
@@ -18,9 +16,9 @@
  * that whoever started us knows that the socket answers.
  */
 int process_daemonize(struct error **err) MUST_CHECK;
-/* Lets the parent go; from here on stderr is the log, or nothing. Harmless
- * without process_daemonize. */
-void process_ready(bool keep_stderr);
+/* Lets the parent go, and its terminal with it. Harmless without
+ * process_daemonize. */
+void process_ready(void);
 
 /* Wins PATH's lock for the life of the process, or says who has it: one
  * daemon per socket. The file stays, it is only a place for the lock. */

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cmdline.c - what blkgraphd is told on its command line.
+ *
+ * One table drives parser and --help; the check of the manual page reads the
+ * latter. Nothing else runs yet.
+ */
+#include "server/cmdline.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/thread.h"
+
+#define EXIT_USAGE 2
+
+enum {
+	CMD_SOCKET, CMD_STATE_DIR, CMD_DAEMONIZE, CMD_PIDFILE, CMD_LOG,
+	CMD_THREADS, CMD_DRAIN_DEADLINE, CMD_HELP, CMD_VERSION, CMD_COUNT,
+};
+
+static const struct cmdline_option {
+	const char *name;
+	char letter;		/* or 0 */
+	const char *arg, *help;
+} cmdline_options[CMD_COUNT] = {
+	[CMD_SOCKET] = { "socket", 0, "PATH",
+		"control socket, mode 0600; default: $BLKGRAPH_SOCKET or\n"
+		DEFAULT_SOCKET },
+	[CMD_STATE_DIR] = { "state-dir", 0, "DIR",
+		"where the state log is kept; default: " DEFAULT_STATE_DIR
+		",\nwith another socket the directory of that" },
+	[CMD_DAEMONIZE] = { "daemonize", 0, NULL,
+		"go to the background; return when the socket answers" },
+	[CMD_PIDFILE] = { "pidfile", 0, "PATH",
+		"write the process id there once the socket answers" },
+	[CMD_LOG] = { "log", 0, "PATH",
+		"append messages there; default: stderr, in the background\n"
+		"the socket's path and \".log\"" },
+	[CMD_THREADS] = { "threads", 0, "N",
+		"I/O threads; default: by the number of CPUs" },
+	[CMD_DRAIN_DEADLINE] = { "drain-deadline", 0, "SECONDS",
+		"undo a change whose drain takes longer; default: 10" },
+	[CMD_HELP] = { "help", 'h', NULL, "show this" },
+	[CMD_VERSION] = { "version", 'V', NULL, "show the version" },
+};
+
+static void cmdline_print_help(void)
+{
+	printf("Usage: blkgraphd [OPTION]...\n"
+	       "Serves disk images as block devices; see blkgraphd(8).\n\n");
+	for (int i = 0; i < CMD_COUNT; i++) {
+		const struct cmdline_option *o = &cmdline_options[i];
+		const char *line = o->help, *end;
+		char left[40];
+
+		snprintf(left, sizeof(left), "%s%c%s--%s%s%s",
+			 o->letter ? "-" : "   ", o->letter ? o->letter : ' ',
+			 o->letter ? ", " : "", o->name, o->arg ? " " : "",
+			 o->arg ? o->arg : "");
+		while ((end = strchr(line, '\n')) != NULL) {
+			printf("  %-27s %.*s\n", left, (int)(end - line), line);
+			line = end + 1;
+			left[0] = 0;
+		}
+		printf("  %-27s %s\n", left, line);
+	}
+}
+
+static void *checked(void *pointer)
+{
+	if (!pointer) {
+		fprintf(stderr, "blkgraphd: out of memory\n");
+		exit(EXIT_FAILURE);
+	}
+	return pointer;
+}
+
+static char *join(const char *a, const char *b, const char *c)
+{
+	char *text;
+
+	if (asprintf(&text, "%s%s%s", a, b, c) < 0)
+		text = NULL;
+	return checked(text);
+}
+
+static char *absolute(const char *path)
+{
+	char *here, *all;
+
+	if (path[0] == '/')
+		return checked(strdup(path));
+	here = checked(getcwd(NULL, 0));
+	all = join(here, "/", path);
+	free(here);
+	return all;
+}
+
+static void set_path(char **to, const char *path)
+{
+	free(*to);
+	*to = absolute(path);
+}
+
+static unsigned number(const struct cmdline_option *o, const char *text,
+		       unsigned lowest, unsigned highest)
+{
+	char *end;
+	unsigned long value;
+
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (errno || *end || end == text || value < lowest ||
+	    value > highest) {
+		fprintf(stderr, "blkgraphd: --%s takes a number from %u to "
+			"%u, not '%s'\n", o->name, lowest, highest, text);
+		exit(EXIT_USAGE);
+	}
+	return (unsigned)value;
+}
+
+static void cmdline_option_apply(struct cmdline *cmd, int which,
+				 const char *arg)
+{
+	const struct cmdline_option *o = &cmdline_options[which];
+
+	switch (which) {
+	case CMD_SOCKET:
+		set_path(&cmd->socket, arg);
+		break;
+	case CMD_STATE_DIR:
+		set_path(&cmd->state_dir, arg);
+		break;
+	case CMD_DAEMONIZE:
+		cmd->daemonize = true;
+		break;
+	case CMD_PIDFILE:
+		set_path(&cmd->pid_file, arg);
+		break;
+	case CMD_LOG:
+		set_path(&cmd->log_file, arg);
+		break;
+	case CMD_THREADS:
+		cmd->threads = number(o, arg, 1, THREADS_MAX - 1);
+		break;
+	case CMD_DRAIN_DEADLINE:
+		cmd->drain_deadline_s = number(o, arg, 1, 3600);
+		break;
+	case CMD_HELP:
+		cmdline_print_help();
+		exit(EXIT_SUCCESS);
+	case CMD_VERSION:
+		printf("blkgraphd " BLKGRAPH_VERSION "\n");
+		exit(EXIT_SUCCESS);
+	}
+}
+
+/* What follows from the rest. */
+static void cmdline_complete(struct cmdline *cmd)
+{
+	const char *env = getenv("BLKGRAPH_SOCKET"), *base;
+
+	if (!cmd->socket)
+		set_path(&cmd->socket, env && *env ? env : DEFAULT_SOCKET);
+	base = strrchr(cmd->socket, '/');
+	if (!cmd->state_dir && !strcmp(cmd->socket, DEFAULT_SOCKET))
+		set_path(&cmd->state_dir, DEFAULT_STATE_DIR);
+	else if (!cmd->state_dir)
+		cmd->state_dir = checked(strndup(cmd->socket, (size_t)
+			(base == cmd->socket ? 1 : base - cmd->socket)));
+	cmd->lock = join(cmd->socket, "", ".lock");
+	if (cmd->daemonize && !cmd->log_file)
+		cmd->log_file = join(cmd->socket, "", ".log");
+	cmd->state_log = join(cmd->state_dir, base, ".state");
+}
+
+void cmdline_parse(struct cmdline *cmd, int argc, char **argv)
+{
+	struct option longs[CMD_COUNT + 1] = { 0 };
+	int which;
+
+	memset(cmd, 0, sizeof(*cmd));
+	for (int i = 0; i < CMD_COUNT; i++) {
+		longs[i].name = cmdline_options[i].name;
+		longs[i].has_arg = cmdline_options[i].arg ?
+			required_argument : no_argument;
+		longs[i].val = 256 + i;
+	}
+	while ((which = getopt_long(argc, argv, "hV", longs, NULL)) != -1) {
+		if (which == 'h')
+			which = 256 + CMD_HELP;
+		else if (which == 'V')
+			which = 256 + CMD_VERSION;
+		else if (which < 256)
+			exit(EXIT_USAGE);
+		cmdline_option_apply(cmd, which - 256, optarg);
+	}
+	if (optind < argc) {
+		fprintf(stderr, "blkgraphd: '%s' is not understood\n",
+			argv[optind]);
+		exit(EXIT_USAGE);
+	}
+	cmdline_complete(cmd);
+}
+
+void cmdline_free(struct cmdline *cmd)
+{
+	free(cmd->socket);
+	free(cmd->lock);
+	free(cmd->state_dir);
+	free(cmd->state_log);
+	free(cmd->pid_file);
+	free(cmd->log_file);
+}

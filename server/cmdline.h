@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cmdline.h - what blkgraphd is told on its command line.
+ */
+#ifndef SERVER_CMDLINE_H
+#define SERVER_CMDLINE_H
+
+#include <stdbool.h>
+
+#define DEFAULT_SOCKET "/run/blkgraph/blkgraph.sock"
+#define DEFAULT_STATE_DIR "/var/lib/blkgraph"
+
+/* Paths are absolute: the daemon leaves the directory it was started in. */
+struct cmdline {
+	char *socket;		/* --socket, BLKGRAPH_SOCKET, the default */
+	char *lock;		/* SOCKET.lock */
+	char *state_dir;
+	char *state_log;	/* STATE_DIR/name of the socket.state */
+	char *pid_file, *log_file;	/* or NULL */
+	unsigned threads;	/* 0: by CPU count */
+	unsigned drain_deadline_s;	/* 0: the default */
+	bool daemonize;
+};
+
+/* Prints and exits for --help, --version and what it does not understand. */
+void cmdline_parse(struct cmdline *cmd, int argc, char **argv);
+void cmdline_free(struct cmdline *cmd);
+
+#endif

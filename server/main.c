@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * main.c - blkgraphd: from the command line to the last exit.
+ *
+ *	main: what may block, in this order: background, lock, directories,
+ *	      socket, mount namespace; then the runtime
+ *	serve: the first coroutine of the main thread: graph, state log,
+ *	      leftovers of a dead daemon, clients; until somebody says quit
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "graph/graph.h"
+#include "runtime/co.h"
+#include "runtime/thread.h"
+#include "server/change.h"
+#include "server/cmdline.h"
+#include "server/leave.h"
+#include "server/log.h"
+#include "server/monitor.h"
+#include "server/notify.h"
+#include "server/process.h"
+#include "server/signals.h"
+#include "server/statedir.h"
+#include "server/statelog.h"
+#include "ublk/ublk.h"
+
+#define NS_PER_S 1000000000ull
+
+static struct {
+	struct cmdline cmd;
+	int socket;
+	struct statelog *log;
+	struct error *failure;	/* why it could not serve */
+} server;
+
+/* --- in the runtime --------------------------------------------------- */
+
+/* What the last daemon wrote and left (A23). Devices come back with recovery,
+ * which is not built: here they are taken away. */
+static int serve_clean_up(struct error **err)
+{
+	struct statelog_past past;
+	struct error *left CLEANUP_ERROR = NULL;
+	unsigned removed;
+	int rc = co_statelog_load(server.log, &past, err);
+
+	if (rc < 0)
+		return rc;
+	if (past.damaged)
+		log_write(LOG_ERROR, "State log '%s' is damaged in its middle",
+			  server.cmd.state_log);
+	else if (past.dropped)
+		log_write(LOG_WARNING, "State log '%s': %llu bytes of an "
+			  "unfinished record dropped", server.cmd.state_log,
+			  (unsigned long long)past.dropped);
+	if (past.same_boot && json_object_size(past.state))
+		log_write(LOG_WARNING, "The last blkgraphd died with %zu "
+			  "things in use", json_object_size(past.state));
+	json_decref(past.state);
+	co_statelog_close(server.log, true);
+	removed = co_ublk_remove_leftovers(&left);
+	if (removed)
+		log_write(LOG_WARNING, "%u devices of a dead blkgraphd removed",
+			  removed);
+	if (left)
+		log_error(LOG_WARNING, &left);
+	return 0;
+}
+
+static int serve_start(struct error **err)
+{
+	int rc = serve_clean_up(err);
+
+	if (rc < 0) {
+		close(server.socket);
+		return rc;
+	}
+	if (server.cmd.pid_file)
+		rc = process_write_pid(server.cmd.pid_file, err);
+	if (rc < 0) {
+		close(server.socket);
+		return rc;
+	}
+	change_set_log(server.log);
+	return monitor_start(server.socket, command_table, err);
+}
+
+static void serve(void *arg)
+{
+	(void)arg;
+	log_start_async();
+	graph_start(server.cmd.drain_deadline_s * NS_PER_S);
+	ublk_register();
+	server.log = statelog_new(server.cmd.state_log);
+	if (serve_start(&server.failure) == 0) {
+		signals_watch(co_leave_signal);
+		log_write(LOG_INFO, "Serving on %s", server.cmd.socket);
+		process_ready();
+		notify_systemd("READY=1");
+		co_leave_wait();
+		notify_systemd("STOPPING=1");
+		co_monitor_stop();
+		co_signals_stop();
+		co_statelog_close(server.log, true);
+		log_write(LOG_INFO, "Left");
+	}
+	statelog_free(server.log);
+	ublk_stop();
+	graph_stop();
+	co_log_stop_async();
+	runtime_quit();
+}
+
+/* --- before and after ------------------------------------------------- */
+
+static int open_log(struct error **err)
+{
+	const char *path = server.cmd.log_file;
+	int fd;
+
+	if (!path) {
+		log_open(STDERR_FILENO);
+		return 0;
+	}
+	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return error_set(err, errno, "Cannot open log '%s': %s", path,
+				 strerror(errno));
+	log_open(fd);
+	return 0;
+}
+
+static int make_socket_dir(struct error **err)
+{
+	const char *slash = strrchr(server.cmd.socket, '/');
+	char *dir = strndup(server.cmd.socket,
+			    (size_t)(slash - server.cmd.socket));
+	int rc = dir && *dir ? process_make_dir(dir, err) : 0;
+
+	free(dir);
+	return rc;
+}
+
+/* What must be there before the runtime starts. */
+static int prepare(struct error **err)
+{
+	int rc = 0;
+
+	if (server.cmd.daemonize)
+		rc = process_daemonize(err);
+	umask(077);
+	if (rc == 0)
+		rc = make_socket_dir(err);
+	if (rc == 0)
+		rc = process_lock(server.cmd.lock, err);
+	if (rc == 0)
+		rc = statedir_prepare(server.cmd.state_dir, err);
+	if (rc == 0)
+		rc = open_log(err);
+	if (rc == 0 && chdir("/") < 0)
+		rc = error_set(err, errno, "Cannot go to '/': %s",
+			       strerror(errno));
+	if (rc == 0)
+		rc = monitor_listen(server.cmd.socket, err);
+	if (rc < 0)
+		return rc;
+	server.socket = rc;
+	return 0;
+}
+
+static int start_runtime(struct error **err)
+{
+	struct runtime_options options = { .io_threads = server.cmd.threads };
+	const char *warning = NULL;
+	int rc;
+
+	process_protect();
+	rc = runtime_start(&options, &warning, err);
+	if (rc == 0 && warning)
+		log_write(LOG_WARNING, "%s", warning);
+	return rc;
+}
+
+static void remove_files(void)
+{
+	unlink(server.cmd.socket);
+	if (server.cmd.pid_file)
+		unlink(server.cmd.pid_file);
+}
+
+/* As those of blkgraph(8), which passes them on. */
+static int exit_status(const struct error *err)
+{
+	switch (err->code) {
+	case EBUSY:
+		return 4;
+	case EACCES:
+	case EPERM:
+		return 5;
+	default:
+		return EXIT_FAILURE;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct error *err CLEANUP_ERROR = NULL;
+	int status = EXIT_SUCCESS;
+
+	cmdline_parse(&server.cmd, argc, argv);
+	signals_block();
+	if (prepare(&err) == 0) {
+		if (start_runtime(&err) == 0) {
+			runtime_run(serve, NULL);
+			runtime_stop();
+			if (server.failure)
+				error_propagate(&err, &server.failure);
+		}
+		remove_files();
+	}
+	if (err) {
+		/* stderr is where whoever started us looks */
+		fprintf(stderr, "blkgraphd: %s\n", err->text);
+		status = exit_status(err);
+	}
+	cmdline_free(&server.cmd);
+	return status;
+}
