@@ -54,6 +54,9 @@ LDFLAGS := -pthread $(filter -fsanitize%,$(subst fuzzer-no-link$(comma),,$(OPT_$
 	$(EXTRA_LDFLAGS)
 comma := ,
 
+# one short line a command; make VERBOSE=1 shows them whole
+run = $(if $(VERBOSE),,@printf '  %-3s %s\n' $1 $2;)
+
 src = $(sort $(wildcard $(addsuffix /*.c,$1)))
 obj = $(patsubst %.c,$B/%.o,$1)
 
@@ -62,7 +65,7 @@ REAL := $(RUNTIME) $(call src,runtime/real)
 SIM := $(RUNTIME) $(call src,runtime/sim)
 GRAPH := $(call src,graph)
 DRIVERS := $(call src,drivers drivers/protocol drivers/format \
-	$(sort $(dir $(wildcard drivers/format/*/*.c))) drivers/filter)
+	$(patsubst %/,%,$(sort $(dir $(wildcard drivers/format/*/*.c)))) drivers/filter)
 UBLK := $(call src,ublk)
 SERVER := $(filter-out server/main.c,$(call src,server))
 CLI := $(call src,cli)
@@ -83,7 +86,7 @@ all: $B/blkgraphd $B/blkgraph
 
 $B/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call run,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # CUnit's assertions are blocks, so their semicolons are empty statements
 $B/tests/%.o: CFLAGS += -Wno-extra-semi-stmt
@@ -97,14 +100,14 @@ $(LIB_server): $(call obj,$(SERVER))
 $B/%.a:
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call run,AR,$@)$(AR) rcs $@ $^
 
 $B/blkgraphd: $(call obj,server/main.c) $(LIB_server) $(LIB_ublk) \
 		$(LIB_drivers) $(LIB_graph) $(LIB_real)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_core) $(LIBS_real) $(LIBS_daemon)
+	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_core) $(LIBS_real) $(LIBS_daemon)
 
 $B/blkgraph: $(call obj,$(CLI))
-	$(CC) $(LDFLAGS) -o $@ $^ -ljansson
+	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ -ljansson
 
 # Tests: each .c file of a folder is one program.
 #   tests/unit, tests/sim   on the simulated runtime
@@ -121,16 +124,16 @@ LIBS_unit := $(LIB_server) $(LIB_ublk)
 
 $(UNIT) $(SIMT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_drivers) \
 		$(LIB_graph) $(LIB_sim)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_core) -lcunit
+	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_core) -lcunit
 $(REALT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_drivers) \
 		$(LIB_graph) $(LIB_real)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_core) $(LIBS_real) -lcunit
+	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_core) $(LIBS_real) -lcunit
 
 # What benchmarks measure against and what guest tests ask the kernel with:
 # plain programs, nothing of ours in them.
 BENCH := $(call progs,bench) $(call progs,vm)
 $(BENCH): $B/tests/%: $B/tests/%.o
-	$(CC) $(LDFLAGS) -o $@ $^ -luring
+	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ -luring
 
 .PHONY: bench-programs
 bench-programs: $(BENCH)
