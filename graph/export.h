@@ -41,7 +41,7 @@ struct export_type {
 	int (*check_idle)(struct export *exp, struct error **err);
 	/* Undoes open; the root is freed. */
 	void (*close)(struct export *exp);
-	/* Adds members to the object: "device", "queues", ... */
+	/* Adds members to the object: "device", "queues", ...; may wait. */
 	void (*query)(struct export *exp, struct json_t *object);
 };
 
@@ -53,6 +53,10 @@ struct export {
 	void *state;
 	struct root *root;
 	bool started, shutting_down, stuck;
+	char device[32];	/* path, set by the type's open; "": none */
+	/* Queries that wait for its I/O threads hold it: export_del goes on
+	 * from stop to close when none does. */
+	unsigned pins;
 	struct export *next;
 };
 
