@@ -14,6 +14,8 @@
 /* A result is a signed 32-bit number: nothing may reach 2 GiB. */
 #define UBLK_MAX_DISCARD (1u << 30)	/* bytes */
 
+#define UBLK_QUEUES_MAX 64u
+
 struct ublk_options {
 	uint32_t id;			/* or UBLK_DEV_ID_ANY */
 	uint32_t queues, depth;

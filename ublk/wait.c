@@ -57,6 +57,8 @@ static void job_coroutine(void *arg)
 
 bool co_ublk_blocking(struct ublk_job *job, uint64_t timeout_ns)
 {
+	uint64_t before, now = 0;
+
 	job->over = (struct ublk_event) { 0 };
 	job->abandoned = false;
 	if (!co_spawn(job_coroutine, job)) {
@@ -64,8 +66,13 @@ bool co_ublk_blocking(struct ublk_job *job, uint64_t timeout_ns)
 		co_blocking(job_run, job);
 		return true;
 	}
-	if (co_ublk_event_wait(&job->over, timeout_ns))
-		return true;
-	job->abandoned = true;
-	return false;
+	do {
+		before = now;
+		if (co_ublk_event_wait(&job->over, timeout_ns))
+			return true;
+		if (job->progress)
+			now = job->progress(job);
+	} while (now != before && !job->over.set);
+	job->abandoned = !job->over.set;
+	return job->over.set;
 }

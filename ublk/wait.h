@@ -24,13 +24,15 @@ bool co_ublk_event_wait(struct ublk_event *ev, uint64_t timeout_ns)
 	MUST_CHECK;
 
 /*
- * Runs job->fn on a helper thread. True when it returned within the time. When
- * not, the job belongs to this call, which frees it by job->late once fn has
- * returned after all (main thread, coroutine).
+ * Runs job->fn on a helper thread. True when it returned within the time, or,
+ * where there is job->progress (coroutine, may wait), while that number changed
+ * within each such time. When not, the job belongs to this call, which frees it
+ * by job->late once fn has returned after all (main thread, coroutine).
  */
 struct ublk_job {
 	void (*fn)(struct ublk_job *job);
 	void (*late)(struct ublk_job *job);
+	uint64_t (*progress)(struct ublk_job *job);	/* or NULL */
 	/* the call's own */
 	struct ublk_event over;
 	bool abandoned;

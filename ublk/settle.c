@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * settle.c - see settle.h. Helper threads only.
+ *
+ * The name of an export reaches the udev rule by a file that the rule imports:
+ * /run/blkgraph/udev/ublkbN. It is there before the disk is, so the first event
+ * already finds it.
+ */
+#include "ublk/settle.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libudev.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "runtime/thread.h"
+
+#define NAMES "/run/blkgraph/udev"
+#define UDEV_TIMEOUT_NS 10000000000ull
+#define NODE_TIMEOUT_NS 3000000000ull
+
+static bool name_char(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	       (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+}
+
+static void name_file(char *path, size_t size, uint32_t id)
+{
+	snprintf(path, size, NAMES "/ublkb%u", id);
+}
+
+static bool name_write(const struct ublk_settle *s)
+{
+	char path[64], line[128];
+	int fd, len;
+	bool ok;
+
+	mkdir("/run/blkgraph", 0755);
+	mkdir(NAMES, 0755);
+	name_file(path, sizeof(path), s->id);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+		  0644);
+	if (fd < 0)
+		return false;
+	len = snprintf(line, sizeof(line), "BLKGRAPH_NAME=%s\n", s->name);
+	ok = write(fd, line, (size_t)len) == len;
+	close(fd);
+	return ok;
+}
+
+void ublk_settle_forget(uint32_t id)
+{
+	char path[64];
+
+	name_file(path, sizeof(path), id);
+	unlink(path);
+}
+
+void ublk_settle_begin(struct ublk_settle *s, uint32_t id, const char *name)
+{
+	size_t i;
+
+	memset(s, 0, sizeof(*s));
+	s->id = id;
+	for (i = 0; name[i] && i < sizeof(s->name) - 1; i++)
+		s->name[i] = name_char(name[i]) ? name[i] : '_';
+	/* a name of dots would leave the folder */
+	if (s->name[0] == '.')
+		s->name[0] = '_';
+	s->udevd = access("/run/udev/control", F_OK) == 0;
+	if (!s->udevd)
+		return;
+	if (!name_write(s)) {
+		s->name[0] = '\0';
+		s->note = NAMES " cannot be written, so there is no "
+			  "/dev/blkgraph link";
+	}
+	s->udev = udev_new();
+	if (s->udev)
+		s->monitor = udev_monitor_new_from_netlink(s->udev, "udev");
+	if (s->monitor &&
+	    (udev_monitor_filter_add_match_subsystem_devtype(
+		     s->monitor, "block", "disk") < 0 ||
+	     udev_monitor_enable_receiving(s->monitor) < 0)) {
+		udev_monitor_unref(s->monitor);
+		s->monitor = NULL;
+	}
+}
+
+void ublk_settle_end(struct ublk_settle *s)
+{
+	if (s->monitor)
+		udev_monitor_unref(s->monitor);
+	if (s->udev)
+		udev_unref(s->udev);
+	s->monitor = NULL;
+	s->udev = NULL;
+}
+
+/* Whether an event of this disk came before the time. */
+static bool udev_wait(struct ublk_settle *s, uint64_t end)
+{
+	struct pollfd pfd = { .events = POLLIN };
+	char name[32];
+	bool found = false;
+
+	snprintf(name, sizeof(name), "ublkb%u", s->id);
+	pfd.fd = udev_monitor_get_fd(s->monitor);
+	while (!found) {
+		struct udev_device *dev;
+		uint64_t now = clock_ns();
+		int rc;
+
+		if (now >= end)
+			return false;
+		rc = poll(&pfd, 1, (int)((end - now) / 1000000) + 1);
+		if (rc < 0 && errno != EINTR)
+			return false;
+		dev = udev_monitor_receive_device(s->monitor);
+		if (!dev)
+			continue;
+		found = !strcmp(udev_device_get_sysname(dev), name) &&
+			strcmp(udev_device_get_action(dev), "remove") != 0;
+		udev_device_unref(dev);
+	}
+	return true;
+}
+
+/* The kernel's number of the disk, 0 if there is none. */
+static dev_t disk_number(uint32_t id)
+{
+	char path[64], text[32] = "";
+	unsigned maj, min_;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/block/ublkb%u/dev", id);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0 || sscanf(text, "%u:%u", &maj, &min_) != 2)
+		return 0;
+	return makedev(maj, min_);
+}
+
+static bool node_is_there(uint32_t id)
+{
+	struct stat st;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/ublkb%u", id);
+	return !stat(path, &st) && S_ISBLK(st.st_mode) &&
+	       st.st_rdev == disk_number(id);
+}
+
+/* devtmpfs has the node at once; where udev makes it, it takes a moment. */
+static bool node_wait(uint32_t id)
+{
+	uint64_t end = clock_ns() + NODE_TIMEOUT_NS;
+
+	while (!node_is_there(id)) {
+		if (clock_ns() >= end)
+			return false;
+		usleep(5000);
+	}
+	return true;
+}
+
+static bool link_is_there(const struct ublk_settle *s)
+{
+	struct stat st;
+	char path[128];
+
+	snprintf(path, sizeof(path), "/dev/blkgraph/%s", s->name);
+	return !stat(path, &st) && S_ISBLK(st.st_mode) &&
+	       st.st_rdev == disk_number(s->id);
+}
+
+int ublk_settle_wait(struct ublk_settle *s, struct error **err)
+{
+	bool settled = s->monitor &&
+		       udev_wait(s, clock_ns() + UDEV_TIMEOUT_NS);
+
+	if (!node_wait(s->id))
+		return error_set(err, ENOENT,
+				 "the kernel has the disk, but /dev/ublkb%u "
+				 "did not appear: /dev is no devtmpfs%s", s->id,
+				 s->udevd ? "" : " and udevd does not run");
+	if (!s->udevd)
+		s->note = "udevd does not run: no links under /dev/blkgraph "
+			  "and /dev/disk";
+	else if (!settled)
+		s->note = "udevd did not say that it is done with the device";
+	else if (s->name[0] && !link_is_there(s))
+		s->note = "no /dev/blkgraph link: blkgraph's udev rules are "
+			  "not installed, or the name is taken";
+	return 0;
+}

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * users.c - see users.h. Helper threads only.
+ *
+ * All of it is a look at one moment: whoever comes later is kept out by the
+ * exclusive open, or by TRY_STOP_DEV (stop.c); this is for naming them.
+ */
+#include "ublk/users.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "runtime/compiler.h"
+
+#define NUMBERS_MAX 64
+#define NAMESPACES_MAX 256
+
+struct search {
+	struct ublk_users *out;
+	char name[16];			/* "ublkb0" */
+	char number[NUMBERS_MAX][16];	/* "259:3", of disk and partitions */
+	const char *numbers[NUMBERS_MAX];
+	unsigned n;
+	ino_t namespaces[NAMESPACES_MAX];
+	unsigned seen;
+	int skip_fd;
+};
+
+static void PRINTF(3, 4) found(struct search *s, bool udev, const char *fmt,
+			       ...)
+{
+	struct ublk_users *out = s->out;
+	size_t len = strlen(out->text), room = sizeof(out->text) - len;
+	char one[200];
+	va_list ap;
+
+	out->count++;
+	out->udev += udev;
+	va_start(ap, fmt);
+	vsnprintf(one, sizeof(one), fmt, ap);
+	va_end(ap);
+	if (strstr(out->text, one))
+		return;
+	if (strlen(one) + 8 < room)
+		snprintf(out->text + len, room, "%s%s", len ? ", " : "", one);
+	else if (room > 6 && strcmp(out->text + len - 3, "...") != 0)
+		snprintf(out->text + len, room, ", ...");
+}
+
+/* Reads a small file, without the line's end. False when there is none. */
+static bool read_line(const char *path, char *to, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return false;
+	n = read(fd, to, size - 1);
+	close(fd);
+	if (n <= 0)
+		return false;
+	to[n] = '\0';
+	to[strcspn(to, "\n")] = '\0';
+	return true;
+}
+
+static void add_number(struct search *s, const char *sys_dir)
+{
+	char path[320];
+
+	snprintf(path, sizeof(path), "%s/dev", sys_dir);
+	if (s->n < NUMBERS_MAX &&
+	    read_line(path, s->number[s->n], sizeof(s->number[0]))) {
+		s->numbers[s->n] = s->number[s->n];
+		s->n++;
+	}
+}
+
+static void find_holders(struct search *s, const char *sys_dir)
+{
+	char path[320];
+	struct dirent *e;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "%s/holders", sys_dir);
+	dir = opendir(path);
+	if (!dir)
+		return;
+	while ((e = readdir(dir)))
+		if (e->d_name[0] != '.')
+			found(s, false, "used by %s", e->d_name);
+	closedir(dir);
+}
+
+static void look_at_disk(struct search *s)
+{
+	char path[64], part[320];
+	struct dirent *e;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/sys/block/%s", s->name);
+	add_number(s, path);
+	find_holders(s, path);
+	dir = opendir(path);
+	if (!dir)
+		return;
+	while ((e = readdir(dir))) {
+		if (strncmp(e->d_name, s->name, strlen(s->name)) != 0)
+			continue;
+		snprintf(part, sizeof(part), "%s/%s", path, e->d_name);
+		add_number(s, part);
+		find_holders(s, part);
+	}
+	closedir(dir);
+}
+
+/* Whether text is the disk's name, or that of a partition of it. */
+static bool is_disk_or_partition(const char *text, const char *name)
+{
+	size_t len = strlen(name);
+
+	if (strncmp(text, name, len) != 0)
+		return false;
+	text += len;
+	if (*text == 'p' && isdigit((unsigned char)text[1]))
+		text += 1 + strspn(text + 1, "0123456789");
+	return *text == '\0';
+}
+
+/* Octal escapes of mountinfo and swaps: \040 and such. */
+static void unescape(char *to, size_t size, const char *from, size_t len)
+{
+	size_t i = 0, o = 0;
+
+	while (i < len && o + 1 < size) {
+		if (from[i] == '\\' && i + 3 < len) {
+			to[o++] = (char)((from[i + 1] - '0') * 64 +
+					 (from[i + 2] - '0') * 8 +
+					 (from[i + 3] - '0'));
+			i += 4;
+		} else {
+			to[o++] = from[i++];
+		}
+	}
+	to[o] = '\0';
+}
+
+/* The field behind n blanks; its length in *len. */
+static const char *field(const char *line, unsigned n, size_t *len)
+{
+	while (n--) {
+		line += strcspn(line, " ");
+		if (*line)
+			line++;
+	}
+	*len = strcspn(line, " \n");
+	return line;
+}
+
+bool ublk_mountinfo_match(const char *line, const char *const *numbers,
+			  unsigned n, const char *name, char *point,
+			  size_t size)
+{
+	const char *number, *source, *dash;
+	char path[64];
+	size_t len;
+	bool hit = false;
+	unsigned i;
+
+	number = field(line, 2, &len);
+	for (i = 0; i < n; i++)
+		hit |= strlen(numbers[i]) == len &&
+		       !strncmp(numbers[i], number, len);
+	/* btrfs shows a number of its own, but its source */
+	dash = strstr(line, " - ");
+	if (!hit && dash) {
+		source = field(dash + 1, 2, &len);
+		if (len < sizeof(path) && !strncmp(source, "/dev/", 5)) {
+			unescape(path, sizeof(path), source + 5, len - 5);
+			hit = is_disk_or_partition(path, name);
+		}
+	}
+	if (!hit)
+		return false;
+	number = field(line, 4, &len);
+	unescape(point, size, number, len);
+	return true;
+}
+
+/* The mounts that a process sees, once for each namespace. */
+static void find_mounts(struct search *s, const char *pid)
+{
+	char path[64], point[160], *line = NULL;
+	size_t size = 0;
+	struct stat st;
+	unsigned i;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%.20s/ns/mnt", pid);
+	if (stat(path, &st))
+		return;
+	for (i = 0; i < s->seen; i++)
+		if (s->namespaces[i] == st.st_ino)
+			return;
+	if (s->seen < NAMESPACES_MAX)
+		s->namespaces[s->seen++] = st.st_ino;
+	snprintf(path, sizeof(path), "/proc/%.20s/mountinfo", pid);
+	f = fopen(path, "re");
+	if (!f)
+		return;
+	while (getline(&line, &size, f) > 0)
+		if (ublk_mountinfo_match(line, s->numbers, s->n, s->name,
+					 point, sizeof(point)))
+			found(s, false, "mounted on %s", point);
+	free(line);
+	fclose(f);
+}
+
+static bool is_our_device(const struct search *s, dev_t dev)
+{
+	char number[32];
+	unsigned i;
+
+	snprintf(number, sizeof(number), "%u:%u", major(dev), minor(dev));
+	for (i = 0; i < s->n; i++)
+		if (!strcmp(number, s->numbers[i]))
+			return true;
+	return false;
+}
+
+static void found_process(struct search *s, const char *pid)
+{
+	char path[64], comm[64] = "a process";
+	bool udev;
+
+	snprintf(path, sizeof(path), "/proc/%.20s/comm", pid);
+	read_line(path, comm, sizeof(comm));
+	/* workers are called (udev-worker) or, in old versions, systemd-udevd */
+	udev = strstr(comm, "udev") || !strcmp(comm, "blkid");
+	found(s, udev, "open in %s (pid %.20s)", comm, pid);
+}
+
+static void find_open_files(struct search *s, const char *pid)
+{
+	bool own = atoi(pid) == getpid();
+	char path[64], link[64];
+	struct dirent *e;
+	struct stat st;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
+	dir = opendir(path);
+	if (!dir)
+		return;
+	while ((e = readdir(dir))) {
+		ssize_t n;
+
+		if (e->d_name[0] == '.' ||
+		    (own && atoi(e->d_name) == s->skip_fd))
+			continue;
+		/* a stat of any file may hang: only what is below /dev */
+		n = readlinkat(dirfd(dir), e->d_name, link, sizeof(link));
+		if (n < 5 || strncmp(link, "/dev/", 5) != 0)
+			continue;
+		if (fstatat(dirfd(dir), e->d_name, &st, 0) ||
+		    !S_ISBLK(st.st_mode) || !is_our_device(s, st.st_rdev))
+			continue;
+		found_process(s, pid);
+		break;
+	}
+	closedir(dir);
+}
+
+static void find_processes(struct search *s)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *e;
+
+	if (!proc)
+		return;
+	while ((e = readdir(proc))) {
+		if (!isdigit((unsigned char)e->d_name[0]))
+			continue;
+		find_mounts(s, e->d_name);
+		find_open_files(s, e->d_name);
+	}
+	closedir(proc);
+}
+
+static void find_swaps(struct search *s)
+{
+	char *line = NULL, path[64];
+	size_t size = 0, len;
+	FILE *f = fopen("/proc/swaps", "re");
+
+	if (!f)
+		return;
+	while (getline(&line, &size, f) > 0) {
+		len = strcspn(line, " \t\n");
+		if (len < 5 || len >= sizeof(path) ||
+		    strncmp(line, "/dev/", 5) != 0)
+			continue;
+		unescape(path, sizeof(path), line + 5, len - 5);
+		if (is_disk_or_partition(path, s->name))
+			found(s, false, "swap on /dev/%s", path);
+	}
+	free(line);
+	fclose(f);
+}
+
+void ublk_users_find(uint32_t id, int skip_fd, struct ublk_users *out)
+{
+	struct search *s = calloc(1, sizeof(*s));
+
+	memset(out, 0, sizeof(*out));
+	if (!s)
+		return;
+	s->out = out;
+	s->skip_fd = skip_fd;
+	snprintf(s->name, sizeof(s->name), "ublkb%u", id);
+	look_at_disk(s);
+	find_processes(s);
+	find_swaps(s);
+	free(s);
+}
