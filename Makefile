@@ -120,10 +120,10 @@ REALT := $(call progs,real)
 TESTLIB := $B/libtest.a
 $(TESTLIB): $(call obj,$(call src,tests/lib))
 # parts of the daemon that unit tests exercise without a kernel
-LIBS_unit := $(LIB_server) $(LIB_ublk)
+LIBS_unit := $(LIB_ublk)
 
-$(UNIT) $(SIMT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_drivers) \
-		$(LIB_graph) $(LIB_sim)
+$(UNIT) $(SIMT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIBS_unit) \
+		$(LIB_drivers) $(LIB_graph) $(LIB_sim)
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_core) -lcunit
 $(REALT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_drivers) \
 		$(LIB_graph) $(LIB_real)

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ublk-users.c - finding a device in lines of mountinfo.
+ */
+#include "tests/lib/suite.h"
+
+#include <string.h>
+
+#include "ublk/users.h"
+
+static const char *const numbers[] = { "259:7", "259:8" };
+static char point[64];
+
+static bool match(const char *line)
+{
+	point[0] = '\0';
+	return ublk_mountinfo_match(line, numbers, 2, "ublkb1", point,
+				    sizeof(point));
+}
+
+static void finds_disk_and_partition(void)
+{
+	CU_ASSERT(match("36 35 259:7 / /mnt rw - ext4 /dev/root rw\n"));
+	CU_ASSERT_STRING_EQUAL(point, "/mnt");
+	CU_ASSERT(match("36 35 259:8 / /b rw shared:1 - xfs /dev/x rw\n"));
+	CU_ASSERT_STRING_EQUAL(point, "/b");
+}
+
+static void numbers_match_whole(void)
+{
+	CU_ASSERT(!match("36 35 259:77 / /mnt rw - ext4 /dev/vda rw\n"));
+	CU_ASSERT(!match("36 35 59:7 / /mnt rw - ext4 /dev/vda rw\n"));
+	CU_ASSERT(!match("259:7 259:7 8:1 / /mnt rw - ext4 /dev/vda rw\n"));
+}
+
+static void finds_by_source(void)
+{
+	CU_ASSERT(match("1 2 0:50 /s /m rw - btrfs /dev/ublkb1 rw\n"));
+	CU_ASSERT(match("1 2 0:50 /s /m rw - btrfs /dev/ublkb1p12 rw\n"));
+	CU_ASSERT(!match("1 2 0:50 /s /m rw - btrfs /dev/ublkb12 rw\n"));
+	CU_ASSERT(!match("1 2 0:50 /s /m rw - btrfs /dev/ublkb1px rw\n"));
+	CU_ASSERT(!match("1 2 0:50 /s /m rw - tmpfs ublkb1 rw\n"));
+}
+
+static void unescapes_the_mount_point(void)
+{
+	CU_ASSERT(match("1 2 259:7 / /my\\040disk\\134 rw - ext4 x rw\n"));
+	CU_ASSERT_STRING_EQUAL(point, "/my disk\\");
+}
+
+static void survives_short_lines(void)
+{
+	CU_ASSERT(!match(""));
+	CU_ASSERT(!match("\n"));
+	CU_ASSERT(!match("1 2"));
+	CU_ASSERT(!match("1 2 3:4 / - "));
+}
+
+TEST_MAIN("ublk-users",
+	  TEST(finds_disk_and_partition),
+	  TEST(numbers_match_whole),
+	  TEST(finds_by_source),
+	  TEST(unescapes_the_mount_point),
+	  TEST(survives_short_lines))
