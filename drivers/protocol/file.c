@@ -2,14 +2,10 @@
 /*
  * file.c - file and host_device: a regular file, a block device.
  *
- * Any I/O thread runs map and the coroutine operations; life and permissions
- * are the main thread's. What always holds:
- *
- *  - io stays open as long as a counted request can use it: a descriptor is
- *    closed with the node only.
- *  - The fast path submits a punch or a zeroing only after one worked in the
- *    slow path; until then, and after one was refused as unsupported, it asks
- *    the slow path, where an emulation can follow (A12).
+ * Any I/O thread runs map, life and permissions are the main thread's. Every
+ * request becomes one submission; what the storage then refuses as unsupported
+ * the graph emulates, and does not ask for again (A12). A descriptor is closed
+ * with the node only, so io is open as long as a counted request can use it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,8 +17,8 @@
 #include "drivers/drivers.h"
 #include "drivers/protocol/file.h"
 
-/* What punches of block devices are aligned to at least: devices of 4 KiB
- * blocks refuse less, and none has larger ones. */
+/* Punches of block devices are aligned to this: devices of 4 KiB blocks refuse
+ * less, and none has larger ones. */
 #define FILE_BLOCK_ALIGN 4096u
 #define FILE_MAX_TRANSFER (1u << 30)
 
@@ -147,8 +143,6 @@ static int file_open_rest(struct node *node, struct error **err)
 	ret = file_lock_open(node, err);
 	if (ret < 0)
 		return ret;
-	s->punch = s->info.can_punch ? ABILITY_UNTRIED : ABILITY_MISSING;
-	s->zero = s->info.can_zero ? ABILITY_UNTRIED : ABILITY_MISSING;
 	node->size = s->info.size;
 	node->dev = s->info.dev;
 	node->ino = s->info.ino;
@@ -185,20 +179,19 @@ static void file_limits(struct node *node, struct limits *lim)
 {
 	const struct file_state *s = node->state;
 	bool block = s->info.kind == FILE_BLOCK;
-	bool punch = s->punch != ABILITY_MISSING;
+	bool punch = s->info.can_punch && node->discard_unmap;
 
 	*lim = (struct limits){
 		/* a device's page cache takes bytes, its zeroing sectors */
 		.align = max(s->info.io_align, block ? 512u : 1u),
 		.mem_align = s->info.mem_align,
 		.max_transfer = FILE_MAX_TRANSFER,
-		.discard_align = punch && node->discard_unmap ?
-				 FILE_BLOCK_ALIGN : 0,
-		.zeroes = s->zero != ABILITY_MISSING ? SUPPORT_NATIVE
-						     : SUPPORT_EMULATED,
-		.discard = punch && node->discard_unmap ? SUPPORT_NATIVE
-							: SUPPORT_NONE,
+		.discard_align = punch ? FILE_BLOCK_ALIGN : 0,
+		.zeroes = s->info.can_zero ? SUPPORT_NATIVE
+					   : SUPPORT_EMULATED,
+		.discard = punch ? SUPPORT_NATIVE : SUPPORT_NONE,
 		.rotational = s->info.rotational,
+		.fixed_size = block,
 	};
 }
 
@@ -253,62 +246,41 @@ static void file_submit(struct node *node, struct map *map, enum io_op op)
 	map->file = file_io(node);
 }
 
+static bool file_divides(const struct file_state *s, const struct map *map)
+{
+	return s->info.kind != FILE_BLOCK ||
+	       is_aligned(map->offset | map->len, FILE_BLOCK_ALIGN);
+}
+
 /*
- * How a range is zeroed: a hole where space may be given back, which must not
- * be told to write-allocate. Past the end of the file a hole would not make it
- * grow, so there it is zeroed.
+ * A hole where space may be given back. Past the end of the file a hole would
+ * not make it grow, so there it is zeroed. MAP_SLOW: zeroes are written.
  */
-static enum io_op file_zero_op(const struct node *node, uint64_t end,
-			       unsigned flags)
-{
-	struct file_state *s = node->state;
-
-	if (!(flags & REQ_NO_UNMAP) && node->discard_unmap &&
-	    end <= s->info.size &&
-	    __atomic_load_n(&s->punch, __ATOMIC_RELAXED) != ABILITY_MISSING)
-		return IO_PUNCH;
-	return IO_ZERO;
-}
-
-static uint8_t *file_ability(struct file_state *s, enum io_op op)
-{
-	return op == IO_PUNCH ? &s->punch : &s->zero;
-}
-
-/* Whether the kernel will take the operation without a second thought. */
-static bool file_is_fast(struct file_state *s, enum io_op op,
-			 const struct map *map)
-{
-	if (s->info.kind == FILE_BLOCK &&
-	    !is_aligned(map->offset | map->len, FILE_BLOCK_ALIGN))
-		return false;
-	return __atomic_load_n(file_ability(s, op), __ATOMIC_RELAXED) ==
-	       ABILITY_WORKS;
-}
-
 static void file_map_zeroes(struct node *node, struct map *map)
 {
-	enum io_op op = file_zero_op(node, map->offset + map->len,
-				     map->flags);
+	const struct file_state *s = node->state;
+	bool unmap = !(map->flags & REQ_NO_UNMAP) && node->discard_unmap &&
+		     map->offset + map->len <= s->info.size;
 
-	/* fallocate has no FUA: the wrapper flushes after the slow path */
-	if (!(map->flags & REQ_FUA) && file_is_fast(node->state, op, map))
-		file_submit(node, map, op);
+	/* fallocate has no FUA: asked again without it, then flushed */
+	if (map->flags & REQ_FUA || !file_divides(s, map))
+		map->kind = MAP_SLOW;
+	else if (unmap && s->info.can_punch)
+		file_submit(node, map, IO_PUNCH);
+	else if (s->info.can_zero)
+		file_submit(node, map, IO_ZERO);
 	else
 		map->kind = MAP_SLOW;
 }
 
 static void file_map_discard(struct node *node, struct map *map)
 {
-	struct file_state *s = node->state;
+	const struct file_state *s = node->state;
 
-	if (!node->discard_unmap ||
-	    __atomic_load_n(&s->punch, __ATOMIC_RELAXED) == ABILITY_MISSING)
-		map->kind = MAP_DONE;
-	else if (file_is_fast(s, IO_PUNCH, map))
+	if (node->discard_unmap && s->info.can_punch && file_divides(s, map))
 		file_submit(node, map, IO_PUNCH);
 	else
-		map->kind = MAP_SLOW;
+		map->kind = MAP_DONE;
 }
 
 static void file_map(struct node *node, struct map *map)
@@ -334,55 +306,6 @@ static void file_map(struct node *node, struct map *map)
 	}
 }
 
-/* Tries a punch or a zeroing and remembers whether this file has it. */
-static int file_try(struct node *node, enum io_op op, uint64_t offset,
-		    uint32_t len)
-{
-	struct file_state *s = node->state;
-	struct io io = {
-		.file = file_io(node),
-		.offset = offset,
-		.len = len,
-		.fixed = IO_NOT_FIXED,
-		.op = (uint8_t)op,
-	};
-	int ret;
-
-	if (__atomic_load_n(file_ability(s, op), __ATOMIC_RELAXED) ==
-	    ABILITY_MISSING)
-		return -ENOTSUP;
-	ret = co_io(&io);
-	if (ret >= 0)
-		__atomic_store_n(file_ability(s, op), ABILITY_WORKS,
-				 __ATOMIC_RELAXED);
-	else if (ret == -EOPNOTSUPP || ret == -ENOTTY || ret == -ENOSYS)
-		__atomic_store_n(file_ability(s, op), ABILITY_MISSING,
-				 __ATOMIC_RELAXED);
-	/* a device refuses what its blocks do not divide: no fault of it */
-	if (ret == -ENOTTY || ret == -ENOSYS ||
-	    (ret == -EINVAL && s->info.kind == FILE_BLOCK))
-		ret = -ENOTSUP;
-	return ret;
-}
-
-static int64_t file_zeroes(struct node *node, uint64_t offset, uint32_t len,
-			   unsigned flags)
-{
-	enum io_op op = file_zero_op(node, offset + len, flags);
-	int64_t ret = file_try(node, op, offset, len);
-
-	if (ret == -ENOTSUP && op == IO_PUNCH)
-		ret = file_try(node, IO_ZERO, offset, len);
-	return ret < 0 ? ret : len;
-}
-
-static int64_t file_discard(struct node *node, uint64_t offset, uint32_t len)
-{
-	int64_t ret = file_try(node, IO_PUNCH, offset, len);
-
-	return ret < 0 ? ret : len;
-}
-
 static int file_flush(struct node *node)
 {
 	return co_file_sync(file_io(node));
@@ -402,8 +325,6 @@ const struct driver file_driver = {
 	.perm_commit = file_perm_commit,
 	.perm_abort = file_perm_abort,
 	.map = file_map,
-	.zeroes = file_zeroes,
-	.discard = file_discard,
 	.flush = file_flush,
 };
 
@@ -421,7 +342,5 @@ const struct driver host_device_driver = {
 	.perm_commit = file_perm_commit,
 	.perm_abort = file_perm_abort,
 	.map = file_map,
-	.zeroes = file_zeroes,
-	.discard = file_discard,
 	.flush = file_flush,
 };

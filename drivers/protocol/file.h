@@ -17,9 +17,6 @@ struct file_opts {
 	int aio;		/* accepted; io_uring does it all */
 };
 
-/* Whether an operation works on this file is known once it was tried. */
-enum file_ability { ABILITY_UNTRIED, ABILITY_WORKS, ABILITY_MISSING };
-
 struct file_state {
 	/* immutable after open */
 	struct file *first;	/* holds every lock until close */
@@ -29,9 +26,6 @@ struct file_state {
 	/* changes under a drain, with the node's writability */
 	struct file *io;	/* what requests use: first or writer */
 	struct file *writer;	/* opened later to write, or NULL */
-
-	/* atomic: enum file_ability of IO_PUNCH and IO_ZERO */
-	uint8_t punch, zero;
 
 	/* main thread: bits of PERM_*; unshared is ~shared */
 	bool use_locks;
