@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * attach.c - blkgraph attach: a disk image as a block device. Standard output
+ * is the device's path and nothing else.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+static void set_text(json_t *call, const char *name, const char *value)
+{
+	if (value)
+		json_object_set_new(call, name, json_name(value));
+}
+
+static void set_number(json_t *call, const char *name,
+		       const struct args *args, const char *option,
+		       uint64_t highest)
+{
+	if (args_given(args, option))
+		json_object_set_new(call, name, json_integer((json_int_t)
+				    args_number(args, option, highest)));
+}
+
+/* The daemon's directory is not the user's (A21). */
+json_t *json_file_name(const char *file)
+{
+	char *here, *path;
+	json_t *value;
+
+	if (file[0] == '/')
+		return json_name(file);
+	here = getcwd(NULL, 0);
+	if (!here)
+		die(EXIT_ERROR, "the current directory is gone");
+	path = format("%s/%s", here, file);
+	value = json_name(path);
+	free(here);
+	free(path);
+	return value;
+}
+
+static json_t *attach_call(const struct args *args)
+{
+	const char *zero_copy = args_value(args, "zero-copy");
+	json_t *call = json_object();
+
+	json_object_set_new(call, "filename",
+			    json_file_name(args->operands[0]));
+	set_text(call, "id", args_value(args, "name"));
+	set_text(call, "format", args_value(args, "format"));
+	set_text(call, "cache", args_value(args, "cache"));
+	if (args_given(args, "read-only"))
+		json_object_set_new(call, "read-only", json_true());
+	set_number(call, "queues", args, "queues", 65535);
+	set_number(call, "depth", args, "depth", 65535);
+	set_number(call, "logical-block-size", args, "block-size", 65536);
+	if (!zero_copy || !strcmp(zero_copy, "auto"))
+		return call;
+	if (strcmp(zero_copy, "on") && strcmp(zero_copy, "off"))
+		die(EXIT_USAGE, "attach: --zero-copy is auto, on or off, not "
+		    "'%s'", zero_copy);
+	json_object_set_new(call, "zero-copy",
+			    json_boolean(!strcmp(zero_copy, "on")));
+	return call;
+}
+
+/* What the user asked for and did not get. */
+static void attach_warn(const struct args *args, const json_t *made)
+{
+	const char *zero_copy = args_value(args, "zero-copy");
+
+	if (zero_copy && !strcmp(zero_copy, "on") &&
+	    !get_bool(made, "zero-copy"))
+		complain("%s is without zero copy: %s",
+			 get_string(made, "device"),
+			 get_string(made, "zero-copy-reason"));
+	if (json_object_get(made, "note"))
+		complain("%s: %s", get_string(made, "device"),
+			 get_string(made, "note"));
+}
+
+int verb_attach(const struct args *args)
+{
+	json_t *call = attach_call(args), *made;
+
+	client_connect(CONNECT_OR_START);
+	made = client_call("blkgraph-attach", call, NULL);
+	attach_warn(args, made);
+	if (args_given(args, "json"))
+		print_json(made);
+	else
+		puts(get_string(made, "device"));
+	return EXIT_DONE;
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cli.h - the map of this folder: the blkgraph command.
+ *
+ *	main.c		finds the verb
+ *	verbs.c		one table: verbs, their options, their help
+ *	args.c		options and operands of one verb, by that table
+ *	client.c	the control protocol
+ *	start.c		starts blkgraphd when there is none
+ *	column.c	one table of columns: text and JSON
+ *	human.c		sizes and times for people
+ *	attach.c, detach.c, list.c, graph.c, info.c, filter.c	the verbs
+ *
+ * One thread, one command, then exit: nothing is freed that the exit frees,
+ * and what cannot go on ends the program (die).
+ */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Exit statuses, the same for every verb. */
+enum {
+	EXIT_DONE = 0,
+	EXIT_ERROR = 1,
+	EXIT_USAGE = 2,
+	EXIT_NOT_FOUND = 3,
+	EXIT_BUSY = 4,
+	EXIT_DENIED = 5,
+	EXIT_NO_DAEMON = 6,
+	EXIT_IO = 7,
+	EXIT_CORRUPT = 8,
+	EXIT_TIMEOUT = 124,
+};
+
+/* --- verbs.c, args.c --- */
+
+#define OPTIONS_MAX 16
+
+struct cli_option {
+	const char *name;	/* NULL ends a list */
+	char letter;		/* or 0 */
+	const char *arg;	/* what --help calls its value; NULL: none */
+	const char *help;
+};
+
+struct args {
+	const struct verb *verb;
+	const char *value[OPTIONS_MAX];	/* of options given, "" without one */
+	char **operands;
+	int count;
+};
+
+struct verb {
+	const char *name, *operands, *summary;
+	int lowest, highest;	/* number of operands; highest < 0: any */
+	const struct cli_option *options;
+	int (*run)(const struct args *args);	/* gives the exit status */
+	void (*more_help)(void);		/* after the options, or NULL */
+};
+
+extern const struct verb verbs[];	/* ends with name NULL */
+
+/* NULL when there is none. */
+const struct verb *verb_find(const char *name);
+/* Says that there is no such verb, and which one was meant. */
+void verb_unknown(const char *name) __attribute__((noreturn));
+
+void args_parse(struct args *args, const struct verb *verb, int argc,
+		char **argv);
+/* An option's value; NULL when it was not given. */
+const char *args_value(const struct args *args, const char *name);
+bool args_given(const struct args *args, const char *name);
+uint64_t args_number(const struct args *args, const char *name,
+		     uint64_t highest);
+void verb_help(const struct verb *verb);
+/* What follows the options in its help. */
+void list_help(void);
+
+int verb_attach(const struct args *args);
+int verb_detach(const struct args *args);
+int verb_list(const struct args *args);
+int verb_graph(const struct args *args);
+int verb_info(const struct args *args);
+int verb_insert(const struct args *args);
+int verb_remove(const struct args *args);
+int verb_show_help(const struct args *args);
+int verb_version(const struct args *args);
+
+/* --- main.c --- */
+
+/* One line on stderr: "blkgraph: ..." */
+void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* The same, then exits. */
+void die(int status, const char *fmt, ...)
+	__attribute__((noreturn, format(printf, 2, 3)));
+void *checked(void *pointer);	/* dies when it is NULL */
+char *format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+const char *socket_path(void);
+
+/* --- client.c, start.c --- */
+
+enum connect_mode { CONNECT_ONLY, CONNECT_OR_START };
+
+/* Connects and negotiates, once; dies when that does not work. */
+void client_connect(enum connect_mode mode);
+/* A connected socket or -errno. */
+int client_socket(const char *path);
+void start_daemon(const char *path);
+
+/*
+ * Runs a command; takes over arguments (NULL: none). The result, or NULL and
+ * *error the protocol's error object; without `error` it dies.
+ */
+json_t *client_call(const char *command, json_t *arguments, json_t **error);
+int error_status(const json_t *error);
+const char *error_text(const json_t *error);
+
+/* A device or export as the user names it, as the daemon knows it. */
+char *device_name(const char *name);
+/* A JSON string, or dies: names must be UTF-8. */
+json_t *json_name(const char *name);
+/* The same of a file: absolute. */
+json_t *json_file_name(const char *file);
+const char *get_string(const json_t *object, const char *name);
+uint64_t get_uint(const json_t *object, const char *name);
+bool get_bool(const json_t *object, const char *name);
+/* The array's member whose `name` is `value`; or NULL. */
+json_t *find_by(json_t *array, const char *name, const char *value);
+/* The export of that device path or name, of a list of them; or NULL. */
+json_t *find_export(json_t *exports, const char *name);
+
+/* --- column.c, human.c --- */
+
+void print_json(json_t *value);	/* takes it over */
+/* "1.5G", "512B"; a buffer of the caller's. */
+const char *human_size(char text[16], uint64_t bytes);
+/* A copy without what a terminal would obey: images hold names, and images
+ * are not trusted. */
+char *printable(const char *text);
+/* "1.2 ms" */
+const char *human_time(char text[16], uint64_t ns);
+
+#endif

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * client.c - the control protocol, from the side of whoever types.
+ *
+ * One connection, commands one after the other. Events are read and skipped.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+/* A daemon that does not even greet is no daemon. Commands may take as long
+ * as they take: the daemon has the deadlines. */
+#define GREETING_TIMEOUT_S 10
+
+static FILE *from_daemon, *to_daemon;
+
+static void set_timeout(int fd, long seconds)
+{
+	struct timeval tv = { .tv_sec = seconds };
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+}
+
+/* A connected socket or -errno. */
+int client_socket(const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd;
+
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(addr.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		int code = errno;
+
+		close(fd);
+		return -code;
+	}
+	return fd;
+}
+
+static json_t *client_receive(void)
+{
+	static char *line;
+	static size_t size;
+	json_t *msg;
+
+	errno = 0;
+	if (getline(&line, &size, from_daemon) < 0) {
+		if (errno == EAGAIN)
+			die(EXIT_TIMEOUT, "blkgraphd does not answer on '%s'",
+			    socket_path());
+		die(EXIT_NO_DAEMON, "blkgraphd closed the connection (see its "
+		    "log)");
+	}
+	msg = json_loads(line, 0, NULL);
+	if (!json_is_object(msg))
+		die(EXIT_ERROR, "what answers on '%s' is no blkgraphd",
+		    socket_path());
+	return msg;
+}
+
+json_t *client_call(const char *command, json_t *arguments, json_t **error)
+{
+	json_t *msg = checked(json_pack("{s:s,s:o}", "execute", command,
+					"arguments", arguments ? arguments :
+					json_object()));
+	json_t *reply;
+
+	if (json_dumpf(msg, to_daemon, JSON_COMPACT) < 0 ||
+	    fputc('\n', to_daemon) == EOF || fflush(to_daemon))
+		die(EXIT_NO_DAEMON, "cannot send to blkgraphd: %s",
+		    strerror(errno));
+	json_decref(msg);
+	do
+		reply = client_receive();
+	while (json_object_get(reply, "event"));
+	if (json_object_get(reply, "return"))
+		return json_incref(json_object_get(reply, "return"));
+	reply = json_object_get(reply, "error");
+	if (!error)
+		die(error_status(reply), "%s", error_text(reply));
+	*error = reply;
+	return NULL;
+}
+
+static void client_greet(int fd)
+{
+	json_t *greeting;
+
+	set_timeout(fd, GREETING_TIMEOUT_S);
+	from_daemon = checked(fdopen(fd, "r"));
+	to_daemon = checked(fdopen(dup(fd), "w"));
+	greeting = client_receive();
+	if (!json_object_get(greeting, "QMP"))
+		die(EXIT_ERROR, "what answers on '%s' is no blkgraphd",
+		    socket_path());
+	client_call("qmp_capabilities", NULL, NULL);
+	set_timeout(fd, 0);
+}
+
+static bool nobody_serves(int rc)
+{
+	return rc == -ENOENT || rc == -ECONNREFUSED;
+}
+
+void client_connect(enum connect_mode mode)
+{
+	const char *path = socket_path();
+	int fd;
+
+	if (from_daemon)
+		return;
+	signal(SIGPIPE, SIG_IGN);
+	fd = client_socket(path);
+	if (mode == CONNECT_OR_START && nobody_serves(fd)) {
+		start_daemon(path);
+		fd = client_socket(path);
+	}
+	if (nobody_serves(fd))
+		die(EXIT_NO_DAEMON, "no blkgraphd serves '%s'", path);
+	if (fd < 0)
+		die(fd == -EACCES || fd == -EPERM ? EXIT_DENIED : EXIT_ERROR,
+		    "cannot connect to '%s': %s", path, strerror(-fd));
+	client_greet(fd);
+}
+
+/* --- errors ------------------------------------------------------------ */
+
+int error_status(const json_t *error)
+{
+	static const struct { const char *code; int status; } table[] = {
+		{ "ENOENT", EXIT_NOT_FOUND }, { "ENXIO", EXIT_NOT_FOUND },
+		{ "EBUSY", EXIT_BUSY }, { "EAGAIN", EXIT_BUSY },
+		{ "ETXTBSY", EXIT_BUSY }, { "EACCES", EXIT_DENIED },
+		{ "EPERM", EXIT_DENIED }, { "EROFS", EXIT_DENIED },
+		{ "EIO", EXIT_IO }, { "ENOSPC", EXIT_IO },
+		{ "EREMOTEIO", EXIT_IO }, { "EUCLEAN", EXIT_CORRUPT },
+		{ "EBADMSG", EXIT_CORRUPT }, { "ETIMEDOUT", EXIT_TIMEOUT },
+		{ "ETIME", EXIT_TIMEOUT },
+	};
+	const char *code = get_string(error, "errno");
+
+	if (!strcmp(get_string(error, "class"), "DeviceNotFound"))
+		return EXIT_NOT_FOUND;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (!strcmp(table[i].code, code))
+			return table[i].status;
+	return EXIT_ERROR;
+}
+
+const char *error_text(const json_t *error)
+{
+	return get_string(error, "desc");
+}
+
+/* --- names and members ------------------------------------------------- */
+
+char *device_name(const char *name)
+{
+	char *real = name[0] == '/' ? realpath(name, NULL) : NULL;
+
+	/* any link to the device will do: by-id, by-uuid, ... */
+	if (real && !strncmp(real, "/dev/ublkb", strlen("/dev/ublkb")))
+		return real;
+	free(real);
+	return checked(strdup(name));
+}
+
+json_t *json_name(const char *name)
+{
+	json_t *value = json_string(name);
+
+	if (!value)
+		die(EXIT_USAGE, "'%s' is not valid UTF-8", name);
+	return value;
+}
+
+const char *get_string(const json_t *object, const char *name)
+{
+	const char *value = json_string_value(json_object_get(object, name));
+
+	return value ? value : "";
+}
+
+uint64_t get_uint(const json_t *object, const char *name)
+{
+	return (uint64_t)json_integer_value(json_object_get(object, name));
+}
+
+bool get_bool(const json_t *object, const char *name)
+{
+	return json_is_true(json_object_get(object, name));
+}
+
+json_t *find_by(json_t *array, const char *name, const char *value)
+{
+	json_t *member;
+	size_t i;
+
+	json_array_foreach(array, i, member)
+		if (!strcmp(get_string(member, name), value))
+			return member;
+	return NULL;
+}
+
+json_t *find_export(json_t *exports, const char *name)
+{
+	static const char links[] = "/dev/blkgraph/";
+	json_t *exp = find_by(exports, "device", name);
+
+	if (!strncmp(name, links, strlen(links)))
+		name += strlen(links);
+	return exp ? exp : find_by(exports, "id", name);
+}

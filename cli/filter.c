@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * filter.c - blkgraph insert and remove: filters under a device in use.
+ */
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+/* "true", "off", "12" or text, as JSON. */
+static json_t *option_value(const char *text)
+{
+	size_t digits = strspn(text, "0123456789");
+
+	if (!strcmp(text, "true") || !strcmp(text, "on"))
+		return json_true();
+	if (!strcmp(text, "false") || !strcmp(text, "off"))
+		return json_false();
+	if (digits && digits < 19 && !text[digits])
+		return json_integer(strtoll(text, NULL, 10));
+	return json_name(text);
+}
+
+static json_t *insert_options(const struct args *args)
+{
+	json_t *options = json_pack("{s:o}", "driver",
+				    json_name(args->operands[1]));
+
+	for (int i = 2; i < args->count; i++) {
+		char *key = checked(strdup(args->operands[i]));
+		char *equals = strchr(key, '=');
+
+		if (!equals || equals == key)
+			die(EXIT_USAGE, "insert: '%s' is not KEY=VALUE", key);
+		*equals = 0;
+		json_object_set_new(options, key, option_value(equals + 1));
+		free(key);
+	}
+	return options;
+}
+
+static void print_pause(const char *what, const json_t *result)
+{
+	unsigned long long requests = get_uint(result, "in-flight");
+	char text[16];
+
+	printf("%s; I/O was held for %s, %llu request%s in flight\n", what,
+	       human_time(text, get_uint(result, "pause-ns")), requests,
+	       requests == 1 ? "" : "s");
+}
+
+int verb_insert(const struct args *args)
+{
+	json_t *call = json_pack("{s:o,s:o}", "id",
+				 json_name(device_name(args->operands[0])),
+				 "options", insert_options(args));
+	json_t *result;
+
+	client_connect(CONNECT_ONLY);
+	result = client_call("blkgraph-insert", call, NULL);
+	if (args_given(args, "json"))
+		print_json(result);
+	else
+		print_pause(format("%s inserted",
+				   get_string(result, "node-name")), result);
+	return EXIT_DONE;
+}
+
+int verb_remove(const struct args *args)
+{
+	json_t *call = json_pack("{s:o,s:o}", "id",
+				 json_name(device_name(args->operands[0])),
+				 "node-name", json_name(args->operands[1]));
+	json_t *result;
+
+	client_connect(CONNECT_ONLY);
+	result = client_call("blkgraph-remove", call, NULL);
+	if (args_given(args, "json"))
+		print_json(result);
+	else
+		print_pause(format("%s removed", args->operands[1]), result);
+	return EXIT_DONE;
+}

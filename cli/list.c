@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * list.c - blkgraph list: the devices, one a line.
+ */
+#include <stdio.h>
+
+#include "cli/cli.h"
+#include "cli/column.h"
+
+static const struct column list_columns[] = {
+	{ "DEVICE", COLUMN_TEXT, true, "device", "the block device" },
+	{ "NAME", COLUMN_TEXT, true, "id", "name, as in /dev/blkgraph/NAME" },
+	{ "SIZE", COLUMN_SIZE, true, "size", "size of the device" },
+	{ "RO", COLUMN_BOOL, true, "read-only", "nobody can write to it" },
+	{ "FORMAT", COLUMN_TEXT, true, "drv",
+	  "driver of the node that it shows" },
+	{ "FILE", COLUMN_TEXT, true, "file", "the image file" },
+	{ "NODE", COLUMN_TEXT, false, "node-name", "the node that it shows" },
+	{ "TYPE", COLUMN_TEXT, false, "type", "how it is shown: ublk" },
+	{ "QUEUES", COLUMN_NUMBER, false, "queues", "hardware queues" },
+	{ "DEPTH", COLUMN_NUMBER, false, "depth", "requests per queue" },
+	{ "BLOCK", COLUMN_SIZE, false, "logical-block-size",
+	  "logical block size" },
+	{ "ZC", COLUMN_BOOL, false, "zero-copy", "zero copy is in use" },
+	{ "ZC-WHY", COLUMN_TEXT, false, "zero-copy-reason",
+	  "why zero copy is not in use" },
+	{ "FEATURES", COLUMN_TEXT, false, "features",
+	  "ublk flags of the device" },
+	{ "DRAINS", COLUMN_NUMBER, false, "drains.count",
+	  "how often I/O was held for a change" },
+	{ "DRAIN-MAX", COLUMN_TIME, false, "drains.max-ns", "longest hold" },
+	{ "DRAIN-P99", COLUMN_TIME, false, "drains.p99-ns",
+	  "99 of 100 holds were shorter" },
+	{ "STUCK", COLUMN_BOOL, false, "stuck",
+	  "the kernel did not answer in time" },
+	{ NULL, COLUMN_TEXT, false, NULL, NULL }
+};
+
+/* What the table shows and the export does not know itself. */
+static void add_node_members(json_t *row, json_t *nodes)
+{
+	json_t *node = find_by(nodes, "node-name", get_string(row, "node-name"));
+
+	json_object_set_new(row, "read-only",
+			    json_boolean(!get_bool(row, "writable")));
+	if (!node)
+		return;
+	json_object_set(row, "drv", json_object_get(node, "drv"));
+	json_object_set(row, "file", json_object_get(node, "file"));
+}
+
+void list_help(void)
+{
+	table_help(list_columns);
+}
+
+int verb_list(const struct args *args)
+{
+	struct table table = {
+		.columns = list_columns,
+		.exact = args_given(args, "bytes"),
+		.headings = !args_given(args, "noheadings"),
+	};
+	json_t *rows, *nodes, *row;
+	size_t i;
+
+	table_choose(&table, args_value(args, "output"));
+	client_connect(CONNECT_ONLY);
+	rows = client_call("query-block-exports", NULL, NULL);
+	nodes = client_call("query-named-block-nodes",
+			    json_pack("{s:b}", "flat", 1), NULL);
+	json_array_foreach(rows, i, row)
+		add_node_members(row, nodes);
+	if (args_given(args, "json"))
+		print_json(json_pack("{s:i,s:o}", "schema", 1, "exports",
+				     table_json(&table, rows)));
+	else
+		table_print(&table, rows);
+	return EXIT_DONE;
+}

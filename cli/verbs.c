@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * verbs.c - one table: the verbs, their options and operands, their help. The
+ * parser, --help and the check of the manual page go by it.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static const struct cli_option attach_options[] = {
+	{ "name", 'n', "NAME",
+	  "name of the device, also /dev/blkgraph/NAME; default: the file's" },
+	{ "format", 'f', "FORMAT",
+	  "qcow2 or raw; default: by a name ending in .qcow2, else guessed" },
+	{ "read-only", 'r', NULL, "nobody can write to the device" },
+	{ "queues", 0, "N", "hardware queues" },
+	{ "depth", 0, "N", "requests in flight per queue" },
+	{ "zero-copy", 0, "WHEN", "auto (default), on or off" },
+	{ "cache", 0, "MODE",
+	  "none (default): O_DIRECT; writeback: through the page cache" },
+	{ "block-size", 0, "BYTES", "logical block size: 512 or 4096" },
+	{ "json", 0, NULL, "print what was made as JSON" },
+	{ NULL, 0, NULL, NULL }
+};
+
+static const struct cli_option detach_options[] = {
+	{ "force", 0, NULL, "also while it is in use: says what is lost" },
+	{ NULL, 0, NULL, NULL }
+};
+
+static const struct cli_option list_options[] = {
+	{ "json", 0, NULL, "print JSON, numbers exact" },
+	{ "output", 'o', "COLS",
+	  "columns to show, separated by commas; +COLS: more than usual" },
+	{ "bytes", 'b', NULL, "sizes in bytes" },
+	{ "noheadings", 'n', NULL, "no line of column names" },
+	{ NULL, 0, NULL, NULL }
+};
+
+static const struct cli_option graph_options[] = {
+	{ "json", 0, NULL, "print nodes and edges as JSON" },
+	{ "dot", 0, NULL, "print a picture for dot(1)" },
+	{ NULL, 0, NULL, NULL }
+};
+
+static const struct cli_option info_options[] = {
+	{ "format", 'f', "FORMAT", "as for attach" },
+	{ "json", 0, NULL, "print JSON" },
+	{ NULL, 0, NULL, NULL }
+};
+
+static const struct cli_option change_options[] = {
+	{ "json", 0, NULL, "print the result as JSON" },
+	{ NULL, 0, NULL, NULL }
+};
+
+static const struct cli_option no_options[] = { { NULL, 0, NULL, NULL } };
+
+const struct verb verbs[] = {
+	{ "attach", "FILE", "make a disk image a block device, print its path",
+	  1, 1, attach_options, verb_attach, NULL },
+	{ "detach", "DEV|NAME...", "take block devices away", 1, -1,
+	  detach_options, verb_detach, NULL },
+	{ "list", "", "show the devices", 0, 0, list_options, verb_list,
+	  list_help },
+	{ "graph", "[DEV]", "draw the nodes below devices", 0, 1,
+	  graph_options, verb_graph, NULL },
+	{ "info", "FILE|DEV", "describe an image file or a device", 1, 1,
+	  info_options, verb_info, NULL },
+	{ "insert", "DEV FILTER [KEY=VALUE]...",
+	  "put a filter under a device while it is used", 2, -1,
+	  change_options, verb_insert, NULL },
+	{ "remove", "DEV FILTER-NODE",
+	  "take a filter away while the device is used", 2, 2,
+	  change_options, verb_remove, NULL },
+	{ "help", "[VERB]", "show the verbs, or one's options", 0, 1,
+	  no_options, verb_show_help, NULL },
+	{ "version", "", "show the version", 0, 0, no_options, verb_version, NULL },
+	{ NULL, NULL, NULL, 0, 0, NULL, NULL, NULL }
+};
+
+const struct verb *verb_find(const char *name)
+{
+	for (const struct verb *v = verbs; v->name; v++)
+		if (!strcmp(v->name, name))
+			return v;
+	return NULL;
+}
+
+#define WORD_MAX 16u
+
+/* How many letters differ, are missing or too many. */
+static unsigned distance(const char *a, const char *b)
+{
+	unsigned row[WORD_MAX + 1], before, above;
+	size_t la = strlen(a), lb = strlen(b);
+
+	if (la > WORD_MAX || lb > WORD_MAX)
+		return WORD_MAX;
+	for (unsigned j = 0; j <= lb; j++)
+		row[j] = j;
+	for (unsigned i = 1; i <= la; i++) {
+		before = row[0];
+		row[0] = i;
+		for (unsigned j = 1; j <= lb; j++) {
+			unsigned best = before + (a[i - 1] != b[j - 1]);
+
+			above = row[j];
+			if (above + 1 < best)
+				best = above + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			before = above;
+			row[j] = best;
+		}
+	}
+	return row[lb];
+}
+
+void verb_unknown(const char *name)
+{
+	const char *meant = NULL;
+	unsigned best = 3;	/* farther is no guess any more */
+
+	for (const struct verb *v = verbs; v->name; v++) {
+		unsigned d = distance(name, v->name);
+
+		if (d < best) {
+			best = d;
+			meant = v->name;
+		}
+	}
+	if (meant)
+		die(EXIT_USAGE, "there is no verb '%s'; did you mean '%s'?",
+		    name, meant);
+	die(EXIT_USAGE, "there is no verb '%s' (try 'blkgraph help')", name);
+}
+
+void verb_help(const struct verb *verb)
+{
+	printf("Usage: blkgraph %s%s%s%s\n%c%s.\n", verb->name,
+	       verb->options->name ? " [OPTION]..." : "",
+	       *verb->operands ? " " : "", verb->operands,
+	       verb->summary[0] - 'a' + 'A', verb->summary + 1);
+	if (verb->options->name)
+		printf("\n");
+	for (const struct cli_option *o = verb->options; o->name; o++) {
+		char left[40];
+
+		snprintf(left, sizeof(left), "%c%c%c --%s%s%s",
+			 o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
+			 o->letter ? ',' : ' ', o->name, o->arg ? " " : "",
+			 o->arg ? o->arg : "");
+		printf("  %-24s %s\n", left, o->help);
+	}
+	if (verb->more_help)
+		verb->more_help();
+}
