@@ -139,6 +139,7 @@ static json_t *attach_with_id(json_t *args, const char *id, struct error **err)
 	struct node *node = attach_open(args, err);
 	json_auto_t *options = NULL;
 	struct export *exp;
+	json_t *shown;
 
 	if (!node)
 		return NULL;
@@ -148,7 +149,10 @@ static json_t *attach_with_id(json_t *args, const char *id, struct error **err)
 		node_unref(node);
 		return NULL;
 	}
-	return export_describe(exp);
+	exp->pins++;
+	shown = export_describe(exp);
+	exp->pins--;
+	return shown;
 }
 
 json_t *cmd_attach(json_t *args, struct error **err)

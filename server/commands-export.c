@@ -11,18 +11,6 @@
 #include "server/commands.h"
 #include "server/monitor.h"
 
-/* The device path that the export's type shows, or NULL. */
-static bool export_has_device(struct export *exp, const char *path)
-{
-	json_auto_t *shown = json_object();
-	const char *device;
-
-	if (exp->type->query)
-		exp->type->query(exp, shown);
-	device = json_string_value(json_object_get(shown, "device"));
-	return device && !strcmp(device, path);
-}
-
 struct export *export_by_name(const char *name, struct error **err)
 {
 	static const char links[] = "/dev/blkgraph/";
@@ -35,7 +23,7 @@ struct export *export_by_name(const char *name, struct error **err)
 	if (exp)
 		return exp;
 	for (exp = export_first(); exp; exp = exp->next)
-		if (export_has_device(exp, name))
+		if (!strcmp(exp->device, name))
 			return exp;
 	error_set(err, ENOENT, "Export '%s' is not found", name);
 	return NULL;
@@ -93,8 +81,13 @@ json_t *cmd_query_block_exports(json_t *args, struct error **err)
 
 	(void)args;
 	(void)err;
-	for (struct export *e = export_first(); e; e = e->next)
+	/* a pinned one keeps its place in the list */
+	for (struct export *e = export_first(), *next; e; e = next) {
+		e->pins++;
 		json_array_append_new(list, export_describe(e));
+		next = e->next;
+		e->pins--;
+	}
 	return list;
 }
 

@@ -45,7 +45,8 @@ json_t *cmd_info(json_t *args, struct error **err);
 /* By id, by device path ("/dev/ublkb0", "/dev/blkgraph/d0"); or NULL and
  * *err. */
 struct export *export_by_name(const char *name, struct error **err);
-/* What query-block-exports shows of one; new reference. */
+/* What query-block-exports shows of one; new reference. May wait: the caller
+ * has pinned it. */
 json_t *export_describe(struct export *exp);
 /* Ends an export and tells clients. */
 int co_export_end(struct export *exp, bool hard, struct error **err)

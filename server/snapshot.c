@@ -65,24 +65,15 @@ static json_t *snapshot_node(const struct node *node)
 			 "held", node->held);
 }
 
-static json_t *snapshot_export(struct export *exp)
+static json_t *snapshot_export(const struct export *exp)
 {
-	json_t *shown = json_object(), *device;
-	json_t *value = json_pack("{s:s,s:s,s:b,s:o}",
-				  "type", exp->type->name,
-				  "node-name", exp->root->edge.child->name,
-				  "writable", exp->writable,
-				  "options",
-				  snapshot_options(exp->type->options,
-						   exp->opts));
-
-	if (exp->type->query)
-		exp->type->query(exp, shown);
-	device = json_object_get(shown, "device");
-	if (device)
-		json_object_set(value, "device", device);
-	json_decref(shown);
-	return value;
+	return json_pack("{s:s,s:s,s:b,s:s,s:o}",
+			 "type", exp->type->name,
+			 "node-name", exp->root->edge.child->name,
+			 "writable", exp->writable,
+			 "device", exp->device,
+			 "options", snapshot_options(exp->type->options,
+						     exp->opts));
 }
 
 static void snapshot_set(json_t *state, const char *kind, const char *name,
@@ -104,7 +95,7 @@ json_t *snapshot_take(void)
 		if (n->opened)
 			snapshot_set(state, "nodes", n->name,
 				     snapshot_node(n));
-	for (struct export *e = export_first(); e; e = e->next)
+	for (const struct export *e = export_first(); e; e = e->next)
 		if (e->root)
 			snapshot_set(state, "exports", e->id,
 				     snapshot_export(e));
