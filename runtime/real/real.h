@@ -25,6 +25,7 @@ struct real_thread {
 	uint64_t wake_value;		/* read from wake_fd */
 	struct ring_op wake_op;
 	unsigned reserved;		/* of the completion queue (A4) */
+	unsigned overflows;		/* turns with a full completion queue */
 	bool buffer_table;
 	bool stop;
 	uint64_t slots[BUFFER_SLOTS / 64];	/* bit set: taken */

@@ -103,6 +103,9 @@ bool ring_reap(struct real_thread *t)
 		}
 	}
 	io_uring_cq_advance(&t->ring, n);
+	/* the kernel keeps what did not fit; the budget says it never happens */
+	if (unlikely(io_uring_cq_has_overflow(&t->ring)))
+		t->overflows++;
 	return n > 0;
 }
 
@@ -146,6 +149,11 @@ void ring_release(unsigned n)
 
 	assert(n <= t->reserved - RESERVED_OWN);
 	t->reserved -= n;
+}
+
+unsigned ring_overflows(void)
+{
+	return real_self->overflows;
 }
 
 bool ring_has_buffer_table(void)
