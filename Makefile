@@ -120,23 +120,27 @@ REALT := $(call progs,real)
 TESTLIB := $B/libtest.a
 $(TESTLIB): $(call obj,$(call src,tests/lib))
 # parts of the daemon that unit tests exercise without a kernel
-LIBS_unit := $(LIB_ublk)
+LIBS_unit := $(LIB_server) $(LIB_ublk)
 
 $(UNIT) $(SIMT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIBS_unit) \
 		$(LIB_drivers) $(LIB_graph) $(LIB_sim)
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_core) -lcunit
-$(REALT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_drivers) \
+$(REALT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_server) $(LIB_drivers) \
 		$(LIB_graph) $(LIB_real)
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_core) $(LIBS_real) -lcunit
 
 # What benchmarks measure against and what guest tests ask the kernel with:
 # plain programs, nothing of ours in them.
-BENCH := $(call progs,bench) $(call progs,vm)
+BENCH := $(filter-out %/runtime-io,$(call progs,bench)) $(call progs,vm)
 $(BENCH): $B/tests/%: $B/tests/%.o
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ -luring
 
+# What the runtime costs by itself.
+$B/tests/bench/runtime-io: %: %.o $(LIB_real)
+	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_real)
+
 .PHONY: bench-programs
-bench-programs: $(BENCH)
+bench-programs: $(BENCH) $B/tests/bench/runtime-io
 
 .PHONY: tests
 tests: $(UNIT) $(SIMT) $(REALT) bench-programs
