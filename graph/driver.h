@@ -56,6 +56,7 @@ struct limits {
 	uint8_t zeroes;		/* enum support */
 	uint8_t discard;	/* enum support */
 	bool rotational;
+	bool fixed_size;	/* writing past the end does not make it grow */
 };
 
 /*

@@ -56,6 +56,7 @@ struct node {
 	bool no_flush, force_share;
 	bool shareable;		/* a base that attach opened (P3) */
 	bool opened;		/* driver->open succeeded */
+	bool ready;		/* all of node_open did: has a name now */
 	char *header_backing;		/* name in the header, or NULL (C7) */
 	char *header_backing_format;
 	struct edge *children, *parents;
@@ -63,7 +64,11 @@ struct node {
 	unsigned perm, shared;		/* of all parents together */
 	unsigned pins;		/* control commands that use it just now */
 	unsigned busy;		/* its open or close does I/O (A14) */
+	struct idle_waiter *waiters;	/* for busy to become 0 */
+	struct node *next_orphan;
+	bool orphan;
 	uint32_t mark;		/* of walks */
+	unsigned id;		/* of query.c */
 	uint64_t dev, ino;	/* of the image's file; 0, 0: unknown */
 	/* in a transaction */
 	unsigned new_perm, new_shared;

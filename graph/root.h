@@ -108,5 +108,7 @@ void root_hold(struct root *root);
 void root_drop(struct root *root);
 /* Main thread: all roots, with root->next. */
 struct root *root_first(void);
+/* Of graph_forget. */
+void root_forget_all(void);
 
 #endif

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * backing.c - from names to files: what headers name, what users name.
+ *
+ * Main thread, coroutines. An image is hostile input: a name in it is a plain
+ * file name, never a protocol or JSON, and an image whose format was guessed
+ * opens nothing at all (A26).
+ */
+#include "graph/backing.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/resolve.h"
+
+#define QCOW_MAGIC "QFI\xfb"
+
+/* ---- identity ---- */
+
+static struct file *node_file(struct node *node)
+{
+	struct node_path path = {};
+	struct map map = { .op = REQ_READ, .len = node->limits.align };
+
+	if (!node->driver->map)
+		return NULL;
+	resolve(node, &map, true, &path);
+	node_path_leave(&path);
+	return map.kind == MAP_SUBMIT ? map.file : NULL;
+}
+
+void node_identify(struct node *node)
+{
+	struct node *primary = node_primary_child(node);
+	struct file_info info;
+	struct file *file;
+
+	if (primary) {
+		node->dev = primary->dev;
+		node->ino = primary->ino;
+		return;
+	}
+	file = node->driver->kind == DRIVER_PROTOCOL ? node_file(node) : NULL;
+	if (!file || co_file_info(file, &info) < 0)
+		return;
+	node->dev = info.dev;
+	node->ino = info.ino;
+}
+
+/* ---- looking at files ---- */
+
+struct look {
+	struct file_info info;
+	bool qcow2;
+};
+
+static int co_look(const char *path, struct look *look, struct error **err)
+{
+	char magic[4];
+	struct file *f;
+	int ret;
+
+	ret = co_file_open(path, O_RDONLY, 0, &f);
+	if (ret < 0)
+		return error_set(err, -ret, "Could not open '%s': %s", path,
+				 strerror(-ret));
+	ret = co_file_info(f, &look->info);
+	if (ret == 0 && look->info.kind != FILE_CHAR)
+		ret = co_file_read(f, 0, magic, sizeof(magic));
+	co_file_close(f);
+	if (ret < 0)
+		return error_set(err, -ret, "Could not read '%s': %s", path,
+				 strerror(-ret));
+	if (look->info.kind == FILE_CHAR)
+		return error_set(err, EINVAL, "'%s' is neither a regular file"
+				 " nor a block device", path);
+	look->qcow2 = !memcmp(magic, QCOW_MAGIC, sizeof(magic));
+	return 0;
+}
+
+static bool has_qcow2_name(const char *path)
+{
+	size_t len = strlen(path), suffix = strlen(".qcow2");
+
+	return len > suffix && !strcmp(path + len - suffix, ".qcow2");
+}
+
+/* The format; the file's name and contents decide where nothing else does. */
+static const char *choose_format(const char *path, const char *format,
+				 const struct look *look, bool *guessed)
+{
+	*guessed = false;
+	if (format)
+		return format;
+	if (has_qcow2_name(path))
+		return "qcow2";
+	*guessed = true;
+	return look->qcow2 ? "qcow2" : "raw";
+}
+
+static json_t *file_options(const char *path, const char *format,
+			    const struct look *look)
+{
+	const struct driver *driver = driver_find(format);
+	const char *protocol = look->info.kind == FILE_BLOCK ? "host_device"
+							     : "file";
+
+	/* "-f file": the bytes, without a format */
+	if (driver && driver->kind == DRIVER_PROTOCOL)
+		return json_pack("{s:s, s:s}", "driver", protocol, "filename",
+				 path);
+	return json_pack("{s:s, s:{s:s, s:s}}", "driver", format, "file",
+			 "driver", protocol, "filename", path);
+}
+
+json_t *node_options_for_file(const char *path, const char *format,
+			      bool read_only, bool direct, bool *guessed,
+			      struct error **err)
+{
+	struct look look;
+	json_t *options;
+
+	if (co_look(path, &look, err) < 0)
+		return NULL;
+	format = choose_format(path, format, &look, guessed);
+	if (!driver_find(format)) {
+		error_set(err, EINVAL, "Unknown format '%s' of '%s'", format,
+			  path);
+		return NULL;
+	}
+	options = file_options(path, format, &look);
+	if (!options) {
+		error_set(err, EINVAL, "The name of '%s' is not UTF-8", path);
+		return NULL;
+	}
+	json_object_set_new(options, "read-only", json_boolean(read_only));
+	json_object_set_new(options, "discard", json_string("unmap"));
+	json_object_set_new(options, "cache", json_pack("{s:b}", "direct",
+							direct));
+	return options;
+}
+
+/* ---- backing files ---- */
+
+/* The file that holds the node's own data; NULL: none with a name. */
+static const char *own_file_name(const struct node *node)
+{
+	while (node && !node->filename)
+		node = node_primary_child(node);
+	return node ? node->filename : NULL;
+}
+
+static bool names_protocol(const char *name)
+{
+	size_t plain = strcspn(name, ":/");
+
+	return name[plain] == ':';
+}
+
+static char *backing_path(const struct node *node, struct error **err)
+{
+	const char *name = node->header_backing, *own, *slash;
+	char *path;
+
+	if (names_protocol(name)) {
+		error_set(err, EINVAL, "The header of node '%s' names '%s' as"
+			  " its backing file; only plain local file names are"
+			  " opened from an image, so give the backing node"
+			  " explicitly", node->name, name);
+		return NULL;
+	}
+	own = own_file_name(node);
+	slash = own ? strrchr(own, '/') : NULL;
+	if (name[0] == '/') {
+		path = strdup(name);
+		if (!path)
+			abort();
+		return path;
+	}
+	if (!slash) {
+		error_set(err, EINVAL, "Cannot use relative backing file names"
+			  " for '%s'", node->name);
+		return NULL;
+	}
+	if (asprintf(&path, "%.*s/%s", (int)(slash - own), own, name) < 0)
+		abort();
+	return path;
+}
+
+/* The driver that the header's format means; NULL where it names none. */
+static int backing_format(const struct node *node, const char **format,
+			  struct error **err)
+{
+	const char *name = node->header_backing_format;
+	const struct driver *driver;
+
+	*format = NULL;
+	if (!name || !*name)
+		return 0;
+	driver = driver_find(name);
+	if (!driver || driver->kind == DRIVER_FILTER)
+		return error_set(err, EINVAL, "The header of node '%s' says"
+				 " that its backing file '%s' has the format"
+				 " '%s', which is not supported", node->name,
+				 node->header_backing, name);
+	/* some tools write the protocol where they mean raw */
+	*format = driver->kind == DRIVER_PROTOCOL ? "raw" : driver->name;
+	return 0;
+}
+
+static int check_cycle(const struct node *node, struct node *const *chain,
+		       unsigned count, const struct look *look,
+		       const char *path, struct error **err)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (chain[i]->ino == look->info.ino &&
+		    chain[i]->dev == look->info.dev)
+			return error_set(err, ELOOP, "Backing file '%s' of node"
+					 " '%s' is an image above it in the"
+					 " same chain", path, node->name);
+	return 0;
+}
+
+static int backing_describe(const struct node *node, struct node *const *chain,
+			    unsigned count, struct backing_file *file,
+			    struct error **err)
+{
+	const char *format;
+	struct look look;
+	int ret;
+
+	ret = backing_format(node, &format, err);
+	if (ret == 0)
+		ret = co_look(file->path, &look, err);
+	if (ret == 0)
+		ret = check_cycle(node, chain, count, &look, file->path, err);
+	if (ret < 0)
+		return ret;
+	format = choose_format(file->path, format, &look, &file->guessed);
+	file->driver = driver_find(format);
+	file->dev = look.info.dev;
+	file->ino = look.info.ino;
+	if (!file->driver)
+		return error_set(err, EINVAL, "Unknown format '%s' of '%s'",
+				 format, file->path);
+	file->options = file_options(file->path, format, &look);
+	if (!file->options)
+		return error_set(err, EINVAL, "The backing file name of node"
+				 " '%s' is not UTF-8", node->name);
+	return 0;
+}
+
+int backing_resolve(const struct node *node, struct node *const *chain,
+		    unsigned count, struct backing_file *file,
+		    struct error **err)
+{
+	int ret;
+
+	memset(file, 0, sizeof(*file));
+	if (node->guessed)
+		return error_set(err, EPERM, "The format of '%s' was guessed as"
+				 " '%s' and the image names the backing file"
+				 " '%s'; to open it, give the format with"
+				 " -f %s", own_file_name(node) ?
+				 own_file_name(node) : node->name,
+				 node->driver->name, node->header_backing,
+				 node->driver->name);
+	file->path = backing_path(node, err);
+	if (!file->path)
+		return -EINVAL;
+	ret = backing_describe(node, chain, count, file, err);
+	if (ret < 0)
+		backing_file_free(file);
+	return ret;
+}
+
+void backing_file_free(struct backing_file *file)
+{
+	free(file->path);
+	json_decref(file->options);
+	memset(file, 0, sizeof(*file));
+}
+
+struct node *backing_find_shared(const struct node *overlay,
+				 const struct backing_file *file)
+{
+	struct node *node;
+
+	for (node = node_first(); node; node = node->next)
+		if (node->ready && node->shareable && node->read_only &&
+		    node->driver == file->driver &&
+		    node->guessed == file->guessed &&
+		    node->dev == file->dev && node->ino == file->ino &&
+		    node->cache_direct == overlay->cache_direct &&
+		    node->no_flush == overlay->no_flush &&
+		    node->force_share == overlay->force_share)
+			return node;
+	return NULL;
+}

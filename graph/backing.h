@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * backing.h - the file that an image's header names as its backing (C7, A26),
+ * and what an image file is opened as. Main thread, coroutines.
+ */
+#ifndef GRAPH_BACKING_H
+#define GRAPH_BACKING_H
+
+#include "graph/node.h"
+
+struct backing_file {
+	char *path;
+	struct json_t *options;
+	const struct driver *driver;
+	uint64_t dev, ino;
+	bool guessed;
+};
+
+/*
+ * node->header_backing, as options: a plain local file relative to the
+ * directory of the node's own file, which is none of the chain's images.
+ */
+int backing_resolve(const struct node *node, struct node *const *chain,
+		    unsigned count, struct backing_file *file,
+		    struct error **err) MUST_CHECK;
+void backing_file_free(struct backing_file *file);
+/* A node that shows just that, opened the same way (P3); or NULL. */
+struct node *backing_find_shared(const struct node *overlay,
+				 const struct backing_file *file);
+/* Sets node->dev and node->ino; protocol nodes from their file, others from
+ * their primary child. */
+void node_identify(struct node *node);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * drain.h - closing the gates of every root that reaches some nodes, and
+ * waiting until nothing is in flight (A14-A17).
+ *
+ * Main thread, coroutine, holding the change lock: at most one drain at a time.
+ */
+#ifndef GRAPH_DRAIN_H
+#define GRAPH_DRAIN_H
+
+#include "graph/graph.h"
+#include "graph/walk.h"
+
+struct drain {
+	struct walk walk;
+	struct root **roots;	/* closed by this drain; exactly these open */
+	unsigned root_count, root_room;
+	struct node **nodes;	/* named */
+	unsigned node_count, node_room;
+	struct root *own;	/* the change's own, not waited for */
+	struct busy_wait *busy;	/* nodes being opened or closed */
+	unsigned pending;	/* answers and idle nodes waited for */
+	unsigned opening;
+	struct co *waiter;
+	struct timer timer;
+	bool expired;
+};
+
+void drain_init(struct drain *drain, struct root *own);
+/* Before drain_begin. */
+void drain_add_node(struct drain *drain, struct node *node);
+void drain_add_root(struct drain *drain, struct root *root);
+/*
+ * Returns 0 with all named roots closed and their counts zero. Past the
+ * deadline everything is open again and -ETIMEDOUT is returned, *err naming
+ * the root, the node and the age of the oldest request.
+ */
+int drain_begin(struct drain *drain, struct error **err) MUST_CHECK;
+/* A root that was attached or moved onto a drained node meanwhile: closed. */
+void drain_join(struct drain *drain, struct root *root);
+/* Whether the drain's roots are closed and reach this node. */
+bool drain_covers(const struct drain *drain, const struct node *node);
+/* Opens exactly the roots that were closed; returns when all are open. */
+void drain_end(struct drain *drain, struct change_stats *stats);
+
+/* Messages from gates: root.c. */
+void drain_on_drained(struct message *msg);
+void drain_on_opened(struct message *msg);
+
+/* ns; set by graph_start (A3) */
+void drain_set_deadline(uint64_t ns);
+uint64_t drain_get_deadline(void);
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * edge.c - attach and detach, which derive file and backing from roles.
+ *
+ * Main thread. The only code that assigns node->file and node->backing (A19).
+ */
+#include "graph/edge.h"
+
+#include <stdlib.h>
+
+struct edge *edge_new(struct node *parent, const char *name, unsigned role)
+{
+	struct edge *edge = calloc(1, sizeof(*edge));
+
+	if (!edge)
+		abort();
+	assert(!(role & ROLE_FILTERED) || role & ROLE_PRIMARY);
+	assert(!(role & ROLE_FILTERED) || !(role & ROLE_COW));
+	edge->name = name;
+	edge->parent = parent;
+	edge->role = role;
+	edge->shared = edge->new_shared = PERM_ALL;
+	return edge;
+}
+
+void edge_free(struct edge *edge)
+{
+	assert(!edge->child && !edge->target);
+	free(edge);
+}
+
+/* Which of the parent's two pointers shows this edge; NULL: neither (G3). */
+static struct edge **edge_slot(struct edge *edge)
+{
+	struct node *parent = edge->parent;
+
+	if (edge->role & ROLE_COW)
+		return &parent->backing;
+	if (edge->role & ROLE_FILTERED)
+		return parent->driver->filtered_is_backing ? &parent->backing
+							   : &parent->file;
+	return edge->role & ROLE_PRIMARY ? &parent->file : NULL;
+}
+
+static void edge_attach(struct edge *edge)
+{
+	struct edge **slot = edge_slot(edge), **last;
+
+	/* in the order of attaching, which is that of the declarations */
+	for (last = &edge->parent->children; *last; last = &(*last)->next_child)
+		;
+	*last = edge;
+	edge->next_child = NULL;
+	if (slot) {
+		assert(!*slot);
+		*slot = edge;
+	}
+}
+
+static void edge_detach(struct edge *edge)
+{
+	struct edge **slot = edge_slot(edge), **at;
+
+	for (at = &edge->parent->children; *at != edge;
+	     at = &(*at)->next_child)
+		;
+	*at = edge->next_child;
+	edge->next_child = NULL;
+	if (slot) {
+		assert(*slot == edge);
+		*slot = NULL;
+	}
+}
+
+static void edge_leave(struct edge *edge)
+{
+	struct edge **at;
+
+	for (at = &edge->child->parents; *at != edge; at = &(*at)->next_parent)
+		;
+	*at = edge->next_parent;
+	edge->next_parent = NULL;
+}
+
+void edge_commit(struct edge *edge)
+{
+	struct node *old = edge->child, *new = edge->target;
+
+	if (old == new)
+		return;
+	if (old)
+		edge_leave(edge);
+	if (new) {
+		edge->next_parent = new->parents;
+		new->parents = edge;
+	}
+	edge->child = new;
+	if (!edge->parent)
+		return;
+	if (!old)
+		edge_attach(edge);
+	if (!new)
+		edge_detach(edge);
+}

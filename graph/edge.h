@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * edge.h - linking edges into the lists of both their ends. Main thread; the
+ * transaction is the only caller once a node can be reached (A18).
+ */
+#ifndef GRAPH_EDGE_H
+#define GRAPH_EDGE_H
+
+#include "graph/node.h"
+
+/* A new edge from a node, linked nowhere. */
+struct edge *edge_new(struct node *parent, const char *name, unsigned role);
+void edge_free(struct edge *edge);
+/*
+ * Makes edge->child what edge->target says, and derives parent->file and
+ * parent->backing (G3, A19). Cannot fail. The roots that reach the parent
+ * are drained.
+ */
+void edge_commit(struct edge *edge);
+
+#endif

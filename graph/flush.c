@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * flush.c - flush generations (A29) and the counts that tests keep (A8).
+ *
+ * Any thread. Why comparing sums is enough, although the counters are not read
+ * at one instant: let a flush F read the counters (sum T) after it was sent,
+ * and let a sync S have read them (sum C) before it started. If S started
+ * after F was sent, it covers F whatever the sums say. Otherwise S's reading
+ * ended before F's began, so no counter that F read is below what S read; then
+ * C >= T means that all of them are equal, and F asks for nothing newer.
+ */
+#include "graph/flush.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/node-io.h"
+
+struct node_io *node_io_new(void)
+{
+	unsigned threads = thread_count();
+	size_t size = sizeof(struct node_io) +
+		      threads * sizeof(struct node_thread);
+	struct node_io *io = aligned_alloc(64, align_up(size, 64));
+
+	if (!io)
+		abort();
+	memset(io, 0, size);
+	co_mutex_init(&io->flush_lock);
+	co_mutex_init(&io->range_lock);
+	co_queue_init(&io->range_wait);
+	return io;
+}
+
+void node_io_free(struct node_io *io)
+{
+	assert(!io->ranges);
+	co_mutex_destroy(&io->flush_lock);
+	co_mutex_destroy(&io->range_lock);
+	free(io);
+}
+
+static uint64_t node_writes(const struct node *node)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < thread_count(); i++) {
+		sum += __atomic_load_n(&node->io->threads[i].writes,
+				       __ATOMIC_ACQUIRE);
+		rt_step();
+	}
+	return sum;
+}
+
+static bool node_is_synced(const struct node *node, uint64_t target)
+{
+	return __atomic_load_n(&node->io->synced, __ATOMIC_ACQUIRE) >= target;
+}
+
+bool node_is_dirty(const struct node *node)
+{
+	return !node_is_synced(node, node_writes(node));
+}
+
+/* Holding flush_lock. */
+static int node_sync(struct node *node)
+{
+	struct node_io *io = node->io;
+	uint64_t covers = node_writes(node);
+	int ret = node->driver->flush(node);
+
+	assert(ret <= 0 && ret >= -4095);
+	if (ret == 0)
+		__atomic_store_n(&io->synced, covers, __ATOMIC_RELEASE);
+	else if (!node->cache_direct)
+		__atomic_store_n(&io->failed, true, __ATOMIC_RELEASE);
+	return ret;
+}
+
+static int co_protocol_flush(struct node *node)
+{
+	struct node_io *io = node->io;
+	uint64_t target;
+	int ret = 0;
+
+	if (!node->driver->flush || node->no_flush)
+		return 0;
+	target = node_writes(node);
+	if (__atomic_load_n(&io->failed, __ATOMIC_ACQUIRE))
+		return -EIO;
+	if (node_is_synced(node, target))
+		return 0;
+	co_lock(&io->flush_lock);
+	if (io->failed)
+		ret = -EIO;
+	else if (!node_is_synced(node, target))
+		ret = node_sync(node);
+	co_unlock(&io->flush_lock);
+	return ret;
+}
+
+/*
+ * The COW child is the loop's next turn, not a call: a backing chain may be
+ * longer than a coroutine's stack bears.
+ */
+int co_node_flush(struct node *node)
+{
+	int first = 0, ret;
+
+	while (node) {
+		struct node_path path = {};
+		struct node *next = NULL;
+
+		node_path_enter(&path, node);
+		if (node->driver->kind == DRIVER_PROTOCOL)
+			ret = co_protocol_flush(node);
+		else
+			ret = node->driver->flush ? node->driver->flush(node)
+						  : 0;
+		if (ret < 0 && !first)
+			first = ret;
+		for (struct edge *e = node->children; e; e = e->next_child) {
+			if (e->role & ROLE_COW) {
+				next = e->child;
+				continue;
+			}
+			ret = co_node_flush(e->child);
+			if (ret < 0 && !first)
+				first = ret;
+		}
+		node_path_leave(&path);
+		node = next;
+	}
+	return first;
+}
+
+int co_edge_flush(struct edge *edge)
+{
+	return co_node_flush(edge->child);
+}
+
+#ifdef NODE_COUNTS
+
+void node_path_enter(struct node_path *path, struct node *node)
+{
+	if (path->count == NODE_PATH_MAX)
+		return;
+	path->nodes[path->count++] = node;
+	node->io->threads[thread_index(thread_self())].requests++;
+}
+
+void node_path_leave(struct node_path *path)
+{
+	unsigned self = thread_index(thread_self());
+
+	while (path->count) {
+		struct node *node = path->nodes[--path->count];
+
+		assert(node->io->threads[self].requests > 0);
+		node->io->threads[self].requests--;
+	}
+}
+
+void node_assert_idle(struct node *node)
+{
+	for (unsigned i = 0; i < thread_count(); i++)
+		assert(node->io->threads[i].requests == 0);
+}
+
+#endif

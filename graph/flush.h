@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * flush.h - flushes (A29): co_node_flush of io.h is here, and the promise that
+ * a flush covers every write acknowledged before it on any thread.
+ *
+ * Format nodes make their own metadata durable (driver->flush), then the flush
+ * descends into all children, COW children too. A protocol node's driver is
+ * asked only when something was written since the last flush that covered it.
+ * Concurrent flushes share one. After a failed flush of a page-cached file
+ * every later one fails until the node is opened anew: the kernel reports a
+ * lost page once.
+ */
+#ifndef GRAPH_FLUSH_H
+#define GRAPH_FLUSH_H
+
+#include "graph/io.h"
+
+/* Any thread: something was written since the last flush that covered it, in
+ * this protocol node. */
+bool node_is_dirty(const struct node *node);
+
+#endif

@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * open.c - from options to open nodes.
+ *
+ * Main thread, coroutine; without the change lock but for attaching. A chain is
+ * opened from the top in a loop, a node's other children by recursion, which is
+ * bounded. Nodes get their names when all of it succeeded, so nobody finds a
+ * half of it.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/backing.h"
+#include "graph/graph.h"
+#include "graph/limits.h"
+#include "graph/node-life.h"
+#include "graph/state.h"
+#include "graph/transaction.h"
+#include "graph/walk.h"
+
+#define NESTING_MAX 16
+
+/* What a child gets where its options do not say. */
+struct inherit {
+	bool child, cow;
+	bool read_only, auto_read_only, direct, no_flush, force_share;
+};
+
+/* One call of node_open. */
+struct opening {
+	unsigned flags;
+	struct node_list made;	/* in the order of opening */
+	struct error **err;
+};
+
+struct generic {
+	char *node_name;
+	bool read_only, auto_read_only, force_share;
+	int discard, detect_zeroes;
+};
+
+struct cache {
+	bool direct, no_flush;
+};
+
+static const char *const discard_values[] = { "ignore", "unmap", NULL };
+/* looking for zeroes in what is written is not done */
+static const char *const detect_values[] = { "off", NULL };
+
+static const struct option generic_options[] = {
+	{ .name = "node-name", .type = OPT_STRING,
+	  .offset = offsetof(struct generic, node_name),
+	  .help = "unique name of the node" },
+	{ .name = "read-only", .type = OPT_BOOL,
+	  .offset = offsetof(struct generic, read_only),
+	  .help = "refuse writes" },
+	{ .name = "auto-read-only", .type = OPT_BOOL,
+	  .offset = offsetof(struct generic, auto_read_only),
+	  .help = "read-only where writing is not possible" },
+	{ .name = "force-share", .type = OPT_BOOL,
+	  .offset = offsetof(struct generic, force_share),
+	  .help = "read although others write" },
+	{ .name = "discard", .type = OPT_ENUM, .values = discard_values,
+	  .offset = offsetof(struct generic, discard),
+	  .help = "whether discards give space back" },
+	{ .name = "detect-zeroes", .type = OPT_ENUM, .values = detect_values,
+	  .offset = offsetof(struct generic, detect_zeroes),
+	  .help = "only off" },
+	{ .name = NULL },
+};
+
+static const struct option cache_options[] = {
+	{ .name = "direct", .type = OPT_BOOL,
+	  .offset = offsetof(struct cache, direct),
+	  .help = "O_DIRECT: leave the page cache out" },
+	{ .name = "no-flush", .type = OPT_BOOL,
+	  .offset = offsetof(struct cache, no_flush),
+	  .help = "ignore flushes; a power cut destroys the image" },
+	{ .name = NULL },
+};
+
+/* ---- options of one node ---- */
+
+static int refuse_rest(json_t *options, struct error **err)
+{
+	void *iter = json_object_iter(options);
+
+	if (!iter)
+		return 0;
+	return error_set(err, EINVAL, "Parameter '%s' is unexpected",
+			 json_object_iter_key(iter));
+}
+
+static int parse_cache(json_t *options, const struct inherit *from,
+		       struct node *node, struct error **err)
+{
+	json_t *object = json_object_get(options, "cache");
+	struct cache cache = { from->direct, from->no_flush };
+	int ret;
+
+	if (object && !json_is_object(object))
+		return error_set(err, EINVAL, "Invalid parameter type for"
+				 " 'cache', expected: object");
+	if (object) {
+		ret = options_parse(object, cache_options, "cache", &cache,
+				    err);
+		if (ret == 0)
+			ret = refuse_rest(object, err);
+		if (ret < 0)
+			return ret;
+		json_object_del(options, "cache");
+	}
+	node->cache_direct = cache.direct;
+	node->no_flush = cache.no_flush;
+	return 0;
+}
+
+static bool gives(const json_t *options, const char *name)
+{
+	return json_object_get(options, name) != NULL;
+}
+
+static int parse_generic(json_t *options, const struct inherit *from,
+			 struct generic *g, struct error **err)
+{
+	bool read_only = gives(options, "read-only");
+	bool auto_read_only = gives(options, "auto-read-only");
+	bool force_share = gives(options, "force-share");
+	bool discard = gives(options, "discard");
+	int ret;
+
+	memset(g, 0, sizeof(*g));
+	ret = options_parse(options, generic_options, NULL, g, err);
+	if (ret < 0)
+		return ret;
+	if (!read_only)
+		g->read_only = from->cow || from->read_only;
+	if (!auto_read_only)
+		g->auto_read_only = !from->cow && from->auto_read_only;
+	if (!force_share)
+		g->force_share = from->force_share;
+	if (!discard)
+		g->discard = from->child;
+	return 0;
+}
+
+static bool table_has(const struct option *table, const char *name)
+{
+	for (; table && table->name; table++)
+		if (!strcmp(table->name, name))
+			return true;
+	return false;
+}
+
+static int parse_options(json_t *options, const struct inherit *from,
+			 const struct generic *g, struct node *node,
+			 struct error **err)
+{
+	int ret = parse_cache(options, from, node, err);
+
+	if (ret < 0)
+		return ret;
+	node->read_only = g->read_only;
+	node->auto_read_only = g->auto_read_only;
+	node->force_share = g->force_share;
+	node->discard_unmap = g->discard;
+	if (g->force_share && !g->read_only)
+		return error_set(err, EINVAL, "force-share=on can only be used"
+				 " with read-only images");
+	/* a driver that has to do with it gets it too */
+	if (g->force_share && table_has(node->driver->options, "force-share"))
+		json_object_set_new(options, "force-share", json_true());
+	ret = options_parse(options, node->driver->options, NULL, node->opts,
+			    err);
+	return ret < 0 ? ret : refuse_rest(options, err);
+}
+
+static const struct driver *find_driver(json_t *options, struct error **err)
+{
+	json_t *name = json_object_get(options, "driver");
+	const struct driver *driver;
+
+	if (!json_is_string(name)) {
+		error_set(err, EINVAL, name ? "Invalid parameter type for"
+			  " 'driver', expected: string" :
+			  "Parameter 'driver' is missing");
+		return NULL;
+	}
+	driver = driver_find(json_string_value(name));
+	if (!driver)
+		error_set(err, EINVAL, "Parameter 'driver' does not accept"
+			  " value '%s'", json_string_value(name));
+	json_object_del(options, "driver");
+	return driver;
+}
+
+/* Takes the values of the children out of the options. */
+static json_t *take_children(json_t *options, const struct driver *driver)
+{
+	const struct child_decl *decl = driver->children;
+	json_t *children = json_object();
+
+	for (; decl && decl->name; decl++) {
+		json_t *value = json_object_get(options, decl->name);
+
+		if (!value)
+			continue;
+		json_object_set(children, decl->name, value);
+		json_object_del(options, decl->name);
+	}
+	return children;
+}
+
+/* ---- children ---- */
+
+static struct inherit inherit_from(const struct node *node, bool cow)
+{
+	return (struct inherit){
+		.child = true,
+		.cow = cow,
+		.read_only = node->read_only,
+		.auto_read_only = node->auto_read_only,
+		.direct = node->cache_direct,
+		.no_flush = node->no_flush,
+		.force_share = node->force_share,
+	};
+}
+
+static int attach(struct node *parent, const struct child_decl *decl,
+		  struct node *child, struct error **err)
+{
+	struct transaction *t = transaction_begin();
+	unsigned role = parent->driver->child_role ?
+			parent->driver->child_role(parent, decl) : decl->role;
+
+	transaction_attach(t, parent, decl->name, role, child);
+	return transaction_commit(t, NULL, err);
+}
+
+static struct node *open_tree(struct opening *o, json_t *options,
+			      const struct inherit *from, bool guessed,
+			      unsigned nesting);
+
+/* An object is opened, a name looked up. *made: opened here. */
+static struct node *open_or_find(struct opening *o, json_t *value,
+				 const struct inherit *from, const char *name,
+				 unsigned nesting)
+{
+	struct node *node;
+
+	if (json_is_object(value))
+		return open_tree(o, value, from, false, nesting + 1);
+	if (!json_is_string(value)) {
+		error_set(o->err, EINVAL, "Invalid parameter type for '%s',"
+			  " expected: BlockdevRef", name);
+		return NULL;
+	}
+	node = node_find(json_string_value(value));
+	if (!node)
+		error_set(o->err, ENOENT, "Cannot find device='' nor"
+			  " node-name='%s'", json_string_value(value));
+	return node;
+}
+
+static int open_child(struct opening *o, struct node *node,
+		      const struct child_decl *decl, json_t *value,
+		      unsigned nesting)
+{
+	struct inherit from = inherit_from(node, decl->role & ROLE_COW);
+	struct node *child;
+	int ret;
+
+	if (!value && !decl->optional)
+		return error_set(o->err, EINVAL, "A block device must be"
+				 " specified for \"%s\"", decl->name);
+	if (!value || (json_is_null(value) && decl->optional))
+		return 0;
+	child = open_or_find(o, value, &from, decl->name, nesting);
+	if (!child)
+		return -EINVAL;
+	/* what cannot be written below cannot be written here */
+	if (child->read_only && node->auto_read_only &&
+	    decl->role & ROLE_PRIMARY)
+		node->read_only = true;
+	ret = attach(node, decl, child, o->err);
+	return ret;
+}
+
+static int open_children(struct opening *o, struct node *node,
+			 json_t *children, unsigned nesting)
+{
+	const struct child_decl *decl = node->driver->children;
+	int ret;
+
+	for (; decl && decl->name; decl++) {
+		if (decl->after_open)
+			continue;
+		ret = open_child(o, node, decl,
+				 json_object_get(children, decl->name),
+				 nesting);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+static int open_driver(struct node *node, struct error **err)
+{
+	struct node *primary = node_primary_child(node);
+	int ret;
+
+	if (primary)
+		node->size = primary->size;
+	if (node->driver->open) {
+		node_busy(node);
+		ret = node->driver->open(node, err);
+		node_idle(node);
+		if (ret < 0)
+			return ret;
+	}
+	node->opened = true;
+	limits_open(node);
+	node_identify(node);
+	return 0;
+}
+
+static struct node *make_node(struct opening *o, const struct driver *driver,
+			      const char *name)
+{
+	char generated[NODE_NAME_MAX + 1];
+	struct node *node;
+
+	if (name && node_check_name(name, o->err) < 0)
+		return NULL;
+	if (!name)
+		node_generate_name(generated);
+	node = node_new(driver, name ? name : generated);
+	node->pins = 1;
+	node_list_add(&o->made, node);
+	return node;
+}
+
+/*
+ * One node with everything but its backing child. options is used up. On
+ * failure what was made stays in o->made.
+ */
+static struct node *open_node(struct opening *o, json_t *options,
+			      const struct inherit *from, bool guessed,
+			      json_t **children, unsigned nesting)
+{
+	const struct driver *driver;
+	struct generic g;
+	struct node *node;
+	int ret;
+
+	*children = NULL;
+	if (nesting > NESTING_MAX) {
+		error_set(o->err, ELOOP, "Block nodes are nested deeper than"
+			  " %d", NESTING_MAX);
+		return NULL;
+	}
+	driver = find_driver(options, o->err);
+	if (!driver || parse_generic(options, from, &g, o->err) < 0)
+		return NULL;
+	node = make_node(o, driver, g.node_name);
+	if (node) {
+		node->guessed = guessed;
+		*children = take_children(options, driver);
+		ret = parse_options(options, from, &g, node, o->err);
+		if (ret == 0)
+			ret = open_children(o, node, *children, nesting);
+		if (ret == 0)
+			ret = open_driver(node, o->err);
+		if (ret < 0)
+			node = NULL;
+	}
+	options_free(generic_options, &g);
+	return node;
+}
+
+/* ---- the chain ---- */
+
+static const struct child_decl *backing_decl(const struct node *node)
+{
+	const struct child_decl *decl = node->driver->children;
+
+	for (; decl && decl->name; decl++)
+		if (decl->after_open)
+			return decl;
+	return NULL;
+}
+
+/* The node that the header of `node` names; NULL with *err unset: none. */
+static struct node *open_by_header(struct opening *o, struct node *node,
+				   const struct node_list *chain,
+				   json_t **children, unsigned nesting)
+{
+	struct inherit from = inherit_from(node, true);
+	struct backing_file file;
+	struct node *backing;
+
+	if (!node->header_backing)
+		return NULL;
+	if (backing_resolve(node, chain->list, chain->count, &file,
+			    o->err) < 0)
+		return NULL;
+	backing = o->flags & NODE_SHARE ? backing_find_shared(node, &file)
+					: NULL;
+	if (!backing) {
+		backing = open_node(o, file.options, &from, file.guessed,
+				    children, nesting);
+		if (backing)
+			backing->shareable = o->flags & NODE_SHARE;
+		else
+			error_prefix(o->err, "Could not open backing file '%s'"
+				     " of node '%s'", file.path, node->name);
+	}
+	backing_file_free(&file);
+	return backing;
+}
+
+/* The next image of the chain, attached; NULL with *err unset: the end. */
+static struct node *open_next(struct opening *o, struct node *node,
+			      const struct node_list *chain,
+			      json_t **children, unsigned nesting)
+{
+	const struct child_decl *decl = backing_decl(node);
+	struct inherit from = inherit_from(node, true);
+	json_t *value, *own = *children;
+	struct node *backing = NULL;
+
+	*children = NULL;
+	value = decl ? json_object_get(own, decl->name) : NULL;
+	if (!value && decl)
+		backing = open_by_header(o, node, chain, children, nesting);
+	else if (json_is_object(value))
+		backing = open_node(o, value, &from, false, children, nesting);
+	else if (value && !json_is_null(value))
+		backing = open_or_find(o, value, &from, decl->name, nesting);
+	json_decref(own);
+	if (backing && attach(node, decl, backing, o->err) < 0)
+		return NULL;
+	return backing;
+}
+
+static struct node *open_tree(struct opening *o, json_t *options,
+			      const struct inherit *from, bool guessed,
+			      unsigned nesting)
+{
+	struct node_list chain = { 0 };
+	json_t *children;
+	struct node *top, *node;
+
+	top = open_node(o, options, from, guessed, &children, nesting);
+	/* children: NULL below a node that was there already */
+	for (node = top; node && children && !*o->err;) {
+		node_list_add(&chain, node);
+		if (chain.count > NODE_CHAIN_MAX) {
+			error_set(o->err, ELOOP, "The backing chain of node"
+				  " '%s' is longer than %d images", top->name,
+				  NODE_CHAIN_MAX);
+			break;
+		}
+		node = open_next(o, node, &chain, &children, nesting);
+	}
+	json_decref(children);
+	free(chain.list);
+	return *o->err ? NULL : top;
+}
+
+static void opening_end(struct opening *o, bool ok)
+{
+	struct orphans orphans = { NULL };
+
+	for (unsigned i = 0; i < o->made.count; i++) {
+		struct node *node = o->made.list[i];
+
+		node->pins--;
+		node->ready = ok;
+		/* those with a parent follow it */
+		if (!ok && !node->parents)
+			node_orphan(&orphans, node);
+	}
+	free(o->made.list);
+	node_reap(&orphans);
+}
+
+struct node *node_open(json_t *options, unsigned flags, struct error **err)
+{
+	struct inherit from = { 0 };
+	struct opening o = { .flags = flags, .err = err };
+	json_t *copy = json_deep_copy(options);
+	struct node *node;
+
+	assert(thread_is_main() && co_self() && !*err);
+	graph_open_zero_file();
+	node = open_tree(&o, copy, &from, flags & NODE_GUESSED, 0);
+	json_decref(copy);
+	opening_end(&o, node != NULL);
+	return node;
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * options.c - fills structs from JSON objects by option tables.
+ *
+ * Control plane, any thread. What a table does not name stays in the object,
+ * so that whoever parsed last refuses it by name.
+ */
+#include "graph/options.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int option_bad_type(const struct option *opt, struct error **err)
+{
+	const char *expected = "string";
+
+	if (opt->type == OPT_BOOL)
+		expected = "boolean";
+	else if (opt->type == OPT_SIZE)
+		expected = "size";
+	else if (opt->type == OPT_UINT)
+		expected = "integer";
+	return error_set(err, EINVAL,
+			 "Invalid parameter type for '%s', expected: %s",
+			 opt->name, expected);
+}
+
+static bool option_unit(const char *end, unsigned *shift)
+{
+	static const char units[] = "kmgtpe";
+	const char *unit;
+
+	*shift = 0;
+	if (*end == '\0' || !strcmp(end, "b") || !strcmp(end, "B"))
+		return true;
+	unit = strchr(units, *end | 0x20);
+	if (!unit || end[1] != '\0')
+		return false;
+	*shift = 10 * ((unsigned)(unit - units) + 1);
+	return true;
+}
+
+/* "65536", "0x10000", "64k"; false when it is none or does not fit. */
+static bool option_number(const char *text, uint64_t *out)
+{
+	unsigned shift;
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	*out = strtoull(text, &end, 0);
+	if (errno || !option_unit(end, &shift))
+		return false;
+	if (shift && *out > UINT64_MAX >> shift)
+		return false;
+	*out <<= shift;
+	return true;
+}
+
+static int option_check_range(const struct option *opt, uint64_t n,
+			      struct error **err)
+{
+	uint64_t highest = opt->highest;
+
+	if (!highest && !opt->lowest)
+		highest = opt->type == OPT_UINT ? UINT32_MAX : UINT64_MAX;
+	if (n < opt->lowest || n > highest)
+		return error_set(err, EINVAL,
+			"Parameter '%s' is %" PRIu64 ", but must be from %"
+			PRIu64 " to %" PRIu64, opt->name, n, opt->lowest,
+			highest);
+	return 0;
+}
+
+static int option_set_number(const struct option *opt, uint64_t n, char *out,
+			     struct error **err)
+{
+	int ret = option_check_range(opt, n, err);
+
+	if (ret < 0)
+		return ret;
+	if (opt->type == OPT_UINT)
+		*(uint32_t *)(void *)(out + opt->offset) = (uint32_t)n;
+	else
+		*(uint64_t *)(void *)(out + opt->offset) = n;
+	return 0;
+}
+
+static int option_set_enum(const struct option *opt, const char *text,
+			   char *out, struct error **err)
+{
+	for (int i = 0; opt->values[i]; i++) {
+		if (strcmp(opt->values[i], text))
+			continue;
+		*(int *)(void *)(out + opt->offset) = i;
+		return 0;
+	}
+	return error_set(err, EINVAL,
+			 "Parameter '%s' does not accept value '%s'",
+			 opt->name, text);
+}
+
+static int option_set_bool(const struct option *opt, const char *text,
+			   char *out, struct error **err)
+{
+	bool on = !strcmp(text, "on") || !strcmp(text, "true");
+
+	if (!on && strcmp(text, "off") && strcmp(text, "false"))
+		return option_bad_type(opt, err);
+	*(bool *)(out + opt->offset) = on;
+	return 0;
+}
+
+static int option_set_text(const struct option *opt, const char *text,
+			   char *out, struct error **err)
+{
+	uint64_t n;
+	char *copy;
+
+	switch (opt->type) {
+	case OPT_STRING:
+		copy = strdup(text);
+		if (!copy)
+			abort();
+		*(char **)(void *)(out + opt->offset) = copy;
+		return 0;
+	case OPT_BOOL:
+		return option_set_bool(opt, text, out, err);
+	case OPT_ENUM:
+		return option_set_enum(opt, text, out, err);
+	case OPT_SIZE:
+	case OPT_UINT:
+		if (!option_number(text, &n))
+			return error_set(err, EINVAL,
+					 "Parameter '%s' expects a size, not"
+					 " '%s'", opt->name, text);
+		return option_set_number(opt, n, out, err);
+	}
+	return option_bad_type(opt, err);
+}
+
+static int option_set_json(const struct option *opt, const json_t *value,
+			   char *out, struct error **err)
+{
+	if (json_is_string(value) && strlen(json_string_value(value)) !=
+	    json_string_length(value))
+		return error_set(err, EINVAL,
+				 "Parameter '%s' contains a zero byte",
+				 opt->name);
+	/* booleans and enums also as text: command lines have nothing else */
+	if (json_is_string(value))
+		return option_set_text(opt, json_string_value(value), out,
+				       err);
+	if (json_is_boolean(value) && opt->type == OPT_BOOL) {
+		*(bool *)(out + opt->offset) = json_is_true(value);
+		return 0;
+	}
+	if (!json_is_integer(value) ||
+	    (opt->type != OPT_SIZE && opt->type != OPT_UINT))
+		return option_bad_type(opt, err);
+	if (json_integer_value(value) < 0)
+		return error_set(err, EINVAL,
+				 "Parameter '%s' must not be negative",
+				 opt->name);
+	return option_set_number(opt, (uint64_t)json_integer_value(value), out,
+				 err);
+}
+
+static int option_parse(json_t *object, const struct option *opt,
+			const char *what, char *out, struct error **err)
+{
+	json_t *value = json_object_get(object, opt->name);
+	int ret;
+
+	if (!value && opt->required)
+		return error_set(err, EINVAL, "Parameter '%s' is missing",
+				 opt->name);
+	if (!value)
+		ret = opt->def ? option_set_text(opt, opt->def, out, err) : 0;
+	else
+		ret = option_set_json(opt, value, out, err);
+	if (ret < 0 && what)
+		error_prefix(err, "%s", what);
+	if (value)
+		json_object_del(object, opt->name);
+	return ret;
+}
+
+int options_parse(json_t *object, const struct option *table, const char *what,
+		  void *out, struct error **err)
+{
+	const struct option *opt;
+	int ret;
+
+	for (opt = table; opt && opt->name; opt++) {
+		ret = option_parse(object, opt, what, out, err);
+		if (ret < 0) {
+			options_free(table, out);
+			return ret;
+		}
+	}
+	return 0;
+}
+
+void options_free(const struct option *table, void *out)
+{
+	const struct option *opt;
+	char *base = out;
+
+	if (!out)
+		return;
+	for (opt = table; opt && opt->name; opt++) {
+		char **text = (char **)(void *)(base + opt->offset);
+
+		if (opt->type != OPT_STRING)
+			continue;
+		free(*text);
+		*text = NULL;
+	}
+}

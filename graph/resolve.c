@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * resolve.c - the fast path: root_submit, resolve, submit, complete (A9).
+ *
+ * Any thread of the root. Nothing here waits, locks or allocates; everything
+ * that does not fit one submission goes to slow.c.
+ */
+#include "graph/resolve.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "graph/gate.h"
+#include "graph/node-io.h"
+#include "graph/state.h"
+
+/* A discard or zeroing at a node that keeps its space. True: nothing to do. */
+static bool resolve_keeps_space(const struct node *node, struct map *map)
+{
+	if (node->discard_unmap)
+		return false;
+	map->flags |= REQ_NO_UNMAP;
+	map->kind = MAP_DONE;
+	return map->op == REQ_DISCARD;
+}
+
+/* Below an overlay that is longer than its backing image there are zeroes. */
+static bool resolve_past_end(const struct node *backing, struct map *map)
+{
+	if (likely(map->len <= backing->size &&
+		   map->offset <= backing->size - map->len))
+		return false;
+	assert(map->op == REQ_READ);
+	if (map->offset < backing->size) {
+		map->len = (uint32_t)(backing->size - map->offset);
+		return false;
+	}
+	map->kind = MAP_ZEROES;
+	return true;
+}
+
+struct node *resolve(struct node *node, struct map *map, bool checked,
+		     struct node_path *path)
+{
+	for (;;) {
+		node_path_enter(path, node);
+		if (unlikely(map->op > REQ_FLUSH) &&
+		    resolve_keeps_space(node, map))
+			return node;
+		map->kind = MAP_SLOW;
+		if (unlikely((map->offset | map->len) & node->own_mask ||
+			     (node->serialise && map->op != REQ_READ)) &&
+		    !checked)
+			return node;
+		checked = false;
+		if (node->driver->map) {
+			node->driver->map(node, map);
+			if (map->kind != MAP_FORWARD)
+				return node;
+			if (unlikely(map->child->role & ROLE_COW) &&
+			    resolve_past_end(map->child->child, map))
+				return node;
+			node = map->child->child;
+		} else if (node->forwards) {
+			node = (node->file ? node->file : node->backing)->child;
+		} else {
+			return node;
+		}
+	}
+}
+
+void request_finish(struct request *req, int res)
+{
+	struct root_gate *gate = req->gate;
+	unsigned parity = req->parity;
+
+	node_path_leave(&req->path);
+	gate_unlist(gate, req);
+	req->done(req, res);
+	gate_leave(gate, parity);
+}
+
+/* The rest of a read past the end of the file is zeroes. */
+static int request_read_done(struct request *req, int res)
+{
+	if (req->fixed != IO_NOT_FIXED)
+		return -EOPNOTSUPP;
+	memset((char *)req->buf + res, 0, req->len - (uint32_t)res);
+	return 0;
+}
+
+static bool is_unsupported(int res)
+{
+	return res == -EOPNOTSUPP || res == -ENOSYS || res == -ENOTTY;
+}
+
+static void request_io_failed(struct request *req, int res)
+{
+	bool *refused = req->op == REQ_DISCARD || req->io.op == IO_PUNCH ?
+			&req->end->io->no_punch : &req->end->io->no_zero;
+
+	if (req->op <= REQ_FLUSH || !is_unsupported(res)) {
+		request_finish(req, res);
+		return;
+	}
+	__atomic_store_n(refused, true, __ATOMIC_RELAXED);
+	node_path_leave(&req->path);
+	request_slow(req);
+}
+
+static void request_io_done(struct io *io, int res)
+{
+	struct request *req = container_of(io, struct request, io);
+
+	if (req->op != REQ_READ)
+		node_wrote(req->end, req->gate->index);
+	if (req->op <= REQ_WRITE && likely(res == (int)req->len)) {
+		res = 0;
+	} else if (req->op == REQ_READ && res >= 0) {
+		res = request_read_done(req, res);
+		if (res < 0) {
+			node_path_leave(&req->path);
+			request_slow(req);
+			return;
+		}
+	} else if (res < 0) {
+		request_io_failed(req, res);
+		return;
+	}
+	request_finish(req, res);
+}
+
+static void request_submit(struct request *req, struct node *end,
+			   const struct map *map)
+{
+	struct io *io = &req->io;
+
+	req->end = end;
+	io->file = map->file;
+	io->buf = req->buf;
+	io->offset = map->offset;
+	io->len = req->len;
+	io->fixed = req->fixed;
+	io->fixed_offset = 0;
+	io->op = map->io_op;
+	io->flags = map->io_flags;
+	io->done = request_io_done;
+	io_submit(io);
+}
+
+/* Whether one submission can carry it: what drivers need not look at. */
+static bool request_is_one(const struct request *req, const struct node *end,
+			   const struct map *map)
+{
+	if (unlikely(req->op > REQ_FLUSH))
+		return !__atomic_load_n(map->io_op == IO_PUNCH ?
+					&end->io->no_punch : &end->io->no_zero,
+					__ATOMIC_RELAXED);
+	return req->len <= end->limits.max_transfer &&
+	       (req->fixed != IO_NOT_FIXED ||
+		is_aligned((uintptr_t)req->buf, end->limits.mem_align));
+}
+
+/* Returns false where only a coroutine can do it. */
+static bool request_zeroes(struct request *req, struct node *end)
+{
+	struct map map = { .io_op = IO_READ };
+
+	if (req->fixed == IO_NOT_FIXED) {
+		memset(req->buf, 0, req->len);
+		request_finish(req, 0);
+		return true;
+	}
+	/* A31: bytes that nobody here can write come from /dev/zero */
+	map.file = graph_zero_file();
+	if (!map.file)
+		return false;
+	request_submit(req, end, &map);
+	return true;
+}
+
+static void request_refuse(struct request *req, int res)
+{
+	request_finish(req, res);
+}
+
+/* 0, or why the request is none of this root's. */
+static int request_check(const struct request *req, const struct node *node)
+{
+	if (unlikely(req->op != REQ_READ && !req->root->writable &&
+		     req->op != REQ_FLUSH))
+		return -EROFS;
+	if (unlikely((req->offset | req->len) & (req->root->granularity - 1)))
+		return -EINVAL;
+	if (unlikely(req->len > node->size ||
+		     req->offset > node->size - req->len))
+		return -EIO;
+	return req->len >> 31 ? -EINVAL : 0;
+}
+
+void request_begin(struct request *req)
+{
+	struct node *node = req->root->edge.child;
+	struct map map = {
+		.op = req->op,
+		.flags = req->flags,
+		.len = req->len,
+		.offset = req->offset,
+	};
+	int ret = request_check(req, node);
+
+	req->start_ns = clock_ns();
+	req->end = NULL;
+	if (unlikely(ret < 0)) {
+		request_refuse(req, ret);
+		return;
+	}
+	if (unlikely(req->len == 0)) {
+		if (req->op == REQ_FLUSH)
+			request_slow(req);
+		else
+			request_finish(req, 0);
+		return;
+	}
+	node = resolve(node, &map, false, &req->path);
+	if (likely(map.len == req->len)) {
+		switch ((enum map_kind)map.kind) {
+		case MAP_SUBMIT:
+			if (!request_is_one(req, node, &map))
+				break;
+			request_submit(req, node, &map);
+			return;
+		case MAP_ZEROES:
+			if (!request_zeroes(req, node))
+				break;
+			return;
+		case MAP_DONE:
+			request_finish(req, 0);
+			return;
+		case MAP_SLOW:
+		case MAP_FORWARD:
+			break;
+		}
+	}
+	node_path_leave(&req->path);
+	request_slow(req);
+}
+
+static void root_enter(struct root *root, struct request *req)
+{
+	struct root_gate *gate = root_gate_self(root);
+
+	assert(root->threads >> gate->index & 1);
+	req->root = root;
+	req->gate = gate;
+	if (unlikely(gate->blocked)) {
+		gate_append(gate, req);
+		return;
+	}
+	gate_enter(gate, req);
+	request_begin(req);
+}
+
+#ifdef NODE_COUNTS
+static void request_init_path(struct request *req)
+{
+	req->path.count = 0;
+}
+#else
+static void request_init_path(struct request *req)
+{
+	(void)req;
+}
+#endif
+
+void root_submit(struct root *root, struct request *req)
+{
+	req->co = NULL;
+	request_init_path(req);
+	root_enter(root, req);
+}
+
+static void co_submit_done(struct request *req, int res)
+{
+	req->res = res;
+	co_wake(req->co);
+}
+
+int co_root_submit(struct root *root, struct request *req)
+{
+	req->co = co_self();
+	req->done = co_submit_done;
+	req->run_here = false;
+	request_init_path(req);
+	root_enter(root, req);
+	if (!req->run_here)
+		co_wait();
+	if (req->run_here) {
+		req->run_here = false;
+		request_run(req);
+		co_wait();
+	}
+	return req->res;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * resolve.h - asking drivers where a request goes (A9), and a request's end.
+ *
+ * Any thread, inside a counted request.
+ */
+#ifndef GRAPH_RESOLVE_H
+#define GRAPH_RESOLVE_H
+
+#include "graph/root.h"
+
+/*
+ * Asks from `node` downwards. Returns the node that gave the last answer; map
+ * has the answer, with len shortened to the prefix it holds for. checked: the
+ * caller has dealt with alignment and serialising at `node` (serialise.c).
+ */
+struct node *resolve(struct node *node, struct map *map, bool checked,
+		     struct node_path *path);
+
+/* Starts a counted request. */
+void request_begin(struct request *req);
+/* Calls done, then drops the count. */
+void request_finish(struct request *req, int res);
+
+/* slow.c: goes on as a coroutine, or waits for a stack at the gate. */
+void request_slow(struct request *req);
+/* Runs a counted request to its end in the calling coroutine. */
+void request_run(struct request *req);
+
+#endif

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * root.c - roots: their life (main thread) and their gates (each gate on its
+ * thread).
+ *
+ * A gate lets a request in only when it is open and nobody waits before it. It
+ * closes and opens by messages of the main thread (drain.c), and answers when
+ * nothing is counted any more. Root lists belong to the main thread.
+ */
+#include "graph/root.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/drain.h"
+#include "graph/gate.h"
+#include "graph/resolve.h"
+#include "graph/transaction.h"
+
+static struct root *roots;
+
+struct root *root_first(void)
+{
+	return roots;
+}
+
+void root_forget_all(void)
+{
+	static struct root *forgotten;
+	struct root *root;
+
+	/* kept reachable: they are their owners', who may look at them */
+	while ((root = roots)) {
+		roots = root->next;
+		root->next = forgotten;
+		forgotten = root;
+	}
+}
+
+/* ---- gates: the gate's thread ---- */
+
+static void gate_update(struct root_gate *gate)
+{
+	gate->blocked = gate->closed || gate->first;
+	gate->watch = gate->answer_drain || gate->flips;
+}
+
+void gate_watch(struct root_gate *gate)
+{
+	grace_turn(gate);
+	if (gate->answer_drain && gate_count(gate) == 0) {
+		gate->answer_drain = false;
+		thread_post(thread_by_index(MAIN_THREAD), &gate->drained);
+	}
+	gate_update(gate);
+}
+
+void gate_append(struct root_gate *gate, struct request *req)
+{
+	req->next = NULL;
+	*gate->last = req;
+	gate->last = &req->next;
+	gate_update(gate);
+}
+
+void gate_return(struct root_gate *gate, struct request *req)
+{
+	unsigned parity = req->parity;
+
+	gate_unlist(gate, req);
+	req->next = gate->first;
+	if (!gate->first)
+		gate->last = &req->next;
+	gate->first = req;
+	gate_update(gate);
+	gate_leave(gate, parity);
+}
+
+void gate_run(struct root_gate *gate)
+{
+	if (gate->running)
+		return;
+	gate->running = true;
+	while (gate->first && !gate->closed && !gate->short_of_stacks) {
+		struct request *req = gate->first;
+
+		gate->first = req->next;
+		if (!gate->first)
+			gate->last = &gate->first;
+		gate_enter(gate, req);
+		request_begin(req);
+	}
+	gate->running = false;
+	gate_update(gate);
+}
+
+static void gate_on_close(struct message *msg)
+{
+	struct root_gate *gate = container_of(msg, struct root_gate, close);
+
+	gate->closed = gate->root->ops->gated;
+	gate->closed_ns = clock_ns();
+	gate->at_close = gate_count(gate);
+	gate->answer_drain = true;
+	gate_watch(gate);
+}
+
+/* Also takes a close back that could not be answered. */
+static void gate_on_open(struct message *msg)
+{
+	struct root_gate *gate = container_of(msg, struct root_gate, open);
+	const struct request *oldest = gate->flying;
+
+	gate->closed = false;
+	gate->answer_drain = false;
+	gate->opened_ns = clock_ns();
+	gate->left = gate_count(gate);
+	gate->oldest_ns = oldest ? oldest->start_ns : 0;
+	gate->oldest_node = oldest ? oldest->end : NULL;
+	gate_update(gate);
+	thread_post(thread_by_index(MAIN_THREAD), &gate->opened);
+	gate_run(gate);
+}
+
+void gate_init(struct root_gate *gate, struct root *root, unsigned index)
+{
+	gate->root = root;
+	gate->index = index;
+	gate->last = &gate->first;
+	gate->close.fn = gate_on_close;
+	gate->open.fn = gate_on_open;
+	gate->drained.fn = drain_on_drained;
+	gate->opened.fn = drain_on_opened;
+}
+
+void root_hold(struct root *root)
+{
+	root_gate_self(root)->parked++;
+}
+
+void root_drop(struct root *root)
+{
+	struct root_gate *gate = root_gate_self(root);
+
+	assert(gate->parked > 0);
+	if (--gate->parked == 0 && gate->watch)
+		gate_watch(gate);
+}
+
+/* ---- life: the main thread ---- */
+
+static struct root *root_alloc(const struct root_ops *ops, const char *name,
+			       uint64_t threads)
+{
+	struct root *root = calloc(1, sizeof(*root));
+	size_t size = thread_count() * sizeof(struct root_gate);
+
+	if (!root)
+		abort();
+	root->gates = aligned_alloc(64, size);
+	root->name = strdup(name);
+	if (!root->gates || !root->name)
+		abort();
+	memset(root->gates, 0, size);
+	root->ops = ops;
+	root->threads = threads;
+	for (unsigned i = 0; i < thread_count(); i++)
+		gate_init(&root->gates[i], root, i);
+	root->edge.name = "root";
+	root->edge.root = root;
+	root->edge.role = ROLE_DATA | ROLE_PRIMARY;
+	return root;
+}
+
+static void root_dealloc(struct root *root)
+{
+	assert(!root->edge.child);
+	free(root->gates);
+	free(root->name);
+	free(root);
+}
+
+struct root *root_new(const struct root_ops *ops, void *owner,
+		      const char *name, struct node *node, unsigned perm,
+		      unsigned shared, uint32_t granularity, uint64_t threads,
+		      struct error **err)
+{
+	struct root *root = root_alloc(ops, name, threads);
+	struct transaction *t;
+	int ret;
+
+	assert(thread_is_main() && is_pow2(granularity));
+	assert(threads && threads >> (thread_count() - 1) >> 1 == 0);
+	root->owner = owner;
+	root->granularity = granularity;
+	root->writable = perm & (PERM_WRITE | PERM_WRITE_UNCHANGED);
+	root->edge.perm = root->edge.new_perm = perm;
+	root->edge.shared = root->edge.new_shared = shared;
+	node->pins++;
+	t = transaction_begin();
+	transaction_move(t, &root->edge, node);
+	ret = transaction_commit(t, NULL, err);
+	node->pins--;
+	if (ret < 0) {
+		root_dealloc(root);
+		return NULL;
+	}
+	root->next = roots;
+	roots = root;
+	return root;
+}
+
+/*
+ * The owner has heard of its last request's end perhaps before the thread that
+ * sent it has dropped the count; the drain's answer comes after that.
+ */
+void root_free(struct root *root)
+{
+	struct transaction *t;
+	struct root **at;
+
+	assert(thread_is_main());
+	t = transaction_begin();
+	transaction_set_loosening(t);
+	transaction_move(t, &root->edge, NULL);
+	if (transaction_commit(t, NULL, NULL) < 0)
+		abort();
+	for (at = &roots; *at != root; at = &(*at)->next)
+		;
+	*at = root->next;
+	for (unsigned i = 0; i < thread_count(); i++)
+		assert(!root->gates[i].first && !gate_count(&root->gates[i]));
+	root_dealloc(root);
+}

@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * slow.c - operations in coroutines (A10, A12): the loop over prefixes, and
+ * everything that drivers need not do themselves.
+ *
+ * Any thread, inside a counted request or a node's open and close. Each turn
+ * asks from the top again, map first; so a driver's operation runs only for
+ * what it cannot map, and what it brought in serves the fast path next time.
+ */
+#include "graph/slow.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "graph/epoch.h"
+#include "graph/flush.h"
+#include "graph/gate.h"
+#include "graph/node-io.h"
+#include "graph/resolve.h"
+#include "graph/serialise.h"
+#include "graph/state.h"
+#include "runtime/co.h"
+
+/* ---- one step ---- */
+
+static bool is_unsupported(int64_t res)
+{
+	return res == -EOPNOTSUPP || res == -ENOSYS || res == -ENOTTY;
+}
+
+/* Zeroes by writing them, where the storage has nothing better. */
+static int64_t co_write_zeroes(struct node *node, const struct map *map)
+{
+	struct map write = *map;
+	/* written from, never to */
+	void *zeroes = (void *)(uintptr_t)graph_zeroes();
+
+	write.op = REQ_WRITE;
+	write.flags &= REQ_FUA;
+	write.len = min(map->len, ZERO_SIZE);
+	/* whole blocks first: the rest is realigned in a step of its own */
+	if (write.len > node->own_mask)
+		write.len &= ~node->own_mask;
+	return co_step(node, &write, zeroes, true);
+}
+
+static int64_t co_bounce_io(struct node *node, struct io *io, void *buf)
+{
+	char *bounce = co_bounce_get(node);
+	int ret;
+
+	io->len = min(io->len, BOUNCE_SIZE);
+	io->buf = bounce;
+	if (io->op == IO_WRITE)
+		memcpy(bounce, buf, io->len);
+	ret = co_io(io);
+	if (io->op == IO_READ && ret > 0)
+		memcpy(buf, bounce, (size_t)ret);
+	bounce_put(node, bounce);
+	return ret;
+}
+
+/* The storage cannot punch or zero. */
+static int64_t co_refused(struct node *node, const struct map *map,
+			  uint8_t io_op)
+{
+	bool *flag = io_op == IO_PUNCH ? &node->io->no_punch
+				       : &node->io->no_zero;
+
+	__atomic_store_n(flag, true, __ATOMIC_RELAXED);
+	return map->op == REQ_DISCARD ? map->len : co_write_zeroes(node, map);
+}
+
+static bool was_refused(const struct node *node, const struct map *map)
+{
+	const bool *flag = map->io_op == IO_PUNCH ? &node->io->no_punch
+						  : &node->io->no_zero;
+
+	return map->op > REQ_FLUSH && __atomic_load_n(flag, __ATOMIC_RELAXED);
+}
+
+static int64_t co_submit(struct node *node, const struct map *map, void *buf)
+{
+	struct slow *slow = slow_self();
+	struct io io = {
+		.file = map->file,
+		.buf = buf,
+		.offset = map->offset,
+		.len = map->len,
+		.fixed = IO_NOT_FIXED,
+		.op = map->io_op,
+		.flags = map->io_flags,
+	};
+	bool data = map->op == REQ_READ || map->op == REQ_WRITE;
+	int64_t ret;
+
+	if (was_refused(node, map))
+		return co_refused(node, map, map->io_op);
+	if (slow)
+		slow->req->end = node;
+	if (data)
+		io.len = min(io.len, node->limits.max_transfer);
+	if (data && !is_aligned((uintptr_t)buf, node->limits.mem_align))
+		ret = co_bounce_io(node, &io, buf);
+	else
+		ret = co_io(&io);
+	if (map->op != REQ_READ)
+		node_wrote(node, thread_index(thread_self()));
+	if (map->op > REQ_FLUSH && is_unsupported(ret))
+		return co_refused(node, map, map->io_op);
+	if (ret < 0)
+		/* not to be taken for a driver's wish to be asked again */
+		return ret == -EAGAIN ? -EIO : ret;
+	if (map->op == REQ_READ && ret < io.len)
+		memset((char *)buf + ret, 0, io.len - (size_t)ret);
+	return io.len;
+}
+
+/* A NULL operation of a filter means its child's. */
+static int64_t co_forward(struct node *node, const struct map *map, void *buf)
+{
+	struct node *child = node_filtered_child(node);
+
+	if (child)
+		return co_step(child, map, buf, false);
+	if (map->op == REQ_DISCARD)
+		return map->len;
+	if (map->op == REQ_ZEROES)
+		return co_write_zeroes(node, map);
+	return map->op == REQ_READ ? -EIO : -EROFS;
+}
+
+static int64_t co_zeroes(struct node *node, const struct map *map, void *buf)
+{
+	int64_t ret;
+
+	if (!node->driver->zeroes)
+		return co_forward(node, map, buf);
+	ret = node->driver->zeroes(node, map->offset, map->len,
+				   map->flags & REQ_NO_UNMAP);
+	return ret == -ENOTSUP ? co_write_zeroes(node, map) : ret;
+}
+
+static int64_t co_discard(struct node *node, const struct map *map, void *buf)
+{
+	int64_t ret;
+
+	if (!node->driver->discard)
+		return co_forward(node, map, buf);
+	ret = node->driver->discard(node, map->offset, map->len);
+	return ret == -ENOTSUP ? map->len : ret;
+}
+
+/* Drivers that end here get memory as they stated it. */
+static int64_t co_transfer(struct node *node, const struct map *map, void *buf)
+{
+	const struct driver *driver = node->driver;
+	uint32_t len = min(map->len, node->limits.max_transfer);
+	bool bounces = driver->kind == DRIVER_PROTOCOL &&
+		       !is_aligned((uintptr_t)buf, node->limits.mem_align);
+	void *p = buf;
+	int64_t ret;
+
+	if (bounces) {
+		p = co_bounce_get(node);
+		len = min(len, BOUNCE_SIZE);
+	}
+	if (map->op == REQ_READ) {
+		ret = driver->read(node, map->offset, len, p);
+		if (bounces && ret > 0)
+			memcpy(buf, p, (size_t)ret);
+	} else {
+		if (bounces)
+			memcpy(p, buf, len);
+		ret = driver->write(node, map->offset, len, p, 0);
+	}
+	if (bounces)
+		bounce_put(node, p);
+	return ret;
+}
+
+static int64_t co_driver(struct node *node, const struct map *map, void *buf)
+{
+	const struct driver *driver = node->driver;
+	int64_t ret;
+
+	if (map->op == REQ_ZEROES)
+		ret = co_zeroes(node, map, buf);
+	else if (map->op == REQ_DISCARD)
+		ret = co_discard(node, map, buf);
+	else if (map->op == REQ_READ ? !driver->read : !driver->write)
+		return co_forward(node, map, buf);
+	else
+		ret = co_transfer(node, map, buf);
+	assert(ret != 0 && ret <= (int64_t)map->len && ret >= -4095);
+	if (map->op != REQ_READ && driver->kind == DRIVER_PROTOCOL)
+		node_wrote(node, thread_index(thread_self()));
+	return ret;
+}
+
+static bool breaks_alignment(const struct node *node, const struct map *map)
+{
+	return (map->offset | map->len) & node->own_mask ||
+	       (node->serialise && map->op != REQ_READ);
+}
+
+static int64_t co_answer(struct node *top, struct node *node,
+			 const struct map *map, void *buf, bool checked)
+{
+	switch ((enum map_kind)map->kind) {
+	case MAP_SUBMIT:
+		return co_submit(node, map, buf);
+	case MAP_ZEROES:
+		memset(buf, 0, map->len);
+		return map->len;
+	case MAP_DONE:
+		return map->len;
+	case MAP_SLOW:
+	case MAP_FORWARD:
+		break;
+	}
+	if (breaks_alignment(node, map) && !(checked && node == top))
+		return co_step_aligned(node, map, buf);
+	/* no driver's operation knows FUA: without it, then a flush */
+	if (map->flags & REQ_FUA)
+		return STEP_PLAIN;
+	return co_driver(node, map, buf);
+}
+
+int64_t co_step(struct node *top, const struct map *ask, void *buf,
+		bool checked)
+{
+	struct node_path path = {};
+	struct map map = *ask;
+	struct node *node = resolve(top, &map, checked, &path);
+	int64_t ret;
+
+	assert(map.len && map.len <= ask->len);
+	ret = co_answer(top, node, &map, buf, checked);
+	node_path_leave(&path);
+	return ret;
+}
+
+/* ---- whole operations ---- */
+
+struct operation {
+	struct node *node;
+	uint8_t op, flags;
+	uint64_t offset, len;
+	void *buf;
+};
+
+static int co_operate(struct operation *o)
+{
+	bool flush = false;
+	char *p = o->buf;
+
+	while (o->len) {
+		struct map map = {
+			.op = o->op,
+			.flags = o->flags,
+			.offset = o->offset,
+			.len = (uint32_t)min(o->len, (uint64_t)1 << 30),
+		};
+		int64_t n = co_step(o->node, &map, p, false);
+
+		if (n == -EAGAIN)
+			continue;
+		if (n == STEP_PLAIN) {
+			o->flags &= (uint8_t)~REQ_FUA;
+			flush = true;
+			continue;
+		}
+		if (n < 0)
+			return (int)n;
+		assert(n && n <= (int64_t)map.len);
+		o->offset += (uint64_t)n;
+		o->len -= (uint64_t)n;
+		if (p)
+			p += n;
+	}
+	return flush ? co_node_flush(o->node) : 0;
+}
+
+int co_node_read(struct node *node, uint64_t offset, uint32_t len, void *buf)
+{
+	struct operation o = {
+		.node = node, .op = REQ_READ,
+		.offset = offset, .len = len, .buf = buf,
+	};
+
+	return co_operate(&o);
+}
+
+int co_node_write(struct node *node, uint64_t offset, uint32_t len,
+		  const void *buf, unsigned flags)
+{
+	struct operation o = {
+		.node = node, .op = REQ_WRITE, .flags = (uint8_t)flags,
+		.offset = offset, .len = len,
+		/* read from only: see the operations */
+		.buf = (void *)(uintptr_t)buf,
+	};
+
+	return co_operate(&o);
+}
+
+int co_node_zeroes(struct node *node, uint64_t offset, uint64_t len,
+		   unsigned flags)
+{
+	struct operation o = {
+		.node = node, .op = REQ_ZEROES, .flags = (uint8_t)flags,
+		.offset = offset, .len = len,
+	};
+
+	return co_operate(&o);
+}
+
+int co_node_discard(struct node *node, uint64_t offset, uint64_t len)
+{
+	struct operation o = {
+		.node = node, .op = REQ_DISCARD,
+		.offset = offset, .len = len,
+	};
+
+	return co_operate(&o);
+}
+
+/* An overlay may be longer than its backing image. */
+int co_edge_read(struct edge *edge, uint64_t offset, uint32_t len, void *buf)
+{
+	struct node *child = edge->child;
+	uint32_t inside = len;
+	int ret;
+
+	if (edge->role & ROLE_COW && (len > child->size ||
+				      offset > child->size - len)) {
+		inside = offset < child->size ?
+			 (uint32_t)(child->size - offset) : 0;
+		memset((char *)buf + inside, 0, len - inside);
+	}
+	ret = co_node_read(child, offset, inside, buf);
+	return ret;
+}
+
+int co_edge_write(struct edge *edge, uint64_t offset, uint32_t len,
+		  const void *buf, unsigned flags)
+{
+	return co_node_write(edge->child, offset, len, buf, flags);
+}
+
+int co_edge_zeroes(struct edge *edge, uint64_t offset, uint64_t len,
+		   unsigned flags)
+{
+	return co_node_zeroes(edge->child, offset, len, flags);
+}
+
+int co_edge_discard(struct edge *edge, uint64_t offset, uint64_t len)
+{
+	return co_node_discard(edge->child, offset, len);
+}
+
+int co_edge_storage_size(struct edge *edge, uint64_t *size)
+{
+	struct node *node = node_skip_filters(edge->child);
+	struct node_path path = {};
+	struct map map = { .op = REQ_READ, .len = node->limits.align };
+	struct file_info info;
+	int ret;
+
+	*size = node->size;
+	if (node->driver->kind != DRIVER_PROTOCOL || !node->driver->map)
+		return 0;
+	resolve(node, &map, true, &path);
+	node_path_leave(&path);
+	if (map.kind != MAP_SUBMIT)
+		return 0;
+	ret = co_file_info(map.file, &info);
+	if (ret == 0)
+		*size = info.size;
+	return ret;
+}
+
+/* ---- requests ---- */
+
+static int co_request(struct request *req)
+{
+	struct operation o = {
+		.node = req->root->edge.child,
+		.op = req->op,
+		.flags = req->flags,
+		.offset = req->offset,
+		.len = req->len,
+		.buf = req->buf,
+	};
+	int ret;
+
+	if (req->op == REQ_FLUSH)
+		return co_node_flush(o.node);
+	if (req->fixed != IO_NOT_FIXED && req->op <= REQ_WRITE) {
+		ret = req->root->ops->materialise(req);
+		if (ret < 0)
+			return ret;
+		assert(req->fixed == IO_NOT_FIXED && req->buf);
+		o.buf = req->buf;
+	}
+	if (req->op > REQ_FLUSH)
+		o.buf = NULL;
+	return co_operate(&o);
+}
+
+void request_run(struct request *req)
+{
+	struct slow slow;
+	int ret;
+
+	slow_enter(&slow, req);
+	for (;;) {
+		ret = co_request(req);
+		if (ret != -EGRACE)
+			break;
+		/* everything is unwound: nothing held, counted in no epoch */
+		co_grace(slow.wants_grace ? slow.wants_grace
+					  : graph_self()->wants_grace);
+	}
+	slow_leave(&slow);
+	request_finish(req, ret);
+}
+
+static void request_run_spawned(void *arg)
+{
+	request_run(arg);
+}
+
+/* A7: without a stack it waits at the gate, uncounted. */
+static void request_wait_for_stack(struct request *req)
+{
+	struct graph_thread *t = graph_self();
+	struct root_gate *gate = req->gate;
+
+	if (!gate->short_of_stacks) {
+		gate->short_of_stacks = true;
+		gate->next_short = NULL;
+		*t->short_last = gate;
+		t->short_last = &gate->next_short;
+	}
+	gate_return(gate, req);
+	slow_retry_later();
+}
+
+void request_slow(struct request *req)
+{
+	if (req->co) {
+		req->run_here = true;
+		if (req->co != co_self())
+			co_wake(req->co);
+		return;
+	}
+	if (co_available() > SLOW_RESERVE &&
+	    co_spawn(request_run_spawned, req))
+		return;
+	request_wait_for_stack(req);
+}

@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * transaction.c - changes of the graph's shape, all or nothing (A18, A19).
+ *
+ * Main thread, under the change lock from begin to the end of the drain. A
+ * prepared edge differs from a finished one only in edge->target; lists and
+ * edge->child, which I/O threads read, change in the commit alone, so undoing
+ * means forgetting targets, and there are no slots to restore.
+ */
+#include "graph/transaction.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/drain.h"
+#include "graph/edge.h"
+#include "graph/limits.h"
+#include "graph/permission.h"
+#include "runtime/co.h"
+
+struct hook {
+	void (*fn)(void *arg);
+	void *arg;
+	struct hook *next;
+};
+
+struct transaction {
+	struct edge **edges;	/* that change, in the order of the steps */
+	unsigned count, room;
+	struct node_list touched;
+	struct node_list order;	/* permissions: parents before children */
+	struct node_list above;	/* limits: also everything above those */
+	struct hook *hooks, **last_hook;
+	struct error *failed;
+	struct drain drain;
+	struct root *own;
+	struct orphans *orphans, own_orphans;
+	bool loosening;
+};
+
+static struct co_mutex change_lock;
+static bool change_lock_ready;
+
+void node_list_add(struct node_list *list, struct node *node)
+{
+	if (list->count == list->room) {
+		list->room = list->room ? 2 * list->room : 16;
+		list->list = realloc(list->list, list->room *
+				     sizeof(*list->list));
+		if (!list->list)
+			abort();
+	}
+	list->list[list->count++] = node;
+}
+
+/* ---- steps ---- */
+
+struct transaction *transaction_begin(void)
+{
+	struct transaction *t = calloc(1, sizeof(*t));
+
+	assert(thread_is_main() && co_self());
+	if (!t)
+		abort();
+	if (!change_lock_ready) {
+		co_mutex_init(&change_lock);
+		change_lock_ready = true;
+	}
+	t->last_hook = &t->hooks;
+	t->orphans = &t->own_orphans;
+	co_lock(&change_lock);
+	return t;
+}
+
+void transaction_move(struct transaction *t, struct edge *edge,
+		      struct node *to)
+{
+	if (edge->frozen_by && !t->failed)
+		error_set(&t->failed, EBUSY,
+			  "Cannot change '%s' link to '%s': it is used by %s",
+			  edge->name, edge->child->name, edge->frozen_by);
+	edge->target = to;
+	if (edge->changing)
+		return;
+	edge->changing = true;
+	if (t->count == t->room) {
+		t->room = t->room ? 2 * t->room : 8;
+		t->edges = realloc(t->edges, t->room * sizeof(*t->edges));
+		if (!t->edges)
+			abort();
+	}
+	t->edges[t->count++] = edge;
+}
+
+struct edge *transaction_attach(struct transaction *t, struct node *parent,
+				const char *name, unsigned role,
+				struct node *child)
+{
+	struct edge *edge = edge_new(parent, name, role);
+
+	transaction_move(t, edge, child);
+	return edge;
+}
+
+/* Whether `node` is at or below `top` in the prepared shape. */
+static bool is_below(const struct transaction *t, struct node *top,
+		     const struct node *node, uint32_t stamp)
+{
+	struct edge *e;
+
+	if (top == node)
+		return true;
+	if (top->mark == stamp)
+		return false;
+	top->mark = stamp;
+	for (e = transaction_first_child(t, top); e;
+	     e = transaction_next_child(t, top, e))
+		if (is_below(t, e->target, node, stamp))
+			return true;
+	return false;
+}
+
+void transaction_move_parents(struct transaction *t, struct node *from,
+			      struct node *to)
+{
+	struct edge *e, *next;
+
+	for (e = transaction_first_parent(t, from); e; e = next) {
+		struct walk walk;
+
+		next = transaction_next_parent(t, from, e);
+		walk_begin(&walk);
+		if (e->parent && is_below(t, to, e->parent, walk.stamp))
+			continue;
+		transaction_move(t, e, to);
+	}
+}
+
+void transaction_touch(struct transaction *t, struct node *node)
+{
+	node_list_add(&t->touched, node);
+}
+
+void transaction_on_commit(struct transaction *t, void (*fn)(void *arg),
+			   void *arg)
+{
+	struct hook *hook = calloc(1, sizeof(*hook));
+
+	if (!hook)
+		abort();
+	hook->fn = fn;
+	hook->arg = arg;
+	*t->last_hook = hook;
+	t->last_hook = &hook->next;
+}
+
+void transaction_fail(struct transaction *t, struct error *err)
+{
+	if (t->failed)
+		error_clear(&err);
+	else
+		t->failed = err;
+}
+
+void transaction_set_loosening(struct transaction *t)
+{
+	t->loosening = true;
+}
+
+void transaction_set_orphans(struct transaction *t, struct orphans *orphans)
+{
+	t->orphans = orphans;
+}
+
+void transaction_set_own(struct transaction *t, struct root *own)
+{
+	t->own = own;
+}
+
+/* ---- the prepared shape ---- */
+
+/* Edges that I/O does not see in the list yet come from the steps. */
+static struct edge *new_child(const struct transaction *t,
+			      const struct node *node, unsigned from)
+{
+	for (unsigned i = from; t && i < t->count; i++) {
+		struct edge *e = t->edges[i];
+
+		if (e->parent == node && !e->child && e->target)
+			return e;
+	}
+	return NULL;
+}
+
+static unsigned index_after(const struct transaction *t,
+			    const struct edge *edge)
+{
+	unsigned i = 0;
+
+	while (t->edges[i] != edge)
+		i++;
+	return i + 1;
+}
+
+static struct edge *kept_child(struct edge *e)
+{
+	while (e && !e->target)
+		e = e->next_child;
+	return e;
+}
+
+struct edge *transaction_first_child(const struct transaction *t,
+				     const struct node *node)
+{
+	struct edge *e = kept_child(node->children);
+
+	return e ? e : new_child(t, node, 0);
+}
+
+struct edge *transaction_next_child(const struct transaction *t,
+				    const struct node *node,
+				    const struct edge *edge)
+{
+	struct edge *e;
+
+	if (!edge->child)
+		return new_child(t, node, index_after(t, edge));
+	e = kept_child(edge->next_child);
+	return e ? e : new_child(t, node, 0);
+}
+
+static struct edge *new_parent(const struct transaction *t,
+			       const struct node *node, unsigned from)
+{
+	for (unsigned i = from; t && i < t->count; i++) {
+		struct edge *e = t->edges[i];
+
+		if (e->target == node && e->child != node)
+			return e;
+	}
+	return NULL;
+}
+
+static struct edge *kept_parent(struct edge *e, const struct node *node)
+{
+	while (e && e->target != node)
+		e = e->next_parent;
+	return e;
+}
+
+struct edge *transaction_first_parent(const struct transaction *t,
+				      const struct node *node)
+{
+	struct edge *e = kept_parent(node->parents, node);
+
+	return e ? e : new_parent(t, node, 0);
+}
+
+struct edge *transaction_next_parent(const struct transaction *t,
+				     const struct node *node,
+				     const struct edge *edge)
+{
+	struct edge *e;
+
+	if (edge->child != node)
+		return new_parent(t, node, index_after(t, edge));
+	e = kept_parent(edge->next_parent, node);
+	return e ? e : new_parent(t, node, 0);
+}
+
+/* ---- checking ---- */
+
+/*
+ * Depth first over the prepared shape, children listed before parents; the
+ * marks of unfinished nodes find cycles. Depth is bounded, as walks recurse.
+ */
+struct sort {
+	const struct transaction *t;
+	struct node_list *done;
+	uint32_t open, closed;
+	struct error **err;
+};
+
+static int sort_down(struct sort *s, struct node *node, unsigned depth)
+{
+	struct edge *e;
+	int ret;
+
+	if (node->mark == s->closed)
+		return 0;
+	if (node->mark == s->open)
+		return error_set(s->err, EINVAL,
+				 "Making '%s' a child would create a cycle",
+				 node->name);
+	if (depth > NODE_CHAIN_MAX)
+		return error_set(s->err, ELOOP,
+				 "The chain at node '%s' is deeper than %d",
+				 node->name, NODE_CHAIN_MAX);
+	node->mark = s->open;
+	for (e = transaction_first_child(s->t, node); e;
+	     e = transaction_next_child(s->t, node, e)) {
+		ret = sort_down(s, e->target, depth + 1);
+		if (ret < 0)
+			return ret;
+	}
+	node->mark = s->closed;
+	node_list_add(s->done, node);
+	return 0;
+}
+
+static unsigned depth_above(const struct transaction *t, struct node *node,
+			    unsigned depth)
+{
+	struct edge *e;
+	unsigned deepest = depth;
+
+	if (depth > NODE_CHAIN_MAX)
+		return depth;
+	for (e = transaction_first_parent(t, node); e;
+	     e = transaction_next_parent(t, node, e))
+		if (e->parent)
+			deepest = max(deepest, depth_above(t, e->parent,
+							   depth + 1));
+	return deepest;
+}
+
+static int check_sort(struct transaction *t, struct error **err)
+{
+	struct walk walk;
+	struct sort s = { .t = t, .done = &t->order, .err = err };
+	int ret = 0;
+
+	walk_begin(&walk);
+	s.open = walk.stamp;
+	walk_begin(&walk);
+	s.closed = walk.stamp;
+	for (unsigned i = 0; i < t->count && ret == 0; i++) {
+		struct edge *e = t->edges[i];
+
+		if (e->parent)
+			ret = sort_down(&s, e->parent, e->child == e->target ?
+					0 : depth_above(t, e->parent, 0));
+		if (ret == 0 && e->target)
+			ret = sort_down(&s, e->target, 0);
+		if (ret == 0 && e->child)
+			ret = sort_down(&s, e->child, 0);
+	}
+	for (unsigned i = 0; i < t->touched.count && ret == 0; i++)
+		ret = sort_down(&s, t->touched.list[i], 0);
+	/* children were done first; permissions go the other way */
+	for (unsigned i = 0; i < t->order.count / 2; i++) {
+		struct node **a = &t->order.list[i];
+		struct node **b = &t->order.list[t->order.count - 1 - i];
+		struct node *swap = *a;
+
+		*a = *b;
+		*b = swap;
+	}
+	return ret;
+}
+
+/* A format's file, or a second backing: one edge per meaning (G2, G3). */
+static int check_slots(const struct transaction *t, struct error **err)
+{
+	for (unsigned i = 0; i < t->count; i++) {
+		const struct edge *a = t->edges[i], *b;
+		unsigned same = 0;
+
+		if (!a->parent || !a->target)
+			continue;
+		for (b = transaction_first_child(t, a->parent); b;
+		     b = transaction_next_child(t, a->parent, b))
+			same += !!(b->role & a->role &
+				   (ROLE_COW | ROLE_PRIMARY));
+		if (same > 1)
+			return error_set(err, EINVAL,
+					 "Node '%s' already has a '%s' child",
+					 a->parent->name, a->name);
+	}
+	return 0;
+}
+
+static int prepare(struct transaction *t, struct error **err)
+{
+	int ret;
+
+	if (t->failed) {
+		ret = -(t->failed->code ? t->failed->code : EINVAL);
+		error_propagate(err, &t->failed);
+		return ret;
+	}
+	ret = check_slots(t, err);
+	if (ret == 0)
+		ret = check_sort(t, err);
+	if (ret == 0)
+		ret = permission_prepare(t, t->order.list, t->order.count,
+					 t->loosening, err);
+	/* letting go may leave a node serialising for nobody: no reason to
+	 * hold up those who still use it */
+	if (ret == 0 && !t->loosening)
+		limits_prepare(t, &t->order, &t->above);
+	return ret;
+}
+
+/* ---- draining ---- */
+
+static int begin_drain(struct transaction *t, struct error **err)
+{
+	drain_init(&t->drain, t->own);
+	for (unsigned i = 0; i < t->count; i++) {
+		struct edge *e = t->edges[i];
+
+		if (e->child == e->target)
+			continue;
+		if (e->parent)
+			drain_add_node(&t->drain, e->parent);
+		else if (e->child)
+			drain_add_root(&t->drain, e->root);
+	}
+	for (unsigned i = 0; i < t->touched.count; i++)
+		drain_add_node(&t->drain, t->touched.list[i]);
+	for (unsigned i = 0; i < t->above.count; i++)
+		if (limits_change(t->above.list[i]))
+			drain_add_node(&t->drain, t->above.list[i]);
+	return drain_begin(&t->drain, err);
+}
+
+/* ---- the end ---- */
+
+static void commit_edges(struct transaction *t)
+{
+	for (unsigned i = 0; i < t->count; i++) {
+		struct edge *e = t->edges[i];
+		struct node *old = e->child;
+
+		e->changing = false;
+		edge_commit(e);
+		/* A14: it may carry requests as soon as somebody has it */
+		if (e->root && e->child && drain_covers(&t->drain, e->child))
+			drain_join(&t->drain, e->root);
+		if (old && old != e->child)
+			node_orphan(t->orphans, old);
+		if (!e->child && e->parent)
+			edge_free(e);
+	}
+}
+
+static void undo_edges(struct transaction *t)
+{
+	for (unsigned i = t->count; i--;) {
+		struct edge *e = t->edges[i];
+
+		e->changing = false;
+		e->target = e->child;
+		if (!e->child && e->parent)
+			edge_free(e);
+	}
+}
+
+static void run_hooks(struct transaction *t)
+{
+	for (struct hook *hook = t->hooks; hook; hook = hook->next)
+		hook->fn(hook->arg);
+}
+
+static void transaction_free(struct transaction *t)
+{
+	struct hook *hook;
+
+	while ((hook = t->hooks)) {
+		t->hooks = hook->next;
+		free(hook);
+	}
+	error_clear(&t->failed);
+	free(t->edges);
+	free(t->touched.list);
+	free(t->order.list);
+	free(t->above.list);
+	free(t);
+}
+
+static int commit(struct transaction *t, struct change_stats *stats,
+		  struct error **err)
+{
+	int ret = prepare(t, err);
+
+	if (ret < 0)
+		return ret;
+	ret = begin_drain(t, err);
+	if (ret < 0) {
+		permission_abort(t, t->order.list, t->order.count);
+		return ret;
+	}
+	/* from here to drain_end nothing waits and nothing fails */
+	permission_commit(t, t->order.list, t->order.count);
+	limits_commit(&t->above);
+	commit_edges(t);
+	run_hooks(t);
+	drain_end(&t->drain, stats);
+	return 0;
+}
+
+int transaction_commit(struct transaction *t, struct change_stats *stats,
+		       struct error **err)
+{
+	struct error *failure = NULL;
+	int ret;
+
+	if (stats)
+		memset(stats, 0, sizeof(*stats));
+	ret = commit(t, stats, err ? err : &failure);
+	if (ret < 0)
+		undo_edges(t);
+	error_clear(&failure);
+	co_unlock(&change_lock);
+	/* closing is slow: after the lock and the drain */
+	if (t->orphans == &t->own_orphans)
+		node_reap(t->orphans);
+	transaction_free(t);
+	return ret;
+}
+
+void transaction_forget(void)
+{
+	change_lock_ready = false;
+}
+
+void transaction_abort(struct transaction *t)
+{
+	undo_edges(t);
+	co_unlock(&change_lock);
+	transaction_free(t);
+}

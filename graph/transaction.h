@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * transaction.h - the one way to change the graph's shape (A18).
+ *
+ * begin takes the change lock; steps say what shall be; commit checks the
+ * shape, computes permissions and limits of all touched nodes for it, drains
+ * what the change moves, and then switches all pointers at once, or undoes all
+ * and says why. Nothing of a step is visible before, to I/O least of all.
+ * Steps do not fail: what is wrong is reported by commit.
+ *
+ * Main thread, coroutine. What is slow (opening) is done before begin.
+ */
+#ifndef GRAPH_TRANSACTION_H
+#define GRAPH_TRANSACTION_H
+
+#include "graph/node-life.h"
+#include "graph/root.h"
+
+struct transaction;
+struct change_stats;
+
+struct transaction *transaction_begin(void);
+/* A new edge. Owned by the graph after commit, gone after a failure. */
+struct edge *transaction_attach(struct transaction *t, struct node *parent,
+				const char *name, unsigned role,
+				struct node *child);
+/* The edge's child becomes `to`; NULL detaches. Edges of nodes are then
+ * freed; a root's edge is the root's own. */
+void transaction_move(struct transaction *t, struct edge *edge,
+		      struct node *to);
+/* All parents of `from` move to `to`, except those that lie below `to` (C1). */
+void transaction_move_parents(struct transaction *t, struct node *from,
+			      struct node *to);
+/* Limits or options of the node change: it is drained at commit. */
+void transaction_touch(struct transaction *t, struct node *node);
+/* Called under the drain, when nothing can fail any more; must not wait. */
+void transaction_on_commit(struct transaction *t, void (*fn)(void *arg),
+			   void *arg);
+/* Makes the commit fail with this error (taken over). */
+void transaction_fail(struct transaction *t, struct error *err);
+/* Only lets go of permissions: drivers' refusals do not count. */
+void transaction_set_loosening(struct transaction *t);
+/* Nodes left without parent go there instead of being closed. */
+void transaction_set_orphans(struct transaction *t, struct orphans *orphans);
+/* This root's requests are the change's own: not waited for (A14). */
+void transaction_set_own(struct transaction *t, struct root *own);
+/*
+ * Ends the transaction, also when it fails. stats may be NULL. err may be NULL
+ * where a failure is the caller's bug.
+ */
+int transaction_commit(struct transaction *t, struct change_stats *stats,
+		       struct error **err);
+void transaction_abort(struct transaction *t);
+/* Of graph_forget. */
+void transaction_forget(void);
+
+/* The shape as the transaction will leave it; transaction.c and permission.c.
+ * t may be NULL: the shape as it is. */
+struct edge *transaction_first_child(const struct transaction *t,
+				     const struct node *node);
+struct edge *transaction_next_child(const struct transaction *t,
+				    const struct node *node,
+				    const struct edge *edge);
+struct edge *transaction_first_parent(const struct transaction *t,
+				      const struct node *node);
+struct edge *transaction_next_parent(const struct transaction *t,
+				     const struct node *node,
+				     const struct edge *edge);
+
+#endif
