@@ -102,9 +102,13 @@ $B/%.a:
 	@rm -f $@
 	$(call run,AR,$@)$(AR) rcs $@ $^
 
+# graph/ calls the one list of drivers, which calls graph/
+group = -Wl,--start-group $1 -Wl,--end-group
+
 $B/blkgraphd: $(call obj,server/main.c) $(LIB_server) $(LIB_ublk) \
 		$(LIB_drivers) $(LIB_graph) $(LIB_real)
-	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_core) $(LIBS_real) $(LIBS_daemon)
+	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $(call group,$^) \
+		$(LIBS_core) $(LIBS_real) $(LIBS_daemon)
 
 $B/blkgraph: $(call obj,$(CLI))
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ -ljansson
@@ -124,10 +128,12 @@ LIBS_unit := $(LIB_server) $(LIB_ublk)
 
 $(UNIT) $(SIMT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIBS_unit) \
 		$(LIB_drivers) $(LIB_graph) $(LIB_sim)
-	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_core) -lcunit
+	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $(call group,$^) \
+		$(LIBS_core) -lcunit
 $(REALT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_server) $(LIB_drivers) \
 		$(LIB_graph) $(LIB_real)
-	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_core) $(LIBS_real) -lcunit
+	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $(call group,$^) \
+		$(LIBS_core) $(LIBS_real) -lcunit
 
 # What benchmarks measure against and what guest tests ask the kernel with:
 # plain programs, nothing of ours in them.
