@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * alloc.c - host clusters taken and given back.
+ *
+ * A cluster is free when its refcount in memory is zero. A cluster that was
+ * unlinked keeps its refcount until limbo releases it (A28), so this file does
+ * not know about limbo, except that having no space is final only when there
+ * is nothing in it.
+ *
+ * Under s->lock, coroutines of any thread.
+ */
+#include <errno.h>
+
+#include "drivers/format/qcow2/qcow2.h"
+#include "drivers/format/qcow2/refcount.h"
+
+int qcow2_corrupt(struct qcow2 *s, bool locked)
+{
+	if (!locked)
+		co_lock(&s->lock);
+	__atomic_store_n(&s->fast_writes, false, __ATOMIC_RELEASE);
+	if (!s->node->read_only && !s->corrupt) {
+		s->header.incompatible |= QCOW2_INCOMPAT_CORRUPT;
+		/* best effort: this run writes no more in any case */
+		if (s->v3 && qcow2_write_header(s) < 0)
+			s->header.incompatible &= ~QCOW2_INCOMPAT_CORRUPT;
+	}
+	__atomic_store_n(&s->corrupt, true, __ATOMIC_RELEASE);
+	if (!locked)
+		co_unlock(&s->lock);
+	return -EIO;
+}
+
+static int no_space(const struct qcow2 *s)
+{
+	return s->limbo.clusters ? -EINPROGRESS : -ENOSPC;
+}
+
+/* The free clusters in `slice` from `cluster` on, up to `want`; skips what is
+ * in use first. *cluster: the first free one, or the end of the slice. */
+static uint64_t scan(const struct qcow2 *s, const struct slice *slice,
+		     uint64_t *cluster, uint64_t want)
+{
+	unsigned order = s->geo.refcount_order;
+	uint64_t base = align_down(*cluster,
+				   UINT64_C(1) << s->geo.slice_ref_bits);
+	uint64_t end = min(base + (UINT64_C(1) << s->geo.slice_ref_bits),
+			   s->capacity);
+	uint64_t c = *cluster, n = 0;
+
+	while (c < end && refcount_get(slice->entries, order, c - base))
+		c++;
+	*cluster = c;
+	/* a run is either virgin or not */
+	if (c < s->virgin)
+		end = min(end, s->virgin);
+	while (n < want && c + n < end &&
+	       !refcount_get(slice->entries, order, c + n - base))
+		n++;
+	return n;
+}
+
+static int take(struct qcow2 *s, struct slice *slice, uint64_t first,
+		uint64_t count, struct qcow2_extent *out)
+{
+	uint64_t mask = (UINT64_C(1) << s->geo.slice_ref_bits) - 1;
+
+	for (uint64_t c = first; c < first + count; c++)
+		if (meta_set_has(&s->meta, c))
+			return qcow2_corrupt(s, true);
+	for (uint64_t c = first; c < first + count; c++)
+		refcount_put(slice->entries, s->geo.refcount_order, c & mask,
+			     1);
+	slice_set_dirty(&s->refs, slice);
+	*out = (struct qcow2_extent){
+		.first = first,
+		.count = count,
+		.virgin = first >= s->virgin,
+	};
+	s->hint = first + count;
+	s->virgin = max(s->virgin, first + count);
+	return 0;
+}
+
+int qcow2_alloc(struct qcow2 *s, uint64_t want, struct qcow2_extent *out)
+{
+	const uint64_t limit = min(s->capacity, QCOW2_OFFSET_LIMIT >>
+						s->geo.cluster_bits);
+	struct slice *slice;
+	uint64_t c, n;
+	int ret;
+
+	for (c = s->hint; c < limit;) {
+		ret = qcow2_ref_slice(s, c, &slice);
+		if (ret == -ERANGE)
+			ret = qcow2_reftable_grow(s);
+		else if (ret == -ENOENT)
+			ret = qcow2_ref_block_create(s, c);
+		else if (ret == 0) {
+			n = scan(s, slice, &c, want);
+			if (n)
+				return take(s, slice, c, n, out);
+			s->hint = c;
+			continue;
+		}
+		if (ret == -ENOSPC)
+			break;
+		if (ret < 0)
+			return ret;
+	}
+	return no_space(s);
+}
+
+static int free_one(struct qcow2 *s, uint64_t cluster)
+{
+	struct slice *slice;
+	unsigned order = s->geo.refcount_order;
+	uint32_t index = qcow2_ref_pos(&s->geo, cluster).index;
+	uint64_t count;
+	int ret;
+
+	ret = qcow2_ref_slice(s, cluster, &slice);
+	if (ret == -ENOENT || ret == -ERANGE)
+		return qcow2_corrupt(s, true);
+	if (ret < 0)
+		return ret;
+	count = refcount_get(slice->entries, order, index);
+	if (!count)
+		return qcow2_corrupt(s, true);
+	refcount_put(slice->entries, order, index, count - 1);
+	slice_set_dirty(&s->refs, slice);
+	if (count > 1)
+		return 0;
+	meta_set_remove(&s->meta, cluster);
+	s->hint = min(s->hint, cluster);
+	return 0;
+}
+
+int qcow2_free(struct qcow2 *s, uint64_t first, uint64_t count, uint64_t *done)
+{
+	int ret = 0;
+
+	for (*done = 0; *done < count; ++*done) {
+		ret = free_one(s, first + *done);
+		if (ret < 0)
+			break;
+	}
+	return ret;
+}
+
+int qcow2_make_room(struct qcow2 *s, int why)
+{
+	uint64_t graced, clusters;
+	unsigned slices;
+	int ret;
+
+	co_lock(&s->lock);
+	graced = s->limbo.graced;
+	clusters = s->limbo.clusters;
+	slices = slice_available(&s->l2);
+	co_unlock(&s->lock);
+	ret = qcow2_flush_all(s);
+	if (ret < 0)
+		return ret;
+	if (why == -EBUSY)
+		return -EAGAIN;
+	co_lock(&s->flush_lock);
+	co_lock(&s->lock);
+	limbo_poll(s);
+	limbo_release(s);
+	if (s->limbo.graced == graced && s->limbo.clusters >= clusters &&
+	    slice_available(&s->l2) <= slices)
+		ret = -EGRACE;
+	co_unlock(&s->lock);
+	co_unlock(&s->flush_lock);
+	if (ret < 0) {
+		graph_wants_grace(s->node);
+		return ret;
+	}
+	return -EAGAIN;
+}

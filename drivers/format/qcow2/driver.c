@@ -1,0 +1,521 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * driver.c - opening and closing qcow2 images, and the table of operations.
+ *
+ * The main thread's coroutines, when nobody else uses the node. Opening
+ * changes nothing on disk, except that an image that was not closed with lazy
+ * refcounts gets them anew when it is opened for writing.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "drivers/drivers.h"
+#include "drivers/format/qcow2/check.h"
+#include "drivers/format/qcow2/qcow2.h"
+
+#define L2_CACHE_DEFAULT (UINT64_C(32) << 20)
+#define REF_CACHE_DEFAULT (UINT64_C(4) << 20)
+#define CACHE_MAX (UINT64_C(1) << 32)
+#define BLANK_BYTES 65536u
+/* Rounds in which close empties limbo: one for what the flush before unlinked,
+ * one for a reftable that moved meanwhile, and one to spare. */
+#define CLOSE_ROUNDS 3
+
+static const struct option qcow2_options[] = {
+	{
+		.name = "lazy-refcounts",
+		.type = OPT_BOOL,
+		.offset = offsetof(struct qcow2_opts, lazy_refcounts),
+		.def = "false",
+		.help = "postpone refcount updates, also where the image does"
+			" not ask for it",
+	}, {
+		.name = "cache-size",
+		.type = OPT_SIZE,
+		.offset = offsetof(struct qcow2_opts, cache_size),
+		.highest = CACHE_MAX,
+		.help = "most memory for L2 tables and refcount blocks"
+			" together",
+	}, {
+		.name = "l2-cache-size",
+		.type = OPT_SIZE,
+		.offset = offsetof(struct qcow2_opts, l2_cache_size),
+		.highest = CACHE_MAX,
+		.help = "most memory for L2 tables; default: as needed, up to"
+			" 32 MiB",
+	}, {
+		.name = "refcount-cache-size",
+		.type = OPT_SIZE,
+		.offset = offsetof(struct qcow2_opts, refcount_cache_size),
+		.highest = CACHE_MAX,
+		.help = "most memory for refcount blocks; default: 4 MiB",
+	}, {
+		.name = "pass-discard-request",
+		.type = OPT_BOOL,
+		.offset = offsetof(struct qcow2_opts, pass_discard),
+		.def = "true",
+		.help = "give the space of discarded clusters back to the file",
+	},
+	{ .name = NULL },
+};
+
+static const struct child_decl qcow2_children[] = {
+	{ .name = "file", .role = ROLE_IMAGE },
+	{
+		.name = "backing",
+		.role = ROLE_COW,
+		.optional = true,
+		.after_open = true,
+	},
+	{ .name = NULL },
+};
+
+/* --- memory --- */
+
+/* Pieces of one mapping that is touched as it is used: the size of a table is
+ * the image's claim, and costs nothing until there is something in it. */
+struct carve {
+	uint8_t *mem;		/* NULL: only adding up */
+	size_t used;
+};
+
+static void *carve(struct carve *c, uint64_t bytes)
+{
+	void *p = c->mem ? c->mem + c->used : NULL;
+
+	c->used += align_up(bytes, 4096);
+	return p;
+}
+
+static void carve_tables(struct qcow2 *s, struct carve *c)
+{
+	uint64_t l1_entries = align_up(s->header.l1_entries + UINT64_C(1),
+				       512);
+
+	s->l1 = carve(c, l1_entries * 8);
+	s->l1_state = carve(c, l1_entries);
+	s->l1_dirty = carve(c, l1_entries);
+	s->reftable = carve(c, QCOW2_REFTABLE_BYTES_MAX);
+	s->reftable_dirty = carve(c, QCOW2_REFTABLE_BYTES_MAX / QCOW2_SECTOR);
+	s->sector = carve(c, 4096);
+	s->blank = carve(c, BLANK_BYTES);
+	s->table_buf = carve(c, s->geo.cluster_size);
+	s->scratch = carve(c, SCRATCH_BYTES);
+}
+
+static int tables_init(struct qcow2 *s)
+{
+	struct carve c = { NULL, 0 };
+	void *mem;
+
+	carve_tables(s, &c);
+	s->tables_mapped = c.used;
+	mem = mmap(NULL, c.used, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (mem == MAP_FAILED)
+		return -ENOMEM;
+	c = (struct carve){ .mem = mem };
+	s->tables = mem;
+	carve_tables(s, &c);
+	return 0;
+}
+
+static int caches_init(struct qcow2 *s)
+{
+	const struct qcow2_opts *o = s->node->opts;
+	uint64_t needed = qcow2_l1_needed(&s->geo, s->header.size) <<
+			  s->geo.cluster_bits;
+	uint64_t refs = o->refcount_cache_size ? o->refcount_cache_size :
+						 REF_CACHE_DEFAULT;
+	uint64_t l2 = min(L2_CACHE_DEFAULT, needed);
+	int ret;
+
+	if (o->cache_size && !o->refcount_cache_size)
+		refs = min(refs, o->cache_size / 5);
+	if (o->cache_size)
+		l2 = o->cache_size - min(o->cache_size, refs);
+	if (o->l2_cache_size)
+		l2 = o->l2_cache_size;
+	ret = slice_cache_init(&s->l2, l2, s->geo.slice_size, true);
+	if (ret < 0)
+		return ret;
+	return slice_cache_init(&s->refs, refs, s->geo.slice_size, false);
+}
+
+static int memory_init(struct qcow2 *s)
+{
+	int ret = tables_init(s);
+
+	if (ret == 0)
+		ret = caches_init(s);
+	if (ret == 0)
+		ret = limbo_init(s);
+	if (ret == 0)
+		ret = flush_area_init(s);
+	return ret;
+}
+
+static void memory_free(struct qcow2 *s)
+{
+	flush_area_destroy(s);
+	limbo_destroy(s);
+	slice_cache_destroy(&s->l2);
+	slice_cache_destroy(&s->refs);
+	meta_set_destroy(&s->meta);
+	if (s->tables)
+		munmap(s->tables, s->tables_mapped);
+	s->tables = NULL;
+}
+
+/* --- opening --- */
+
+static int read_error(const struct qcow2 *s, const char *what, int ret,
+		      struct error **err)
+{
+	return error_set(err, -ret, "Could not read the %s of qcow2 node '%s':"
+			 " %s", what, s->node->name, strerror(-ret));
+}
+
+static int read_header(struct qcow2 *s, struct error **err)
+{
+	const uint32_t most = 1u << QCOW2_CLUSTER_BITS_MAX;
+	uint8_t *buf = calloc(1, most);
+	uint32_t len = 0;
+	int ret = -ENOMEM;
+
+	if (buf)
+		ret = co_edge_read(qcow2_file(s), 0, QCOW2_HEADER_BYTES, buf);
+	if (ret < 0) {
+		free(buf);
+		return read_error(s, "header", ret, err);
+	}
+	ret = qcow2_header_extent(buf, &len, err);
+	if (ret == 0) {
+		ret = co_edge_read(qcow2_file(s), 0, len, buf);
+		if (ret < 0)
+			read_error(s, "header", ret, err);
+	}
+	if (ret == 0)
+		ret = qcow2_header_parse(buf, qcow2_file(s)->child->size,
+					 &s->header, err);
+	free(buf);
+	return ret;
+}
+
+static int read_table(struct qcow2 *s, uint64_t offset, uint64_t bytes,
+		      void *to, const char *what, struct error **err)
+{
+	int ret = co_edge_read(qcow2_file(s), offset, (uint32_t)bytes, to);
+
+	return ret < 0 ? read_error(s, what, ret, err) : 0;
+}
+
+/* Where host clusters end, and from where on they read as zeroes. */
+static int measure_file(struct qcow2 *s, struct error **err)
+{
+	uint64_t size;
+	int ret = co_edge_storage_size(qcow2_file(s), &size);
+
+	if (ret < 0)
+		return read_error(s, "file size", ret, err);
+	s->capacity = UINT64_MAX;
+	s->virgin = div_up(size, s->geo.cluster_size);
+	if (qcow2_file(s)->child->limits.fixed_size) {
+		s->capacity = qcow2_file(s)->child->size >>
+			      s->geo.cluster_bits;
+		s->virgin = s->capacity;
+	}
+	return 0;
+}
+
+static int meta_claim(struct qcow2 *s, uint64_t offset, uint64_t bytes,
+		      const char *what, struct error **err)
+{
+	uint64_t first = qcow2_host_cluster(&s->geo, offset);
+	uint64_t count = div_up(bytes, s->geo.cluster_size);
+
+	for (uint64_t c = first; c < first + count; c++) {
+		if (meta_set_has(&s->meta, c))
+			return error_set(err, EINVAL, "qcow2 node '%s': %s at"
+				" offset %" PRIu64 " overlaps other metadata",
+				s->node->name, what, offset);
+		meta_set_add(&s->meta, c);
+	}
+	return 0;
+}
+
+/* A table that the image names twice, or over another one, would destroy
+ * itself with the first write. */
+static int meta_collect(struct qcow2 *s, struct error **err)
+{
+	const struct qcow2_header *h = &s->header;
+	uint64_t reftable_bytes = (uint64_t)h->reftable_clusters <<
+				  s->geo.cluster_bits;
+	int ret;
+
+	ret = meta_claim(s, 0, QCOW2_HEADER_BYTES, "header", err);
+	if (ret == 0)
+		ret = meta_claim(s, h->l1_offset, h->l1_entries * UINT64_C(8),
+				 "L1 table", err);
+	if (ret == 0)
+		ret = meta_claim(s, h->reftable_offset, reftable_bytes,
+				 "refcount table", err);
+	for (uint32_t i = 0; i < h->l1_entries && ret == 0; i++) {
+		uint64_t host = qcow2_entry_host(be64_get(s->l1[i]));
+
+		if (host)
+			ret = meta_claim(s, host, 1, "L2 table", err);
+	}
+	for (uint64_t i = 0; i < s->reftable_entries && ret == 0; i++) {
+		uint64_t host = be64_get(s->reftable[i]) & QCOW2_HOST_MASK;
+
+		if (host)
+			ret = meta_claim(s, host, 1, "refcount block", err);
+	}
+	return ret;
+}
+
+/* Clusters of metadata that this image can come to have, roughly. */
+static uint64_t meta_expected(const struct qcow2 *s)
+{
+	const struct qcow2_header *h = &s->header;
+	uint64_t blocks = (h->size >> s->geo.cluster_bits >>
+			   s->geo.block_bits) * 2;
+
+	return 64 + h->l1_entries * UINT64_C(8) / s->geo.cluster_size +
+	       h->reftable_clusters * UINT64_C(4) +
+	       min(h->l1_entries + blocks, UINT64_C(1) << 23);
+}
+
+/* Everything that only writing needs. */
+static int prepare_writing(struct qcow2 *s, struct error **err)
+{
+	struct qcow2_header *h = &s->header;
+	uint64_t bytes;
+	int ret;
+
+	ret = qcow2_header_writable(h, err);
+	if (ret < 0)
+		return ret;
+	ret = read_table(s, 0, QCOW2_HEADER_BYTES, s->sector, "header", err);
+	if (ret < 0)
+		return ret;
+	if (h->incompatible & QCOW2_INCOMPAT_DIRTY) {
+		bool fixed = qcow2_file(s)->child->limits.fixed_size;
+
+		ret = qcow2_rebuild_refcounts(qcow2_file(s), h, s->sector,
+					      fixed, err);
+		if (ret < 0)
+			return ret;
+	}
+	ret = measure_file(s, err);
+	if (ret < 0)
+		return ret;
+	bytes = (uint64_t)h->reftable_clusters << s->geo.cluster_bits;
+	ret = read_table(s, h->reftable_offset, bytes, s->reftable,
+			 "refcount table", err);
+	if (ret < 0)
+		return ret;
+	s->reftable_offset = h->reftable_offset;
+	s->reftable_entries = bytes / 8;
+	meta_set_destroy(&s->meta);
+	if (meta_set_init(&s->meta, meta_expected(s)) < 0)
+		return error_set(err, ENOMEM, "Out of memory");
+	return meta_collect(s, err);
+}
+
+static int set_lazy(struct qcow2 *s, struct error **err)
+{
+	const struct qcow2_opts *o = s->node->opts;
+
+	if (o->lazy_refcounts && !s->v3)
+		return error_set(err, EINVAL, "Lazy refcounts require a qcow2"
+				 " image of version 3, node '%s' is version 2",
+				 s->node->name);
+	s->lazy = o->lazy_refcounts ||
+		  s->header.compatible & QCOW2_COMPAT_LAZY_REFCOUNTS;
+	return 0;
+}
+
+static int open_tables(struct qcow2 *s, struct error **err)
+{
+	const struct qcow2_header *h = &s->header;
+	int ret = memory_init(s);
+
+	if (ret < 0)
+		return error_set(err, -ret, "Out of memory");
+	ret = read_table(s, h->l1_offset, h->l1_entries * UINT64_C(8), s->l1,
+			 "L1 table", err);
+	if (ret < 0)
+		return ret;
+	return s->node->read_only ? measure_file(s, err)
+				  : prepare_writing(s, err);
+}
+
+static int name_backing(struct qcow2 *s, struct error **err)
+{
+	struct node *node = s->node;
+
+	if (!s->header.backing_len)
+		return 0;
+	node->header_backing = strdup(s->header.backing);
+	if (s->header.backing_format[0])
+		node->header_backing_format = strdup(s->header.backing_format);
+	if (!node->header_backing)
+		return error_set(err, ENOMEM, "Out of memory");
+	return 0;
+}
+
+static int qcow2_open(struct node *node, struct error **err)
+{
+	const struct qcow2_opts *o = node->opts;
+	struct qcow2 *s = node->state;
+	int ret;
+
+	s->node = node;
+	co_mutex_init(&s->lock);
+	co_mutex_init(&s->flush_lock);
+	co_mutex_init(&s->scratch_lock);
+	co_queue_init(&s->pins);
+	ret = read_header(s, err);
+	if (ret < 0)
+		return ret;
+	s->geo = s->header.geo;
+	s->v3 = s->header.version >= 3;
+	s->pass_discard = o->pass_discard;
+	ret = set_lazy(s, err);
+	if (ret == 0)
+		ret = open_tables(s, err);
+	if (ret == 0)
+		ret = name_backing(s, err);
+	if (ret < 0) {
+		memory_free(s);
+		return ret;
+	}
+	node->size = align_down(s->header.size, QCOW2_SECTOR);
+	return 0;
+}
+
+/* --- closing --- */
+
+/* Everything to disk, nothing in limbo, the dirty bit gone. Nothing is in
+ * flight, so every grace period has passed. */
+static int settle(struct qcow2 *s)
+{
+	int ret = qcow2_flush_all(s);
+
+	limbo_settle(s);
+	for (int i = 0; i < CLOSE_ROUNDS && ret == 0 && s->limbo.first; i++) {
+		co_lock(&s->lock);
+		s->limbo.grace_running = false;
+		s->limbo.graced = s->limbo.seq;
+		co_unlock(&s->lock);
+		/* releases, then writes the refcounts of what it released */
+		ret = qcow2_flush_all(s);
+		limbo_settle(s);
+	}
+	if (ret < 0 || !(s->header.incompatible & QCOW2_INCOMPAT_DIRTY))
+		return ret;
+	s->header.incompatible &= ~QCOW2_INCOMPAT_DIRTY;
+	ret = qcow2_write_header(s);
+	return ret < 0 ? ret : co_edge_flush(qcow2_file(s));
+}
+
+static int qcow2_close(struct node *node)
+{
+	struct qcow2 *s = node->state;
+	int ret = 0;
+
+	if (!node->read_only)
+		ret = settle(s);
+	limbo_settle(s);
+	memory_free(s);
+	co_mutex_destroy(&s->lock);
+	co_mutex_destroy(&s->flush_lock);
+	co_mutex_destroy(&s->scratch_lock);
+	return ret;
+}
+
+static int qcow2_set_writable(struct node *node, bool writable,
+			      struct error **err)
+{
+	struct qcow2 *s = node->state;
+	int ret;
+
+	if (writable)
+		return prepare_writing(s, err);
+	ret = settle(s);
+	if (ret < 0)
+		return error_set(err, -ret, "Could not write back the metadata"
+				 " of node '%s': %s", node->name,
+				 strerror(-ret));
+	__atomic_store_n(&s->fast_writes, false, __ATOMIC_RELEASE);
+	return 0;
+}
+
+static void qcow2_limits(struct node *node, struct limits *lim)
+{
+	struct qcow2 *s = node->state;
+
+	s->misaligned = lim->align > s->geo.cluster_size;
+	lim->placement = s->geo.cluster_size;
+	lim->discard_align = s->geo.cluster_size;
+	lim->zeroes = SUPPORT_NATIVE;
+	lim->discard = SUPPORT_NATIVE;
+	lim->fixed_size = true;
+}
+
+static void qcow2_info(struct node *node, json_t *object)
+{
+	const struct qcow2 *s = node->state;
+	const struct qcow2_header *h = &s->header;
+	bool corrupt = h->incompatible & QCOW2_INCOMPAT_CORRUPT ||
+		       __atomic_load_n(&s->corrupt, __ATOMIC_ACQUIRE);
+	json_t *data = json_object();
+
+	json_object_set_new(data, "compat",
+			    json_string(s->v3 ? "1.1" : "0.10"));
+	json_object_set_new(data, "refcount-bits",
+			    json_integer(1 << s->geo.refcount_order));
+	json_object_set_new(data, "compression-type",
+			    json_string(h->compression == QCOW2_ZSTD ?
+					"zstd" : "zlib"));
+	if (s->v3) {
+		json_object_set_new(data, "lazy-refcounts",
+			json_boolean(h->compatible &
+				     QCOW2_COMPAT_LAZY_REFCOUNTS));
+		json_object_set_new(data, "corrupt", json_boolean(corrupt));
+		json_object_set_new(data, "extended-l2", json_false());
+	}
+	json_object_set_new(object, "cluster-size",
+			    json_integer(s->geo.cluster_size));
+	json_object_set_new(object, "dirty-flag",
+			    json_boolean(h->incompatible &
+					 QCOW2_INCOMPAT_DIRTY));
+	json_object_set_new(object, "format-specific",
+			    json_pack("{s:s, s:o}", "type", "qcow2", "data",
+				      data));
+}
+
+const struct driver qcow2_driver = {
+	.name = "qcow2",
+	.kind = DRIVER_FORMAT,
+	.state_size = sizeof(struct qcow2),
+	.options = qcow2_options,
+	.options_size = sizeof(struct qcow2_opts),
+	.children = qcow2_children,
+	.open = qcow2_open,
+	.close = qcow2_close,
+	.limits = qcow2_limits,
+	.set_writable = qcow2_set_writable,
+	.map = qcow2_map,
+	.read = qcow2_read,
+	.write = qcow2_write,
+	.zeroes = qcow2_zeroes,
+	.discard = qcow2_discard,
+	.flush = qcow2_flush,
+	.info = qcow2_info,
+};

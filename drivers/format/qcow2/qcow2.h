@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * qcow2.h - the map of this folder, and the state of an open image.
+ *
+ *	disk.h		on-disk numbers and constants	  pure
+ *	addr.h		geometry, positions in tables	  pure
+ *	l2.h		what an entry says		  pure
+ *	refcount.h	refcounts of all widths		  pure
+ *	header.h	the header			  pure
+ *	cache.h		slices in memory
+ *	meta.h		which clusters hold metadata
+ *	lookup.c	guest offset -> host, without a lock; map, read
+ *	tables.c	L1 and L2: loading slices, new tables
+ *	refs.c		reftable and refcount blocks
+ *	alloc.c		host clusters taken and given back
+ *	write.c		allocating writes, copy on write
+ *	discard.c	zeroes and discard
+ *	limbo.c		unlinked clusters until they may be used again (A28)
+ *	flush.c		metadata to disk in the order of A24
+ *	compressed.c	compressed clusters
+ *	check.h		the checker, and rebuilding refcounts
+ *	driver.c	open, close, and the table of operations
+ *
+ * Documentation/qcow2.md has the numbered invariants (Q1, ...).
+ *
+ * Locks, in the order in which they are taken:
+ *	flush_lock	one flush or release of limbo at a time; held across I/O
+ *	lock		everything marked "lock" below; held across loads and
+ *			the writes of new tables, never across data I/O or a
+ *			wait for memory
+ *	scratch_lock	the last resort of bounce buffers; held across data I/O,
+ *			never together with lock
+ */
+#ifndef QCOW2_QCOW2_H
+#define QCOW2_QCOW2_H
+
+#include "drivers/format/qcow2/cache.h"
+#include "drivers/format/qcow2/header.h"
+#include "drivers/format/qcow2/l2.h"
+#include "drivers/format/qcow2/meta.h"
+#include "graph/epoch.h"
+#include "graph/io.h"
+#include "runtime/co.h"
+
+struct qcow2_opts {
+	bool lazy_refcounts;
+	/* bytes; 0: the default */
+	uint64_t cache_size, l2_cache_size, refcount_cache_size;
+	bool pass_discard;
+};
+
+/* Guest clusters that an allocating write works on: others that touch them
+ * wait until it ends (Q6). On its coroutine's stack. */
+struct busy {
+	uint64_t first, last;	/* guest clusters */
+	struct co_queue waiters;
+	struct busy *next;
+};
+
+/* Host clusters unlinked and not yet free; from a pool. */
+struct limbo_run {
+	uint64_t first, count;	/* host clusters */
+	uint64_t seq;
+	struct limbo_run *next;
+};
+
+struct limbo {
+	/* lock */
+	struct limbo_run *pool;		/* all of them */
+	unsigned pool_count, untouched;
+	struct limbo_run *free;
+	unsigned available;		/* runs that limbo_add could take */
+	unsigned reserved;		/* of these, promised to writes */
+	struct limbo_run *first, **last; /* ascending seq */
+	uint64_t clusters;		/* in limbo or being punched */
+	uint64_t seq;			/* of the newest unlink */
+	uint64_t durable, graced;	/* newest unlink that is ... */
+	uint64_t grace_covers;		/* of the running grace period */
+	bool grace_running;
+	struct grace grace;
+	/* atomic: 0 running, 1 done, else the coroutine that waits in close */
+	uintptr_t grace_done;
+};
+
+/* A copy of metadata on its way to disk. */
+struct snap {
+	uint64_t host;
+	struct slice *slice;	/* NULL: a chunk of L1 or of the reftable */
+	uint8_t *from;
+	uint32_t len;
+	uint32_t chunk;
+};
+
+/* Memory for all metadata that can be dirty at once, touched as needed. */
+struct flush_area {	/* flush_lock */
+	struct snap *snaps;
+	uint8_t *copies;
+	size_t mapped;
+	uint32_t snap_count, snap_max;
+	size_t copied, copies_max;	/* bytes */
+};
+
+struct qcow2 {
+	/* immutable after open */
+	struct node *node;
+	struct qcow2_geometry geo;
+	bool v3;
+	bool pass_discard;
+	uint64_t capacity;	/* host clusters; UINT64_MAX: the file grows */
+	const uint8_t *blank;	/* 64 KiB of zeroes, aligned for O_DIRECT */
+	bool lazy;		/* lazy refcounts wanted */
+
+	/* any thread, atomic */
+	struct be64 *l1;	/* l1_entries, padded to a slice */
+	struct meta_set meta;
+	uint64_t gen;		/* changes of the mapping so far */
+	uint64_t durable_gen;	/* of these, on disk */
+	bool fast_writes;	/* nothing has to be done before a write */
+	bool corrupt;		/* found out since open; writes fail */
+	bool misaligned;	/* clusters are smaller than the file's blocks */
+
+	struct co_mutex lock;
+	/* lock */
+	struct qcow2_header header;	/* as on disk */
+	uint8_t *sector;	/* sector 0 as on disk */
+	struct slice_cache l2, refs;
+	uint8_t *l1_state;	/* by entry, enum l1_state */
+	uint8_t *l1_dirty;	/* by chunk of slice_size */
+	unsigned l1_dirty_count;
+	struct be64 *reftable;	/* room for the largest */
+	uint64_t reftable_entries;
+	uint64_t reftable_offset; /* header's, or where the new one lies */
+	uint8_t *reftable_dirty; /* by chunk of slice_size */
+	uint8_t *table_buf;	/* a cluster, for new refcount blocks */
+	unsigned reftable_dirty_count;
+	uint64_t hint;		/* no host cluster below is free */
+	uint64_t virgin;	/* host clusters from here on read as zeroes */
+	uint64_t leaked;	/* clusters given up since open */
+	struct busy *busy;
+	struct busy *loading;	/* first: slice number */
+	struct co_queue pins;	/* waiting for a slice to be unpinned */
+	struct limbo limbo;
+
+	struct co_mutex flush_lock;
+	struct flush_area area;
+
+	struct co_mutex scratch_lock;
+	uint8_t *scratch;	/* SCRATCH_BYTES */
+
+	void *tables;		/* all fixed tables in one mapping */
+	size_t tables_mapped;
+};
+
+enum l1_state {
+	L1_LINKED,	/* on disk as in memory */
+	L1_NEW,		/* not on disk: the table is unreachable there */
+	L1_FLUSHING,	/* on its way */
+};
+
+/* The tests' switch: freed clusters are used again at once. */
+extern bool qcow2_test_no_limbo;
+
+static inline struct edge *qcow2_file(const struct qcow2 *s)
+{
+	return s->node->file;
+}
+
+/* Whether part of the metadata is not on disk yet (A29). */
+static inline bool qcow2_is_undurable(const struct qcow2 *s)
+{
+	uint64_t durable = __atomic_load_n(&s->durable_gen, __ATOMIC_ACQUIRE);
+
+	return durable != __atomic_load_n(&s->gen, __ATOMIC_ACQUIRE);
+}
+
+/* --- lookup.c: any thread, no lock --- */
+
+struct qcow2_run {
+	enum qcow2_kind kind;
+	bool missing;		/* the slice is not in memory */
+	bool writable;		/* NORMAL: in place */
+	uint64_t entry;		/* of the first cluster */
+	uint64_t host;		/* NORMAL: byte of the file */
+	uint32_t len;		/* bytes it holds for */
+};
+
+/* What [offset, offset + len) is, or a prefix of it. */
+void qcow2_lookup(const struct qcow2 *s, uint64_t offset, uint32_t len,
+		  struct qcow2_run *run);
+void qcow2_map(struct node *node, struct map *map);
+int64_t qcow2_read(struct node *node, uint64_t offset, uint32_t len,
+		   void *buf);
+/* What lies behind the image: the backing file, zeroes past its end. */
+int qcow2_read_backing(const struct qcow2 *s, uint64_t offset, uint32_t len,
+		       void *buf) MUST_CHECK;
+
+/* --- tables.c: coroutines --- */
+
+/* Brings the slice of an allocated L2 table in. 0, or a negative errno. */
+int qcow2_load_slice(struct qcow2 *s, uint64_t number) MUST_CHECK;
+/*
+ * Lock held. The slice for a guest offset, its table created when it has none
+ * and `create`. *out NULL without error: there is no table. -EAGAIN: the lock
+ * was given up meanwhile, and is now held again.
+ */
+int qcow2_get_slice(struct qcow2 *s, uint64_t offset, bool create,
+		    struct slice **out) MUST_CHECK;
+/* Lock held: stores one entry of a slice for everybody to see. */
+void qcow2_set_entry(struct qcow2 *s, struct slice *slice, uint32_t index,
+		     uint64_t entry);
+void qcow2_unpin(struct qcow2 *s, struct slice *slice);
+
+/* --- refs.c: lock held, coroutines --- */
+
+/*
+ * The slice with a host cluster's refcount. -ENOENT: its block does not
+ * exist; -ERANGE: nor does its entry in the reftable; -EBUSY: all slices are
+ * dirty, a flush is needed first.
+ */
+int qcow2_ref_slice(struct qcow2 *s, uint64_t cluster, struct slice **out)
+	MUST_CHECK;
+/* Makes the refcount block for `cluster`, in that cluster. */
+int qcow2_ref_block_create(struct qcow2 *s, uint64_t cluster) MUST_CHECK;
+/* Moves the reftable to a larger place at the end of the file. */
+int qcow2_reftable_grow(struct qcow2 *s) MUST_CHECK;
+int qcow2_refcount(struct qcow2 *s, uint64_t cluster, uint64_t *out)
+	MUST_CHECK;
+/* Writes zeroes to the whole cluster if it could hold anything else. */
+int qcow2_blank_cluster(struct qcow2 *s, uint64_t cluster) MUST_CHECK;
+
+/* --- alloc.c --- */
+
+struct qcow2_extent {
+	uint64_t first, count;	/* host clusters */
+	bool virgin;		/* reads as zeroes */
+};
+
+/*
+ * Lock held, coroutine. A run of up to `want` host clusters, refcount one
+ * each. -ENOSPC: there is no space, and nothing in limbo; -EINPROGRESS: limbo
+ * has some; -EBUSY: a flush is needed first.
+ */
+int qcow2_alloc(struct qcow2 *s, uint64_t want, struct qcow2_extent *out)
+	MUST_CHECK;
+/* Lock held, coroutine. Lowers refcounts by one of clusters that nothing names
+ * any more. What cannot be lowered is leaked. -EBUSY: only *done of them. */
+int qcow2_free(struct qcow2 *s, uint64_t first, uint64_t count,
+	       uint64_t *done);
+/* No lock held. What to do about -EINPROGRESS and -EBUSY of the above; returns
+ * -EAGAIN (try again), -EGRACE (A28) or what is final. */
+int qcow2_make_room(struct qcow2 *s, int why) MUST_CHECK;
+/* Marks the image corrupt and fails all later writes. Any lock state: `locked`
+ * says whether lock is held. Returns -EIO. */
+int qcow2_corrupt(struct qcow2 *s, bool locked);
+
+/* --- write.c, discard.c: driver operations --- */
+
+int64_t qcow2_write(struct node *node, uint64_t offset, uint32_t len,
+		    const void *buf, unsigned flags);
+int64_t qcow2_zeroes(struct node *node, uint64_t offset, uint32_t len,
+		     unsigned flags);
+int64_t qcow2_discard(struct node *node, uint64_t offset, uint32_t len);
+/* What has to happen before the first write of an image. 0 or errno. */
+int qcow2_begin_write(struct qcow2 *s) MUST_CHECK;
+/* Lock held. Waits while an allocating write works on these guest clusters:
+ * true if it waited (everything may be different now). */
+bool qcow2_wait_busy(struct qcow2 *s, uint64_t first, uint64_t last);
+/* buf NULL: zeroes. */
+int64_t qcow2_write_data(struct qcow2 *s, uint64_t offset, uint32_t len,
+			 const uint8_t *buf) MUST_CHECK;
+
+/* --- limbo.c --- */
+
+int limbo_init(struct qcow2 *s) MUST_CHECK;
+void limbo_destroy(struct qcow2 *s);
+/* Lock held, from here on unless said otherwise. */
+bool limbo_reserve(struct qcow2 *s, unsigned runs);
+void limbo_unreserve(struct qcow2 *s, unsigned runs);
+/* Puts unlinked clusters in; a reserved run must be left. */
+void limbo_add(struct qcow2 *s, uint64_t first, uint64_t count);
+/* The entry's host clusters; entry as it was before it was unlinked. */
+void limbo_add_entry(struct qcow2 *s, uint64_t entry);
+/* Notices the end of a grace period; starts the next one where needed. */
+void limbo_poll(struct qcow2 *s);
+/* Whether some of it could be released at once. */
+bool limbo_is_ripe(const struct qcow2 *s);
+/* Punches and frees what is ripe. flush_lock held too; gives up the lock
+ * meanwhile. */
+void limbo_release(struct qcow2 *s);
+/* In close, no lock held: waits for the running grace period. */
+void limbo_settle(struct qcow2 *s);
+
+/* --- flush.c --- */
+
+int flush_area_init(struct qcow2 *s) MUST_CHECK;
+void flush_area_destroy(struct qcow2 *s);
+int qcow2_flush(struct node *node);
+/* No lock held. Also what a flush may leave (lowered refcounts; with lazy
+ * refcounts all of them). */
+int qcow2_flush_all(struct qcow2 *s) MUST_CHECK;
+/* Lock held: whether a writer has to flush before it makes more dirty. */
+bool qcow2_is_crowded(const struct qcow2 *s);
+/* Lock held: writes sector 0 from s->header. */
+int qcow2_write_header(struct qcow2 *s) MUST_CHECK;
+
+/* --- compressed.c --- */
+
+/* Bytes of memory that qcow2_unpack needs besides the cluster. */
+uint32_t qcow2_unpack_bytes(const struct qcow2_geometry *g);
+/* Reads and unpacks a compressed cluster to out (a cluster's size). */
+int qcow2_unpack(struct qcow2 *s, uint64_t entry, uint8_t *out, uint8_t *work)
+	MUST_CHECK;
+/* Pure: 0 if `in` unpacks to exactly out_len bytes, else -EIO. */
+int qcow2_inflate(enum qcow2_compression type, const uint8_t *in,
+		  uint32_t in_len, uint8_t *out, uint32_t out_len,
+		  uint8_t *work, uint32_t work_len) MUST_CHECK;
+
+/* --- bounce.c --- */
+
+struct bounce {
+	uint8_t *mem;
+	uint32_t len;
+	bool scratch;
+};
+
+#define SCRATCH_BYTES (16u << 20)
+
+/* Coroutine, without s->lock. Memory of this thread's budget, or the image's
+ * own last resort; never fails, waits only for another request's I/O. */
+void bounce_get(struct qcow2 *s, uint32_t len, struct bounce *b);
+void bounce_put(struct qcow2 *s, struct bounce *b);
+
+#endif
