@@ -110,10 +110,14 @@ static int raw_open(struct node *node, struct error **err)
 static void raw_limits(struct node *node, struct limits *lim)
 {
 	const struct raw_opts *opts = node->opts;
-	uint64_t lowest_bit = opts->offset & -opts->offset;
+	uint64_t divides = opts->offset & -opts->offset;
 
-	if (opts->offset)
-		lim->placement = (uint32_t)min(lowest_bit, (uint64_t)1 << 31);
+	/* what lies crooked in the child is realigned there (raw_is_slow) */
+	if (opts->offset) {
+		divides = min(divides, (uint64_t)1 << 31);
+		lim->placement = (uint32_t)divides;
+		lim->align = min(lim->align, lim->placement);
+	}
 	/* raw_write must see sector 0 whole to judge it */
 	if (node->guessed)
 		lim->align = max(lim->align, RAW_SECTOR);

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * driver-file.c - file and host_device: requests, locks (P3), errors.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/io.h"
+#include "runtime/sim.h"
+#include "tests/lib/crew.h"
+#include "tests/lib/disk.h"
+#include "tests/lib/suite.h"
+
+#define PATH "/sim/file.img"
+#define SIZE 65536u
+
+#define FILE_NODE(more) \
+	"{\"driver\": \"file\", \"filename\": \"" PATH "\"" more "}"
+#define UNMAP ", \"discard\": \"unmap\""
+
+/* What the storage was asked, and what it refuses. */
+static struct {
+	unsigned ops[IO_ALLOCATE + 1], dsyncs;
+	unsigned refuse;	/* bit per op: -EOPNOTSUPP */
+} seen;
+
+static int watch(void *arg, const struct io *io)
+{
+	(void)arg;
+	if (io->op > IO_ALLOCATE)
+		return 0;
+	seen.ops[io->op]++;
+	seen.dsyncs += io->op == IO_WRITE && io->flags & IO_DSYNC;
+	return seen.refuse >> io->op & 1 ? -EOPNOTSUPP : 0;
+}
+
+static void run(void (*body)(void *arg))
+{
+	static unsigned char bytes[SIZE];
+
+	memset(bytes, 0x11, SIZE);
+	memset(&seen, 0, sizeof(seen));
+	sim_file_create(PATH, 0);
+	sim_file_set(PATH, bytes, SIZE);
+	sim_set_fault(watch, NULL);
+	test_run(1, 1, body, NULL);
+	sim_set_fault(NULL, NULL);
+	sim_file_remove(PATH);
+}
+
+static bool file_holds(uint64_t offset, uint64_t len, unsigned char byte)
+{
+	unsigned char *bytes;
+	void *data;
+	uint64_t size = sim_file_get(PATH, &data);
+	bool same = offset + len <= size;
+
+	bytes = data;
+	for (uint64_t i = offset; same && i < offset + len; i++)
+		same = bytes[i] == byte;
+	free(data);
+	return same;
+}
+
+static bool open_file(struct disk *d, const char *options, unsigned perm)
+{
+	struct error *err = NULL;
+	int ret = disk_open(d, options, perm, 0, &err);
+
+	CU_ASSERT_EQUAL(ret, 0);
+	if (ret < 0)
+		error_clear(&err);
+	return ret == 0;
+}
+
+static void body_data(void *arg)
+{
+	unsigned char buf[1024];
+	struct disk d;
+
+	(void)arg;
+	if (!open_file(&d, FILE_NODE(""), DISK_WRITABLE))
+		return;
+	CU_ASSERT_EQUAL(d.node->size, SIZE);
+	memset(buf, 0x22, sizeof(buf));
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_WRITE, 0, 512, 1024, buf), 0);
+	memset(buf, 0, sizeof(buf));
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_READ, 0, 1024, 1024, buf), 0);
+	CU_ASSERT(buf[0] == 0x22 && buf[511] == 0x22 && buf[512] == 0x11);
+	CU_ASSERT(file_holds(512, 1024, 0x22));
+	CU_ASSERT_EQUAL(seen.dsyncs, 0);
+	CU_ASSERT_EQUAL(seen.ops[IO_SYNC], 0);
+	disk_close(&d);
+}
+
+static void body_durable(void *arg)
+{
+	unsigned char buf[512] = { 0 };
+	struct disk d;
+
+	(void)arg;
+	if (!open_file(&d, FILE_NODE(UNMAP), DISK_WRITABLE))
+		return;
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_FLUSH, 0, 0, 0, NULL), 0);
+	CU_ASSERT_EQUAL(seen.ops[IO_SYNC], 0);	/* nothing was written */
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_WRITE, REQ_FUA, 0, 512, buf), 0);
+	CU_ASSERT_EQUAL(seen.dsyncs, 1);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_WRITE, 0, 0, 512, buf), 0);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_FLUSH, 0, 0, 0, NULL), 0);
+	CU_ASSERT_EQUAL(seen.ops[IO_SYNC], 1);
+	/* no fallocate is durable by itself */
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_ZEROES, REQ_FUA, 0, 4096, NULL),
+			0);
+	CU_ASSERT_EQUAL(seen.ops[IO_SYNC], 2);
+	disk_close(&d);
+}
+
+static void body_space(void *arg)
+{
+	struct disk d;
+
+	(void)arg;
+	if (!open_file(&d, FILE_NODE(UNMAP), DISK_WRITABLE))
+		return;
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_DISCARD, 0, 0, 4096, NULL), 0);
+	CU_ASSERT_EQUAL(seen.ops[IO_PUNCH], 1);
+	CU_ASSERT(file_holds(0, 4096, 0));
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_ZEROES, 0, 8192, 4096, NULL), 0);
+	CU_ASSERT_EQUAL(seen.ops[IO_PUNCH], 2);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_ZEROES, REQ_NO_UNMAP, 16384, 512,
+				     NULL), 0);
+	CU_ASSERT_EQUAL(seen.ops[IO_ZERO], 1);
+	CU_ASSERT_EQUAL(seen.ops[IO_WRITE], 0);
+	CU_ASSERT(file_holds(8192, 4096, 0) && file_holds(16384, 512, 0));
+	CU_ASSERT(file_holds(4096, 4096, 0x11));
+	disk_close(&d);
+}
+
+static void body_keeps_space(void *arg)
+{
+	struct disk d;
+
+	(void)arg;
+	if (!open_file(&d, FILE_NODE(", \"discard\": \"ignore\""),
+		       DISK_WRITABLE))
+		return;
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_DISCARD, 0, 0, 4096, NULL), 0);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_ZEROES, 0, 8192, 4096, NULL), 0);
+	CU_ASSERT_EQUAL(seen.ops[IO_PUNCH], 0);
+	CU_ASSERT(file_holds(0, 4096, 0x11) && file_holds(8192, 4096, 0));
+	disk_close(&d);
+}
+
+static void body_refused_ops(void *arg)
+{
+	struct disk d;
+
+	(void)arg;
+	seen.refuse = 1u << IO_PUNCH | 1u << IO_ZERO;
+	if (!open_file(&d, FILE_NODE(UNMAP), DISK_WRITABLE))
+		return;
+	for (unsigned i = 0; i < 3; i++) {
+		CU_ASSERT_EQUAL(disk_request(&d, REQ_ZEROES, 0, i * 8192, 4096,
+					     NULL), 0);
+		CU_ASSERT_EQUAL(disk_request(&d, REQ_ZEROES, REQ_NO_UNMAP,
+					     i * 8192 + 4096, 512, NULL), 0);
+		CU_ASSERT_EQUAL(disk_request(&d, REQ_DISCARD, 0, 32768, 4096,
+					     NULL), 0);
+		CU_ASSERT(file_holds(i * 8192, 4096 + 512, 0));
+	}
+	CU_ASSERT(seen.ops[IO_PUNCH] <= 1 && seen.ops[IO_ZERO] <= 1);
+	CU_ASSERT(file_holds(32768, 4096, 0x11));
+	disk_close(&d);
+}
+
+static void body_device(void *arg)
+{
+	struct disk d;
+	char *text;
+
+	(void)arg;
+	text = disk_open_error("{\"driver\": \"host_device\", \"filename\":"
+			       " \"" PATH "\"}", DISK_WRITABLE);
+	CU_ASSERT(text && strstr(text, "'host_device' driver requires"));
+	free(text);
+	sim_file_block_device(PATH);
+	text = disk_open_error(FILE_NODE(""), DISK_WRITABLE);
+	CU_ASSERT(text && strstr(text, "to be a regular file"));
+	free(text);
+	if (!open_file(&d, "{\"driver\": \"host_device\", \"filename\": \""
+		       PATH "\"" UNMAP "}", DISK_WRITABLE))
+		return;
+	/* what the device's blocks may not divide is written, or left */
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_ZEROES, 0, 512, 512, NULL), 0);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_DISCARD, 0, 1024, 512, NULL), 0);
+	CU_ASSERT_EQUAL(seen.ops[IO_PUNCH] + seen.ops[IO_ZERO], 0);
+	CU_ASSERT(file_holds(512, 512, 0) && file_holds(1024, 512, 0x11));
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_DISCARD, 0, 4096, 4096, NULL), 0);
+	CU_ASSERT_EQUAL(seen.ops[IO_PUNCH], 1);
+	disk_close(&d);
+}
+
+static void body_missing(void *arg)
+{
+	char *text = disk_open_error("{\"driver\": \"file\", \"filename\":"
+				     " \"/sim/none\"}", DISK_WRITABLE);
+
+	(void)arg;
+	CU_ASSERT(text && strstr(text, "Could not open '/sim/none': No such"
+				 " file or directory"));
+	free(text);
+}
+
+static void expect_locked(const char *options, unsigned perm, const char *what)
+{
+	char *text = disk_open_error(options, perm);
+
+	CU_ASSERT(text && strstr(text, what));
+	CU_ASSERT(text && strstr(text, PATH));
+	free(text);
+}
+
+/* Two nodes on one file are two lock holders, as two processes are. */
+static void body_locks(void *arg)
+{
+	static const char rdonly[] = FILE_NODE(", \"read-only\": true");
+	static const char shared[] =
+		FILE_NODE(", \"read-only\": true, \"force-share\": true");
+	static const char unlocked[] = FILE_NODE(", \"locking\": \"off\"");
+	struct disk a, b;
+
+	(void)arg;
+	/* raw and qcow2 do not share writing; a bare root does, so the file
+	 * is put under one that does not */
+	if (!open_file(&a, "{\"driver\": \"raw\", \"size\": 4096, \"file\": "
+		       FILE_NODE("") "}", DISK_WRITABLE))
+		return;
+	expect_locked("{\"driver\": \"raw\", \"size\": 4096, \"file\": "
+		      FILE_NODE("") "}", DISK_WRITABLE,
+		      "Failed to get ");
+	if (open_file(&b, shared, PERM_CONSISTENT_READ))
+		disk_close(&b);
+	if (open_file(&b, unlocked, DISK_WRITABLE))
+		disk_close(&b);
+	disk_close(&a);
+	/* readers share, and the lock is free as soon as the node is gone */
+	if (!open_file(&a, rdonly, PERM_CONSISTENT_READ))
+		return;
+	if (open_file(&b, rdonly, PERM_CONSISTENT_READ))
+		disk_close(&b);
+	disk_close(&a);
+	if (open_file(&a, FILE_NODE(""), DISK_WRITABLE))
+		disk_close(&a);
+}
+
+static void body_force_share(void *arg)
+{
+	char *text = disk_open_error(FILE_NODE(", \"force-share\": true"),
+				     DISK_WRITABLE);
+
+	(void)arg;
+	CU_ASSERT(text && strstr(text, "force-share"));
+	free(text);
+}
+
+static void body_becomes_writable(void *arg)
+{
+	unsigned char buf[512];
+	struct error *err = NULL;
+	struct disk d;
+	int ret;
+
+	(void)arg;
+	if (!open_file(&d, FILE_NODE(", \"read-only\": true"),
+		       PERM_CONSISTENT_READ))
+		return;
+	ret = d.node->driver->set_writable(d.node, true, &err);
+	CU_ASSERT_EQUAL(ret, 0);
+	memset(buf, 0x33, sizeof(buf));
+	CU_ASSERT_EQUAL(co_node_write(d.node, 0, 512, buf, 0), 0);
+	CU_ASSERT(file_holds(0, 512, 0x33));
+	ret = d.node->driver->set_writable(d.node, false, &err);
+	CU_ASSERT_EQUAL(ret, 0);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_READ, 0, 512, 512, buf), 0);
+	disk_close(&d);
+}
+
+static void data_goes_to_the_file(void)
+{
+	run(body_data);
+}
+
+static void fua_and_flush_are_durable(void)
+{
+	run(body_durable);
+}
+
+static void discard_and_zeroes_make_holes(void)
+{
+	run(body_space);
+}
+
+static void discard_is_ignored_unless_asked_for(void)
+{
+	run(body_keeps_space);
+}
+
+static void refused_punches_are_emulated_and_not_asked_again(void)
+{
+	run(body_refused_ops);
+}
+
+static void devices_and_files_are_told_apart(void)
+{
+	run(body_device);
+}
+
+static void a_missing_file_is_named(void)
+{
+	run(body_missing);
+}
+
+static void nodes_exclude_each_other(void)
+{
+	run(body_locks);
+}
+
+static void force_share_is_for_readers(void)
+{
+	run(body_force_share);
+}
+
+static void a_reader_becomes_a_writer(void)
+{
+	run(body_becomes_writable);
+}
+
+TEST_MAIN("file", TEST(data_goes_to_the_file),
+	  TEST(fua_and_flush_are_durable),
+	  TEST(discard_and_zeroes_make_holes),
+	  TEST(discard_is_ignored_unless_asked_for),
+	  TEST(refused_punches_are_emulated_and_not_asked_again),
+	  TEST(devices_and_files_are_told_apart),
+	  TEST(a_missing_file_is_named), TEST(nodes_exclude_each_other),
+	  TEST(force_share_is_for_readers), TEST(a_reader_becomes_a_writer))
