@@ -129,6 +129,9 @@ static void draw_node_text(json_t *node)
 	const char *file = get_string(node, "file");
 	char text[16];
 
+	/* of a node that no single name opens: the tree says it better */
+	if (!strncmp(file, "json:", strlen("json:")))
+		file = "";
 	printf("%s  %s  %s%s%s%s%s", get_string(node, "node-name"),
 	       get_string(node, "drv"), human_size(text, size),
 	       get_bool(node, "ro") ? "  read-only" : "",
