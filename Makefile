@@ -167,6 +167,21 @@ lint:
 asan tsan:
 	$(MAKE) V=$@ all tests
 
+# The daemon lies beside the command, where the command looks for it first.
+PREFIX ?= /usr/local
+MAN := $(wildcard Documentation/*.1 Documentation/*.5 Documentation/*.8)
+UNITS := $(wildcard systemd/*)
+.PHONY: install
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install $B/blkgraph $B/blkgraphd $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/lib/udev/rules.d
+	install -m 644 udev/*.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d
+	set -e; for f in $(MAN); do d=man/man$${f##*.}; \
+		install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/$$d $$f; done
+	set -e; for f in $(UNITS); do install -D -m 644 \
+		-t $(DESTDIR)$(PREFIX)/lib/systemd/system $$f; done
+
 .PHONY: clean
 clean:
 	rm -rf build
