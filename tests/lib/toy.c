@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * toy.c - the toy drivers (toy.h). Any thread; shared state is atomic or
+ * belongs to the cluster's or sector's writer.
+ */
+#include "tests/lib/toy.h"
+
+#undef NDEBUG
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/io.h"
+#include "runtime/co.h"
+
+struct toy_wishes toy_wishes;
+struct toy_calls toy_calls;
+
+struct toy_opts {
+	uint64_t size;
+	uint32_t align, mem_align, max_transfer;
+};
+
+#define COUNT(field) __atomic_add_fetch(&(field), 1, __ATOMIC_RELAXED)
+#define UNCOUNT(field) __atomic_sub_fetch(&(field), 1, __ATOMIC_RELAXED)
+
+/* ---- holding ---- */
+
+struct toy_waiter {
+	struct co *co;
+	struct toy_waiter *next;
+};
+
+/* by thread: held operations, each woken on its own thread */
+static struct toy_waiter *toy_waiters[THREADS_MAX];
+
+static void co_toy_hold(struct toy *toy)
+{
+	struct toy_waiter w = { .co = co_self() };
+	struct toy_waiter **list;
+
+	if (!__atomic_load_n(&toy_wishes.hold, __ATOMIC_RELAXED))
+		return;
+	list = &toy_waiters[thread_index(thread_self())];
+	w.next = *list;
+	*list = &w;
+	COUNT(toy->held);
+	co_wait();
+	UNCOUNT(toy->held);
+}
+
+void toy_release(void)
+{
+	struct toy_waiter **list = &toy_waiters[thread_index(thread_self())];
+	struct toy_waiter *w = *list, *next;
+
+	*list = NULL;
+	for (; w; w = next) {
+		next = w->next;
+		co_wake(w->co);
+	}
+}
+
+/* ---- toy ---- */
+
+struct toy *toy_of(struct node *node)
+{
+	return node->state;
+}
+
+static bool toy_is_meant(const struct node *node)
+{
+	return toy_wishes.name && !strcmp(toy_wishes.name, node->name);
+}
+
+static int toy_open_memory(struct node *node, struct error **err)
+{
+	const struct toy_opts *opts = node->opts;
+	struct toy *toy = node->state;
+
+	if (toy_wishes.fail_open && toy_is_meant(node))
+		return error_set(err, -toy_wishes.fail_open,
+				 "toy '%s' does not open", node->name);
+	toy->size = opts->size;
+	toy->data = calloc(1, opts->size);
+	toy->stable = calloc(1, opts->size);
+	assert(toy->data && toy->stable);
+	node->size = opts->size;
+	toy_calls.opens++;
+	return 0;
+}
+
+static int toy_close(struct node *node)
+{
+	struct toy *toy = node->state;
+
+	assert(!toy->busy && !toy->held);
+	free(toy->data);
+	free(toy->stable);
+	toy_calls.closes++;
+	return toy_is_meant(node) ? toy_wishes.fail_close : 0;
+}
+
+static void toy_limits(struct node *node, struct limits *lim)
+{
+	const struct toy_opts *opts = node->opts;
+
+	*lim = (struct limits){
+		.align = opts->align,
+		.mem_align = opts->mem_align,
+		.max_transfer = opts->max_transfer,
+		.zeroes = SUPPORT_NATIVE,
+		.discard = SUPPORT_NATIVE,
+	};
+}
+
+static int toy_perm_check(struct node *node, unsigned perm, unsigned shared,
+			  struct error **err)
+{
+	(void)perm;
+	(void)shared;
+	toy_calls.perm_checks++;
+	if (toy_wishes.fail_perm && toy_is_meant(node)) {
+		toy_calls.perm_checks--;
+		return error_set(err, -toy_wishes.fail_perm,
+				 "toy '%s' refuses", node->name);
+	}
+	return 0;
+}
+
+static void toy_perm_commit(struct node *node)
+{
+	(void)node;
+	toy_calls.perm_commits++;
+}
+
+static void toy_perm_abort(struct node *node)
+{
+	(void)node;
+	toy_calls.perm_aborts++;
+}
+
+/* The contract of driver.h, and how much of it to do now. */
+static uint32_t toy_begin(struct node *node, uint64_t offset, uint32_t len,
+			  const void *buf, bool data)
+{
+	struct toy *toy = node->state;
+	uint32_t prefix = toy_wishes.prefix ? toy_wishes.prefix : UINT32_MAX;
+
+	assert(len > 0 && offset + len <= toy->size);
+	assert(is_aligned(offset | len, node->limits.align));
+	assert(!data || len <= node->limits.max_transfer);
+	assert(!data || is_aligned((uintptr_t)buf, node->limits.mem_align));
+	COUNT(toy->busy);
+	co_toy_hold(toy);
+	return min(len, prefix);
+}
+
+static int64_t toy_end(struct node *node, int fail, uint32_t n)
+{
+	struct toy *toy = node->state;
+
+	UNCOUNT(toy->busy);
+	return fail ? fail : (int64_t)n;
+}
+
+static int64_t toy_read(struct node *node, uint64_t offset, uint32_t len,
+			void *buf)
+{
+	struct toy *toy = node->state;
+	uint32_t n = toy_begin(node, offset, len, buf, true);
+
+	COUNT(toy->reads);
+	if (!toy_wishes.fail_read)
+		memcpy(buf, toy->data + offset, n);
+	rt_step();
+	return toy_end(node, toy_wishes.fail_read, n);
+}
+
+static int64_t toy_write(struct node *node, uint64_t offset, uint32_t len,
+			 const void *buf, unsigned flags)
+{
+	struct toy *toy = node->state;
+	uint32_t n = toy_begin(node, offset, len, buf, true);
+
+	assert(!(flags & REQ_FUA));
+	COUNT(toy->writes);
+	rt_step();
+	if (!toy_wishes.fail_write)
+		memcpy(toy->data + offset, buf, n);
+	return toy_end(node, toy_wishes.fail_write, n);
+}
+
+static int64_t toy_zero(struct node *node, uint64_t offset, uint32_t len,
+			unsigned flags)
+{
+	struct toy *toy = node->state;
+	uint32_t n;
+
+	(void)flags;
+	if (toy_wishes.no_zeroes)
+		return -ENOTSUP;
+	n = toy_begin(node, offset, len, NULL, false);
+	COUNT(toy->zeroes);
+	memset(toy->data + offset, 0, n);
+	return toy_end(node, toy_wishes.fail_write, n);
+}
+
+static int64_t toy_discard(struct node *node, uint64_t offset, uint32_t len)
+{
+	struct toy *toy = node->state;
+	uint32_t n;
+
+	if (toy_wishes.no_discard)
+		return -ENOTSUP;
+	n = toy_begin(node, offset, len, NULL, false);
+	COUNT(toy->discards);
+	memset(toy->data + offset, 0, n);
+	return toy_end(node, 0, n);
+}
+
+static int toy_flush(struct node *node)
+{
+	struct toy *toy = node->state;
+
+	COUNT(toy->flushes);
+	if (toy_wishes.fail_flush)
+		return toy_wishes.fail_flush;
+	memcpy(toy->stable, toy->data, toy->size);
+	rt_step();
+	return 0;
+}
+
+static const struct option toy_options[] = {
+	{ .name = "size", .type = OPT_SIZE, .def = "1M",
+	  .offset = offsetof(struct toy_opts, size) },
+	{ .name = "align", .type = OPT_UINT, .def = "1",
+	  .offset = offsetof(struct toy_opts, align) },
+	{ .name = "mem-align", .type = OPT_UINT, .def = "1",
+	  .offset = offsetof(struct toy_opts, mem_align) },
+	{ .name = "max-transfer", .type = OPT_UINT, .def = "1M",
+	  .offset = offsetof(struct toy_opts, max_transfer) },
+	{ .name = NULL },
+};
+
+static const struct driver toy_driver = {
+	.name = "toy",
+	.kind = DRIVER_PROTOCOL,
+	.state_size = sizeof(struct toy),
+	.options = toy_options,
+	.options_size = sizeof(struct toy_opts),
+	.open = toy_open_memory,
+	.close = toy_close,
+	.limits = toy_limits,
+	.perm_check = toy_perm_check,
+	.perm_commit = toy_perm_commit,
+	.perm_abort = toy_perm_abort,
+	.read = toy_read,
+	.write = toy_write,
+	.zeroes = toy_zero,
+	.discard = toy_discard,
+	.flush = toy_flush,
+};
+
+/* ---- toy-format ---- */
+
+struct format_opts {
+	uint64_t size;
+	char *header_backing, *header_format;
+};
+
+struct format {
+	struct co_mutex lock;	/* one allocation at a time */
+	uint64_t size;		/* for the accessors below */
+	unsigned char *allocated;	/* atomic bytes, by cluster */
+	unsigned char *loaded;
+};
+
+static int format_open(struct node *node, struct error **err)
+{
+	const struct format_opts *opts = node->opts;
+	struct format *f = node->state;
+	uint64_t clusters;
+
+	if (toy_wishes.fail_open && toy_is_meant(node))
+		return error_set(err, -toy_wishes.fail_open,
+				 "toy '%s' does not open", node->name);
+	node->size = opts->size ? opts->size : node->file->child->size;
+	clusters = div_up(node->size, TOY_CLUSTER);
+	f->size = node->size;
+	f->allocated = calloc(1, clusters);
+	f->loaded = calloc(1, clusters);
+	assert(f->allocated && f->loaded);
+	co_mutex_init(&f->lock);
+	if (opts->header_backing)
+		node->header_backing = strdup(opts->header_backing);
+	if (opts->header_format)
+		node->header_backing_format = strdup(opts->header_format);
+	toy_calls.opens++;
+	return 0;
+}
+
+static int format_close(struct node *node)
+{
+	struct format *f = node->state;
+
+	co_mutex_destroy(&f->lock);
+	free(f->allocated);
+	free(f->loaded);
+	toy_calls.closes++;
+	return 0;
+}
+
+static unsigned char byte_get(const unsigned char *byte)
+{
+	return __atomic_load_n(byte, __ATOMIC_ACQUIRE);
+}
+
+static void byte_set(unsigned char *byte, unsigned char value)
+{
+	__atomic_store_n(byte, value, __ATOMIC_RELEASE);
+}
+
+static void format_map(struct node *node, struct map *map)
+{
+	struct format *f = node->state;
+	uint64_t cluster = map->offset / TOY_CLUSTER;
+
+	map->len = (uint32_t)min((uint64_t)map->len,
+				 (cluster + 1) * TOY_CLUSTER - map->offset);
+	map->kind = MAP_SLOW;
+	rt_step();
+	if (!byte_get(&f->loaded[cluster]))
+		return;
+	if (byte_get(&f->allocated[cluster])) {
+		map->kind = MAP_FORWARD;
+		map->child = node->file;
+	} else if (map->op == REQ_READ && node->backing) {
+		map->kind = MAP_FORWARD;
+		map->child = node->backing;
+	} else if (map->op == REQ_READ) {
+		map->kind = MAP_ZEROES;
+	}
+}
+
+static int64_t format_read(struct node *node, uint64_t offset, uint32_t len,
+			   void *buf)
+{
+	struct format *f = node->state;
+
+	(void)len;
+	(void)buf;
+	co_yield();
+	byte_set(&f->loaded[offset / TOY_CLUSTER], 1);
+	return -EAGAIN;
+}
+
+static int format_allocate(struct node *node, uint64_t cluster)
+{
+	struct format *f = node->state;
+	uint64_t start = cluster * TOY_CLUSTER;
+	uint32_t len = (uint32_t)min((uint64_t)TOY_CLUSTER,
+				     f->size - start);
+	char *copy;
+	int ret = 0;
+
+	if (byte_get(&f->allocated[cluster]))
+		return 0;
+	copy = aligned_alloc(4096, TOY_CLUSTER);
+	memset(copy, 0, TOY_CLUSTER);
+	if (node->backing)
+		ret = co_edge_read(node->backing, start, len, copy);
+	if (ret == 0)
+		ret = co_edge_write(node->file, start, len, copy, 0);
+	free(copy);
+	if (ret == 0)
+		byte_set(&f->allocated[cluster], 1);
+	return ret;
+}
+
+static int64_t format_write(struct node *node, uint64_t offset, uint32_t len,
+			    const void *buf, unsigned flags)
+{
+	struct format *f = node->state;
+	uint64_t cluster = offset / TOY_CLUSTER;
+	int ret;
+
+	(void)len;
+	(void)buf;
+	(void)flags;
+	co_lock(&f->lock);
+	ret = format_allocate(node, cluster);
+	co_unlock(&f->lock);
+	byte_set(&f->loaded[cluster], 1);
+	return ret ? ret : -EAGAIN;
+}
+
+static int64_t format_zeroes(struct node *node, uint64_t offset, uint32_t len,
+			     unsigned flags)
+{
+	int64_t ret = format_write(node, offset, len, NULL, flags);
+
+	return ret;
+}
+
+void toy_format_forget(struct node *node)
+{
+	struct format *f = node->state;
+
+	for (uint64_t i = 0; i < div_up(f->size, TOY_CLUSTER); i++)
+		byte_set(&f->loaded[i], 0);
+}
+
+bool toy_format_is_allocated(struct node *node, uint64_t offset)
+{
+	struct format *f = node->state;
+
+	return byte_get(&f->allocated[offset / TOY_CLUSTER]);
+}
+
+static const struct option format_options[] = {
+	{ .name = "size", .type = OPT_SIZE,
+	  .offset = offsetof(struct format_opts, size) },
+	{ .name = "header-backing", .type = OPT_STRING,
+	  .offset = offsetof(struct format_opts, header_backing) },
+	{ .name = "header-format", .type = OPT_STRING,
+	  .offset = offsetof(struct format_opts, header_format) },
+	{ .name = NULL },
+};
+
+static const struct child_decl format_children[] = {
+	{ .name = "file", .role = ROLE_IMAGE },
+	{ .name = "backing", .role = ROLE_COW, .optional = true,
+	  .after_open = true },
+	{ .name = NULL },
+};
+
+static const struct driver format_driver = {
+	.name = "toy-format",
+	.kind = DRIVER_FORMAT,
+	.state_size = sizeof(struct format),
+	.options = format_options,
+	.options_size = sizeof(struct format_opts),
+	.children = format_children,
+	.open = format_open,
+	.close = format_close,
+	.map = format_map,
+	.read = format_read,
+	.write = format_write,
+	.zeroes = format_zeroes,
+};
+
+/* ---- filters ---- */
+
+static struct edge *filter_edge(const struct node *node)
+{
+	return node->file ? node->file : node->backing;
+}
+
+static const struct child_decl filter_children[] = {
+	{ .name = "file", .role = ROLE_FILTERED | ROLE_PRIMARY },
+	{ .name = NULL },
+};
+
+static void filter_map(struct node *node, struct map *map)
+{
+	rt_step();
+	/* odd sectors take the long way, so both ways are mixed */
+	map->kind = map->offset / 512 & 1 ? MAP_SLOW : MAP_FORWARD;
+	map->child = node->file;
+}
+
+static int64_t filter_read(struct node *node, uint64_t offset, uint32_t len,
+			   void *buf)
+{
+	int ret;
+
+	co_yield();
+	ret = co_edge_read(filter_edge(node), offset, len, buf);
+	return ret ? ret : (int64_t)len;
+}
+
+static int64_t filter_write(struct node *node, uint64_t offset, uint32_t len,
+			    const void *buf, unsigned flags)
+{
+	int ret;
+
+	co_yield();
+	ret = co_edge_write(filter_edge(node), offset, len, buf, flags);
+	return ret ? ret : (int64_t)len;
+}
+
+static const struct driver filter_driver = {
+	.name = "toy-filter",
+	.kind = DRIVER_FILTER,
+	.children = filter_children,
+	.map = filter_map,
+	.read = filter_read,
+	.write = filter_write,
+};
+
+static const struct child_decl backing_children[] = {
+	{ .name = "image", .role = ROLE_FILTERED | ROLE_PRIMARY },
+	{ .name = NULL },
+};
+
+static const struct driver writes_driver = {
+	.name = "toy-writes",
+	.kind = DRIVER_FILTER,
+	.filtered_is_backing = true,
+	.children = backing_children,
+	.write = filter_write,
+};
+
+/* ---- for tests ---- */
+
+void toy_start(void)
+{
+	memset(&toy_wishes, 0, sizeof(toy_wishes));
+	memset(&toy_calls, 0, sizeof(toy_calls));
+	memset(toy_waiters, 0, sizeof(toy_waiters));
+	toy_quiesce = toy_resume = NULL;
+	driver_register(&toy_driver);
+	driver_register(&format_driver);
+	driver_register(&filter_driver);
+	driver_register(&writes_driver);
+}
+
+struct node *toy_open(const char *json)
+{
+	json_t *options = json_loads(json, 0, NULL);
+	struct error *err = NULL;
+	struct node *node;
+
+	assert(options);
+	node = node_open(options, 0, &err);
+	json_decref(options);
+	if (err) {
+		fprintf(stderr, "%s\n", err->text);
+		abort();
+	}
+	return node;
+}
+
+char *toy_open_error(const char *json)
+{
+	json_t *options = json_loads(json, 0, NULL);
+	struct error *err = NULL;
+	struct node *node;
+	char *text;
+
+	assert(options);
+	node = node_open(options, 0, &err);
+	json_decref(options);
+	assert(!node && err);
+	text = strdup(err->text);
+	error_clear(&err);
+	return text;
+}
+
+/* ---- roots ---- */
+
+void (*toy_quiesce)(struct root *root);
+void (*toy_resume)(struct root *root);
+
+static void toy_on_quiesce(struct root *root)
+{
+	if (toy_quiesce)
+		toy_quiesce(root);
+}
+
+static void toy_on_resume(struct root *root)
+{
+	if (toy_resume)
+		toy_resume(root);
+}
+
+static const struct root_ops toy_gated = { .kind = "export", .gated = true };
+static const struct root_ops toy_job = {
+	.kind = "job",
+	.quiesce = toy_on_quiesce,
+	.resume = toy_on_resume,
+};
+
+struct root *toy_root(const char *name, struct node *node, bool gated,
+		      uint32_t granularity)
+{
+	struct error *err = NULL;
+	struct root *root = root_new(gated ? &toy_gated : &toy_job, NULL, name,
+				     node, node->read_only ?
+				     PERM_CONSISTENT_READ : PERM_ALL, PERM_ALL,
+				     granularity,
+				     (UINT64_C(1) << thread_count()) - 1,
+				     &err);
+
+	if (!root) {
+		fprintf(stderr, "%s\n", err->text);
+		abort();
+	}
+	return root;
+}
+
+int toy_request(struct root *root, enum req_op op, uint64_t offset,
+		uint32_t len, void *buf, unsigned flags)
+{
+	struct request req = {
+		.op = (uint8_t)op,
+		.flags = (uint8_t)flags,
+		.offset = offset,
+		.len = len,
+		.buf = buf,
+		.fixed = IO_NOT_FIXED,
+	};
+
+	return co_root_submit(root, &req);
+}

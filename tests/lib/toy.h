@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * toy.h - drivers for tests of the graph: they check the contract of every
+ * call, count, and do what the test says.
+ *
+ *	toy		protocol: memory, no map, so always slow; can hold,
+ *			fail and refuse
+ *	toy-format	format: clusters that lie in the file where the disk
+ *			has them, are filled from `backing` when written, and
+ *			lose their mapping at the test's will (-EAGAIN)
+ *	toy-filter	filter: lets pass what map may, asks for a coroutine
+ *			where told to
+ *	toy-writes	filter with a write operation only, and no map
+ */
+#ifndef TESTS_LIB_TOY_H
+#define TESTS_LIB_TOY_H
+
+#include "graph/graph.h"
+
+#define TOY_CLUSTER 65536u
+
+struct toy {
+	char *data;
+	uint64_t size;
+	/* atomic, for real threads */
+	unsigned reads, writes, zeroes, discards, flushes;
+	unsigned busy;		/* operations inside the driver */
+	unsigned held;		/* of these, waiting for toy_release */
+	/* what was on stable storage at the last flush */
+	char *stable;
+};
+
+/* What the test wants; zeroed by toy_start. */
+struct toy_wishes {
+	bool hold;			/* operations wait for toy_release */
+	int fail_read, fail_write, fail_flush;	/* negative errno */
+	bool no_zeroes, no_discard;	/* -ENOTSUP */
+	int fail_open;			/* of nodes named toy_wishes.name */
+	int fail_perm;
+	int fail_close;
+	const char *name;		/* whom fail_* of life concern */
+	unsigned prefix;		/* bytes an operation does at most */
+};
+extern struct toy_wishes toy_wishes;
+
+/* How often what was called, of all toy nodes. */
+struct toy_calls {
+	unsigned opens, closes, perm_checks, perm_commits, perm_aborts;
+};
+extern struct toy_calls toy_calls;
+
+/* Registers the drivers; before the first node of each run. */
+void toy_start(void);
+struct toy *toy_of(struct node *node);
+/* Lets held operations of the calling thread go on. */
+void toy_release(void);
+
+/* toy-format: makes the next maps of all its nodes say "not loaded". */
+void toy_format_forget(struct node *node);
+bool toy_format_is_allocated(struct node *node, uint64_t offset);
+
+/*
+ * A root that may do everything, and lets everything, with 512-byte requests
+ * on all threads; toy_gated is an export's, the other a job's, which calls
+ * toy_quiesce and toy_resume when they are set.
+ */
+struct root *toy_root(const char *name, struct node *node, bool gated,
+		      uint32_t granularity);
+extern void (*toy_quiesce)(struct root *root);
+extern void (*toy_resume)(struct root *root);
+/* Coroutine: one request and its result. */
+int toy_request(struct root *root, enum req_op op, uint64_t offset,
+		uint32_t len, void *buf, unsigned flags);
+
+/* Opens from JSON text; asserts that it works. */
+struct node *toy_open(const char *json);
+/* The same, expecting failure: the sentence, which the caller frees. */
+char *toy_open_error(const char *json);
+
+#endif
