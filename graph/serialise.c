@@ -71,7 +71,7 @@ static struct bounce_pool *bounce_pool(const struct node *node)
 				     BOUNCE_PROTOCOL : BOUNCE_ABOVE];
 }
 
-void *co_bounce_get(const struct node *node)
+void *co_node_bounce_get(const struct node *node)
 {
 	struct bounce_pool *pool = bounce_pool(node);
 	struct bounce_waiter w = { .co = co_self() };
@@ -84,7 +84,7 @@ void *co_bounce_get(const struct node *node)
 	return w.buf;
 }
 
-void bounce_put(const struct node *node, void *buf)
+void node_bounce_put(const struct node *node, void *buf)
 {
 	struct bounce_pool *pool = bounce_pool(node);
 	struct bounce_waiter *w = pool->first;
@@ -135,11 +135,11 @@ static int64_t co_read_wide(struct node *node, const struct map *map,
 	wide.offset = start;
 	wide.len = (uint32_t)min(end - start, (uint64_t)BOUNCE_SIZE);
 	n = min(map->len, wide.len - skip);
-	bounce = co_bounce_get(node);
+	bounce = co_node_bounce_get(node);
 	ret = co_steps(node, wide, bounce);
 	if (ret == 0)
 		memcpy(buf, bounce + skip, n);
-	bounce_put(node, bounce);
+	node_bounce_put(node, bounce);
 	return ret < 0 ? ret : (int64_t)n;
 }
 
@@ -156,7 +156,7 @@ static int64_t co_modify_block(struct node *node, const struct map *map,
 		.offset = start,
 		.len = (uint32_t)align,
 	};
-	char *bounce = co_bounce_get(node);
+	char *bounce = co_node_bounce_get(node);
 	int ret = co_steps(node, block, bounce);
 
 	if (ret == 0) {
@@ -168,7 +168,7 @@ static int64_t co_modify_block(struct node *node, const struct map *map,
 		block.flags = map->flags & REQ_FUA;
 		ret = co_steps(node, block, bounce);
 	}
-	bounce_put(node, bounce);
+	node_bounce_put(node, bounce);
 	return ret < 0 ? ret : (int64_t)n;
 }
 

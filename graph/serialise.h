@@ -23,7 +23,7 @@ int64_t co_step_aligned(struct node *node, const struct map *map, void *buf)
  * bounces from waiting for those of the nodes below it. Holders wait for
  * nothing but I/O and lower levels.
  */
-void *co_bounce_get(const struct node *node);
-void bounce_put(const struct node *node, void *buf);
+void *co_node_bounce_get(const struct node *node);
+void node_bounce_put(const struct node *node, void *buf);
 
 #endif

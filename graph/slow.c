@@ -46,7 +46,7 @@ static int64_t co_write_zeroes(struct node *node, const struct map *map)
 
 static int64_t co_bounce_io(struct node *node, struct io *io, void *buf)
 {
-	char *bounce = co_bounce_get(node);
+	char *bounce = co_node_bounce_get(node);
 	int ret;
 
 	io->len = min(io->len, BOUNCE_SIZE);
@@ -56,7 +56,7 @@ static int64_t co_bounce_io(struct node *node, struct io *io, void *buf)
 	ret = co_io(io);
 	if (io->op == IO_READ && ret > 0)
 		memcpy(buf, bounce, (size_t)ret);
-	bounce_put(node, bounce);
+	node_bounce_put(node, bounce);
 	return ret;
 }
 
@@ -162,7 +162,7 @@ static int64_t co_transfer(struct node *node, const struct map *map, void *buf)
 	int64_t ret;
 
 	if (bounces) {
-		p = co_bounce_get(node);
+		p = co_node_bounce_get(node);
 		len = min(len, BOUNCE_SIZE);
 	}
 	if (map->op == REQ_READ) {
@@ -175,7 +175,7 @@ static int64_t co_transfer(struct node *node, const struct map *map, void *buf)
 		ret = driver->write(node, map->offset, len, p, 0);
 	}
 	if (bounces)
-		bounce_put(node, p);
+		node_bounce_put(node, p);
 	return ret;
 }
 
