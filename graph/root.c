@@ -118,8 +118,9 @@ static void gate_on_open(struct message *msg)
 	gate->oldest_ns = oldest ? oldest->start_ns : 0;
 	gate->oldest_node = oldest ? oldest->end : NULL;
 	gate_update(gate);
-	thread_post(thread_by_index(MAIN_THREAD), &gate->opened);
 	gate_run(gate);
+	/* last: the root may be freed as soon as main has read it */
+	thread_post(thread_by_index(MAIN_THREAD), &gate->opened);
 }
 
 void gate_init(struct root_gate *gate, struct root *root, unsigned index)
