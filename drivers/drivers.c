@@ -12,6 +12,7 @@ void driver_register_all(void)
 		&host_device_driver,
 		&null_co_driver,
 		&raw_driver,
+		&qcow2_driver,
 		&nop_driver,
 	};
 

@@ -12,7 +12,7 @@
 #include "drivers/format/qcow2/qcow2.h"
 #include "runtime/buffer.h"
 
-void bounce_get(struct qcow2 *s, uint32_t len, struct bounce *b)
+void qcow2_bounce_get(struct qcow2 *s, uint32_t len, struct bounce *b)
 {
 	assert(len <= SCRATCH_BYTES);
 	b->len = len;
@@ -24,7 +24,7 @@ void bounce_get(struct qcow2 *s, uint32_t len, struct bounce *b)
 	b->mem = s->scratch;
 }
 
-void bounce_put(struct qcow2 *s, struct bounce *b)
+void qcow2_bounce_put(struct qcow2 *s, struct bounce *b)
 {
 	if (b->scratch)
 		co_unlock(&s->scratch_lock);

@@ -69,7 +69,8 @@ void slice_drop(struct slice_cache *c, struct slice *slice);
 void slice_insert(struct slice_cache *c, struct slice *slice, uint64_t number,
 		  uint64_t host);
 void slice_set_dirty(struct slice_cache *c, struct slice *slice);
-/* The list of dirty slices (by next); all of them are clean and flushing now. */
+/* The list of dirty slices, by next, valid until one of them gets dirty again;
+ * all of them are clean and flushing now. */
 struct slice *slice_take_dirty(struct slice_cache *c);
 /* Takes up to n clean slices that nobody has used lately out of the hash; the
  * number that it found. seq: of their retirement. */

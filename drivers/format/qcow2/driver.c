@@ -461,6 +461,10 @@ static void qcow2_limits(struct node *node, struct limits *lim)
 	struct qcow2 *s = node->state;
 
 	s->misaligned = lim->align > s->geo.cluster_size;
+	/* the file realigns what needs it; a disk whose size is no multiple of
+	 * the file's blocks can be written all the same */
+	while (!is_aligned(node->size, lim->align))
+		lim->align /= 2;
 	lim->placement = s->geo.cluster_size;
 	lim->discard_align = s->geo.cluster_size;
 	lim->zeroes = SUPPORT_NATIVE;

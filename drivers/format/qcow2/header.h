@@ -17,7 +17,7 @@ struct qcow2_header {
 	uint32_t length;		/* bytes; extensions follow */
 	uint64_t size;			/* bytes of the disk */
 	uint64_t l1_offset;
-	uint32_t l1_entries;		/* what the disk's size needs, at least */
+	uint32_t l1_entries;		/* at least what size needs */
 	uint32_t snapshots;
 	uint64_t snapshots_offset;
 	uint64_t reftable_offset;

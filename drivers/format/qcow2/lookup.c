@@ -178,11 +178,11 @@ static int read_packed(struct qcow2 *s, uint64_t offset,
 	struct bounce b;
 	int ret;
 
-	bounce_get(s, cluster + qcow2_unpack_bytes(&s->geo), &b);
+	qcow2_bounce_get(s, cluster + qcow2_unpack_bytes(&s->geo), &b);
 	ret = qcow2_unpack(s, run->entry, b.mem, b.mem + cluster);
 	if (ret == 0)
 		memcpy(buf, b.mem + in_cluster, run->len);
-	bounce_put(s, &b);
+	qcow2_bounce_put(s, &b);
 	return ret;
 }
 

@@ -117,7 +117,7 @@ struct qcow2 {
 	uint64_t durable_gen;	/* of these, on disk */
 	bool fast_writes;	/* nothing has to be done before a write */
 	bool corrupt;		/* found out since open; writes fail */
-	bool misaligned;	/* clusters are smaller than the file's blocks */
+	bool misaligned;	/* clusters smaller than the file's blocks */
 
 	struct co_mutex lock;
 	/* lock */
@@ -327,7 +327,7 @@ struct bounce {
 
 /* Coroutine, without s->lock. Memory of this thread's budget, or the image's
  * own last resort; never fails, waits only for another request's I/O. */
-void bounce_get(struct qcow2 *s, uint32_t len, struct bounce *b);
-void bounce_put(struct qcow2 *s, struct bounce *b);
+void qcow2_bounce_get(struct qcow2 *s, uint32_t len, struct bounce *b);
+void qcow2_bounce_put(struct qcow2 *s, struct bounce *b);
 
 #endif

@@ -303,11 +303,11 @@ static int part_copy(struct write *w, const struct edge_part *p)
 	if (p->zero && p->len >= ZEROES_MIN)
 		return co_edge_zeroes(qcow2_file(s), to, p->len,
 				      REQ_NO_UNMAP);
-	bounce_get(s, work + part_work(s, p), &b);
+	qcow2_bounce_get(s, work + part_work(s, p), &b);
 	ret = part_read(s, p, b.mem, b.mem + work);
 	if (ret == 0)
 		ret = co_edge_write(qcow2_file(s), to, p->len, b.mem, 0);
-	bounce_put(s, &b);
+	qcow2_bounce_put(s, &b);
 	return ret;
 }
 
@@ -333,7 +333,8 @@ static int write_merged(struct write *w, const struct edge_part *head,
 	struct bounce b;
 	int ret = 0;
 
-	bounce_get(s, work + max(part_work(s, head), part_work(s, tail)), &b);
+	qcow2_bounce_get(s, work + max(part_work(s, head), part_work(s, tail)),
+			 &b);
 	if (body)
 		ret = part_read(s, head, b.mem, b.mem + work);
 	if (w->buf)
@@ -345,7 +346,7 @@ static int write_merged(struct write *w, const struct edge_part *head,
 	if (ret == 0)
 		ret = co_edge_write(qcow2_file(s), w->host + (from - w->start),
 				    len, b.mem, 0);
-	bounce_put(s, &b);
+	qcow2_bounce_put(s, &b);
 	return ret;
 }
 
