@@ -112,6 +112,8 @@ static void raw_limits(struct node *node, struct limits *lim)
 	const struct raw_opts *opts = node->opts;
 	uint64_t divides = opts->offset & -opts->offset;
 
+	if (raw_is_window(opts))
+		lim->fixed_size = true;
 	/* what lies crooked in the child is realigned there (raw_is_slow) */
 	if (opts->offset) {
 		divides = min(divides, (uint64_t)1 << 31);

@@ -65,6 +65,7 @@ static void null_co_limits(struct node *node, struct limits *lim)
 		.discard_align = 512,
 		.zeroes = SUPPORT_NATIVE,
 		.discard = SUPPORT_NATIVE,
+		.fixed_size = true,
 	};
 }
 

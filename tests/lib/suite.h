@@ -8,6 +8,7 @@
 
 #undef NDEBUG
 #include <CUnit/Basic.h>
+#include <stdio.h>
 
 #include "runtime/compiler.h"
 
@@ -20,7 +21,7 @@ static inline int suite_run(const char *name, const struct suite_test *tests,
 			    size_t count)
 {
 	CU_pSuite suite;
-	unsigned failed;
+	unsigned failed, run;
 	size_t i;
 
 	if (CU_initialize_registry() != CUE_SUCCESS)
@@ -31,12 +32,14 @@ static inline int suite_run(const char *name, const struct suite_test *tests,
 			suite = NULL;
 	if (!suite || CU_basic_run_tests() != CUE_SUCCESS)
 		return 1;
-	failed = CU_get_number_of_failures() +
-		 CU_get_number_of_tests_failed() +
-		 CU_get_number_of_suites_failed();
-	if (CU_get_number_of_tests_run() != count)
-		failed++;
+	run = CU_get_number_of_tests_run();
+	failed = CU_get_number_of_tests_failed();
+	if (run != count || CU_get_number_of_failures() ||
+	    CU_get_number_of_suites_failed())
+		failed = max(failed, 1u);
 	CU_cleanup_registry();
+	printf("%u passed, %u failed, 0 skipped\n", run - min(run, failed),
+	       failed);
 	return failed ? 1 : 0;
 }
 
