@@ -4,9 +4,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -173,6 +175,66 @@ static void direct_reads_end_with_the_file(void)
 	unlink(path);
 }
 
+static void limit_body(void *arg)
+{
+	struct file *f = open_file(O_RDWR);
+	struct rlimit old, small;
+	static char buf[8192];
+
+	(void)arg;
+	getrlimit(RLIMIT_FSIZE, &old);
+	small = old;
+	small.rlim_cur = 5000;
+	setrlimit(RLIMIT_FSIZE, &small);
+	/* the kernel writes 5000 bytes, the rest is refused */
+	CU_ASSERT_EQUAL(do_io(f, IO_WRITE, 0, buf, sizeof(buf)), -EFBIG);
+	CU_ASSERT_EQUAL(do_io(f, IO_READ, 0, buf, sizeof(buf)), 5000);
+	setrlimit(RLIMIT_FSIZE, &old);
+	co_file_close(f);
+	runtime_quit();
+}
+
+static void short_write_is_not_success(void)
+{
+	signal(SIGXFSZ, SIG_IGN);
+	make_path();
+	in_run(limit_body);
+	unlink(path);
+}
+
+static int pipe_fds[2];
+
+static void feed(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; i < 3; i++) {
+		co_sleep(1000000);
+		CU_ASSERT_EQUAL(write(pipe_fds[1], &"abcde"[i], 3), 3);
+	}
+	close(pipe_fds[1]);
+}
+
+static void pieces_body(void *arg)
+{
+	struct file *f = file_from_fd(pipe_fds[0], "pipe");
+	char buf[16] = "";
+
+	(void)arg;
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	CU_ASSERT_TRUE(co_spawn(feed, NULL));
+	CU_ASSERT_EQUAL(do_io(f, IO_READ, 0, buf, 7), 7);
+	CU_ASSERT_EQUAL(do_io(f, IO_READ, 0, buf + 7, 9), 2);
+	CU_ASSERT_STRING_EQUAL(buf, "abcbcdcde");
+	co_file_close(f);
+	runtime_quit();
+}
+
+static void short_reads_go_on_to_the_end(void)
+{
+	CU_ASSERT_EQUAL_FATAL(pipe(pipe_fds), 0);
+	in_run(pieces_body);
+}
+
 /* More in flight than the submission queue holds. */
 #define MANY 3000
 
@@ -313,5 +375,7 @@ static void budgets_are_kept(void)
 
 TEST_MAIN("runtime-file", TEST(every_operation_works),
 	  TEST(errors_are_errnos), TEST(direct_reads_end_with_the_file),
-	  TEST(many_in_flight), TEST(locks_conflict_between_open_files),
+	  TEST(short_write_is_not_success),
+	  TEST(short_reads_go_on_to_the_end), TEST(many_in_flight),
+	  TEST(locks_conflict_between_open_files),
 	  TEST(poll_waits_and_times_out), TEST(budgets_are_kept))

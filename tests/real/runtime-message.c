@@ -2,6 +2,11 @@
 /*
  * Messages, coroutines and mutexes between real threads.
  */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <time.h>
+
 #include "runtime/co.h"
 #include "runtime/thread.h"
 #include "tests/lib/suite.h"
@@ -262,6 +267,77 @@ static void stuck_helper_holds_up_nobody(void)
 	CU_ASSERT_EQUAL(blocking_count, 1);
 }
 
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t idle_cpu_ns;
+
+static void idle_body(void *arg)
+{
+	uint64_t before = cpu_ns();
+
+	(void)arg;
+	co_sleep(200000000);
+	idle_cpu_ns = cpu_ns() - before;
+	runtime_quit();
+}
+
+/* A loop that spins would use at least the time of one CPU. */
+static void idle_threads_sleep(void)
+{
+	in_run(idle_body);
+	CU_ASSERT(idle_cpu_ns < 100000000);
+}
+
+static unsigned open_files(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 1000; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* Descriptors run out at each step of starting. */
+static void failed_start_says_so_and_leaves_nothing(void)
+{
+	struct runtime_options opts = { .io_threads = THREADS };
+	struct rlimit old, few;
+	unsigned before = open_files(), failed = 0;
+
+	CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_NOFILE, &old), 0);
+	for (unsigned room = 0; room < 30; room++) {
+		struct error *err = NULL;
+		int rc;
+
+		few = old;
+		few.rlim_cur = before + room;
+		setrlimit(RLIMIT_NOFILE, &few);
+		rc = runtime_start(&opts, NULL, &err);
+		setrlimit(RLIMIT_NOFILE, &old);
+		if (rc == 0) {
+			runtime_stop();
+			break;
+		}
+		failed++;
+		CU_ASSERT_EQUAL(rc, -EMFILE);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(err);
+		CU_ASSERT_EQUAL(err->code, EMFILE);
+		error_clear(&err);
+		CU_ASSERT_EQUAL(open_files(), before);
+	}
+	/* at least once for each thread: some numbers may be taken */
+	CU_ASSERT(failed > THREADS && failed < 30);
+	CU_ASSERT_EQUAL(open_files(), before);
+}
+
 TEST_MAIN("runtime-message", TEST(messages_keep_their_order),
 	  TEST(mutex_excludes_threads), TEST(queue_wakes_across_threads),
-	  TEST(sleep_takes_its_time), TEST(stuck_helper_holds_up_nobody))
+	  TEST(sleep_takes_its_time), TEST(stuck_helper_holds_up_nobody),
+	  TEST(idle_threads_sleep),
+	  TEST(failed_start_says_so_and_leaves_nothing))

@@ -290,6 +290,81 @@ static void failed_sync_loses_data(void)
 	CU_ASSERT(lost < 100 * EACH);
 }
 
+static int hold_all(void *arg, const struct io *io)
+{
+	(void)arg;
+	return io->op == IO_WRITE ? SIM_HOLD : 0;
+}
+
+static char held_buf[2][EACH * SECTOR];
+
+static void held_write(void *arg)
+{
+	unsigned i = *(unsigned *)arg;
+
+	CU_ASSERT_EQUAL(co_file_write(file, i * sizeof(held_buf[0]),
+				      held_buf[i], sizeof(held_buf[0])), -EIO);
+	if (__atomic_sub_fetch(&running, 1, __ATOMIC_ACQ_REL) == 0)
+		co_wake(main_co);
+}
+
+static void held_body(void *arg)
+{
+	(void)arg;
+	CU_ASSERT_EQUAL(co_file_open("disk", O_RDWR, 0, &file), 0);
+	main_co = co_self();
+	running = 2;
+	memset(held_buf, 'x', sizeof(held_buf));
+	CU_ASSERT_TRUE(co_spawn(held_write, &numbers[0]));
+	CU_ASSERT_TRUE(co_spawn(held_write, &numbers[1]));
+	co_sleep(1);	/* both are held now */
+	sim_power_cut();
+	co_wait();
+	co_file_close(file);
+	runtime_quit();
+}
+
+static unsigned count_sectors(const char *data)
+{
+	unsigned n = 0;
+
+	for (unsigned s = 0; s < EACH; s++)
+		n += data[s * SECTOR] == 'x';
+	return n;
+}
+
+/* What never took effect may still be on the disk, each write on its own. */
+static void in_flight_writes_may_survive(void)
+{
+	unsigned fates[3][3] = { 0 };
+
+	sim_set_fault(hold_all, NULL);
+	for (uint64_t seed = 0; seed < 200; seed++) {
+		struct runtime_options opts = { .seed = seed };
+		struct error *err = NULL;
+		unsigned kept[2];
+		char *data;
+		void *got;
+
+		sim_file_create("disk", 2 * EACH * SECTOR);
+		CU_ASSERT_EQUAL_FATAL(runtime_start(&opts, NULL, &err), 0);
+		runtime_run(held_body, NULL);
+		runtime_stop();
+		sim_file_get("disk", &got);
+		data = got;
+		for (unsigned i = 0; i < 2; i++) {
+			kept[i] = count_sectors(data + i * EACH * SECTOR);
+			kept[i] = kept[i] == EACH ? 2 : kept[i] != 0;
+		}
+		fates[kept[0]][kept[1]]++;
+		free(data);
+	}
+	sim_set_fault(NULL, NULL);
+	for (unsigned a = 0; a < 3; a++)
+		for (unsigned b = 0; b < 3; b++)
+			CU_ASSERT(fates[a][b] > 5);
+}
+
 static int rc_after[5];
 
 static void after_cut_body(void *arg)
@@ -328,4 +403,5 @@ static void after_a_cut_everything_fails(void)
 }
 
 TEST_MAIN("runtime-cut", TEST(what_was_synced_survives),
-	  TEST(failed_sync_loses_data), TEST(after_a_cut_everything_fails))
+	  TEST(failed_sync_loses_data), TEST(in_flight_writes_may_survive),
+	  TEST(after_a_cut_everything_fails))
