@@ -36,7 +36,7 @@
 
 struct context {
 	void *sp;		/* while switched away from */
-	char *stack;		/* lowest byte; of native stacks only for ASan */
+	char *stack;		/* lowest byte; native stacks: only in ASan */
 	size_t size;		/* bytes */
 	void (*fn)(void *arg);
 	void *arg;

@@ -67,7 +67,7 @@ void sim_step_rate(unsigned n);
  * and aborts. When fn returns, runtime_run returns too. */
 void sim_set_deadlock(void (*fn)(void));
 
-/* Memory that struct io's fixed index stands for, on all threads of this run. */
+/* Memory that struct io's fixed index stands for, on all threads. */
 void sim_fixed_set(int index, void *mem, uint32_t len);
 
 /* Hash of every choice of the run so far: equal runs have equal hashes. */

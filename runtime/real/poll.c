@@ -46,8 +46,8 @@ static void poll_timeout(struct timer *timer)
 	p->timed_out = true;
 	p->pending++;
 	p->cancel_op.done = poll_cancelled;
-	io_uring_prep_rw(IORING_OP_ASYNC_CANCEL, sqe, -1,
-			 (void *)((uintptr_t)&p->op | USER_DATA_OP), 0, 0);
+	io_uring_prep_rw(IORING_OP_ASYNC_CANCEL, sqe, -1, NULL, 0, 0);
+	sqe->addr = (uintptr_t)&p->op | USER_DATA_OP;
 	ring_set_op(sqe, &p->cancel_op);
 }
 

@@ -103,7 +103,7 @@ bool ring_reap(struct real_thread *t)
 		}
 	}
 	io_uring_cq_advance(&t->ring, n);
-	/* the kernel keeps what did not fit; the budget says it never happens */
+	/* the kernel keeps what did not fit; the budget rules it out */
 	if (unlikely(io_uring_cq_has_overflow(&t->ring)))
 		t->overflows++;
 	return n > 0;
