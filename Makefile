@@ -54,6 +54,13 @@ LDFLAGS := -pthread $(filter -fsanitize%,$(subst fuzzer-no-link$(comma),,$(OPT_$
 	$(EXTRA_LDFLAGS)
 comma := ,
 
+# arm64 libraries that are not the system's
+ifeq ($V,cross)
+CROSS := $(shell tests/setup/cross libs)
+CPPFLAGS += -isystem $(CROSS)/usr/include
+LDFLAGS += -L$(CROSS)/usr/lib/aarch64-linux-gnu
+endif
+
 # one short line a command; make VERBOSE=1 shows them whole
 run = $(if $(VERBOSE),,@printf '  %-3s %s\n' $1 $2;)
 
@@ -148,7 +155,8 @@ $B/tests/bench/runtime-io: %: %.o $(LIB_real)
 .PHONY: bench-programs
 bench-programs: $(BENCH) $B/tests/bench/runtime-io
 
-.PHONY: tests
+.PHONY: unit tests
+unit: $(UNIT)
 tests: $(UNIT) $(SIMT) $(REALT) bench-programs
 
 .PHONY: check check-quick soak bench demo lint asan tsan
