@@ -71,11 +71,36 @@ static void case_choose_size(struct disk_case *c, uint64_t *r)
 	c->spec.size = bytes;
 }
 
+/* The refcount table is full but for a few clusters, and has to move. */
+static void case_fill_reftable(struct disk_case *c, uint64_t *r)
+{
+	c->spec.cluster_bits = 9;
+	c->spec.refcount_order = 6;
+	c->spec.size = 4400 << 9;
+	memcpy(c->odds, (const unsigned[5]){ 0, 100, 0, 0, 0 },
+	       sizeof(c->odds));
+	/* with its tables that makes 64 * 64 clusters, or a few less */
+	c->holes_from = 3900 + random_next(r, 40);
+	c->hot = c->holes_from;
+	c->hot_count = 400;
+}
+
+static void case_choose_hot(struct disk_case *c, uint64_t *r)
+{
+	uint64_t clusters = c->spec.size >> c->spec.cluster_bits;
+
+	c->holes_from = UINT64_MAX;
+	c->hot_count = min(4 + random_next(r, 8), clusters);
+	c->hot = random_next(r, clusters - c->hot_count + 1);
+	if (c->spec.version == 3 && random_next(r, 20) == 0)
+		case_fill_reftable(c, r);
+}
+
 void disk_case_init(struct disk_case *c, uint64_t seed)
 {
 	uint64_t r = seed;
 
-	*c = (struct disk_case){ .seed = seed, .workers = 3, .ops = 14 };
+	*c = (struct disk_case){ .seed = seed, .workers = 3, .ops = 24 };
 	case_choose_size(c, &r);
 	c->spec.version = random_next(&r, 5) ? 3 : 2;
 	c->spec.refcount_order = 4;
@@ -85,6 +110,7 @@ void disk_case_init(struct disk_case *c, uint64_t seed)
 				 random_next(&r, 4) == 0;
 	memcpy(c->odds, fillings[random_next(&r, ARRAY_SIZE(fillings))],
 	       sizeof(c->odds));
+	case_choose_hot(c, &r);
 	if (random_next(&r, 5) < 2) {
 		c->spec.backing = "base.raw";
 		c->spec.backing_format = "raw";
@@ -120,6 +146,8 @@ static enum image_cluster case_kind(void *arg, uint64_t n)
 	uint64_t pick = random_next(&r, 100);
 	unsigned i = 0;
 
+	if (n >= c->holes_from)
+		return IMAGE_HOLE;
 	while (pick >= c->odds[i])
 		pick -= c->odds[i++];
 	if (c->spec.version == 2 &&
@@ -248,8 +276,18 @@ static int worker_submit(struct worker *w, enum req_op op, unsigned flags,
 	return ret;
 }
 
+/* Whether bytes are zeroes, or were written to this very sector. */
+static bool is_own(const struct disk_model *m, uint64_t sector,
+		   const void *bytes)
+{
+	int64_t value = model_value(sector, bytes);
+
+	return value >= 0 && value < m->next_value;
+}
+
 static void worker_read(struct worker *w, uint64_t sector, uint64_t count)
 {
+	const struct disk_model *m = &w->c->model;
 	char text[200];
 
 	if (worker_submit(w, REQ_READ, 0, sector, count) < 0)
@@ -257,12 +295,27 @@ static void worker_read(struct worker *w, uint64_t sector, uint64_t count)
 	for (uint64_t i = 0; i < count; i++) {
 		const void *bytes = w->buf + i * 512;
 
-		if (model_allows_now(&w->c->model, sector + i, bytes))
+		if (w->c->overlap ? is_own(m, sector + i, bytes)
+				  : model_allows_now(m, sector + i, bytes))
 			continue;
 		model_describe(&w->c->model, sector + i, text, sizeof(text));
 		case_fail(w->c, "live read: %s and reads as %" PRId64, text,
 			  model_value(sector + i, bytes));
 	}
+}
+
+static void case_start(struct disk_case *c, uint64_t sector, uint64_t count,
+		       uint32_t value, bool discard)
+{
+	if (!c->overlap)
+		model_start(&c->model, sector, count, value, discard);
+}
+
+static void case_end(struct disk_case *c, uint64_t sector, uint64_t count,
+		     bool ok, bool durable)
+{
+	if (!c->overlap)
+		model_end(&c->model, sector, count, ok, durable);
 }
 
 static void worker_write(struct worker *w, uint64_t sector, uint64_t count,
@@ -274,9 +327,9 @@ static void worker_write(struct worker *w, uint64_t sector, uint64_t count,
 
 	for (uint64_t i = 0; i < count; i++)
 		model_fill(sector + i, value, w->buf + i * 512);
-	model_start(m, sector, count, value, false);
+	case_start(w->c, sector, count, value, false);
 	ret = worker_submit(w, REQ_WRITE, fua ? REQ_FUA : 0, sector, count);
-	model_end(m, sector, count, ret >= 0, fua);
+	case_end(w->c, sector, count, ret >= 0, fua);
 }
 
 static void worker_zeroes(struct worker *w, uint64_t sector, uint64_t count,
@@ -284,18 +337,18 @@ static void worker_zeroes(struct worker *w, uint64_t sector, uint64_t count,
 {
 	int ret;
 
-	model_start(&w->c->model, sector, count, 0, false);
+	case_start(w->c, sector, count, 0, false);
 	ret = worker_submit(w, REQ_ZEROES, flags, sector, count);
-	model_end(&w->c->model, sector, count, ret >= 0, flags & REQ_FUA);
+	case_end(w->c, sector, count, ret >= 0, flags & REQ_FUA);
 }
 
 static void worker_discard(struct worker *w, uint64_t sector, uint64_t count)
 {
 	int ret;
 
-	model_start(&w->c->model, sector, count, 0, true);
+	case_start(w->c, sector, count, 0, true);
 	ret = worker_submit(w, REQ_DISCARD, 0, sector, count);
-	model_end(&w->c->model, sector, count, ret >= 0, false);
+	case_end(w->c, sector, count, ret >= 0, false);
 }
 
 static void worker_flush(struct worker *w)
@@ -313,7 +366,12 @@ static void worker_pick(struct worker *w, uint64_t *sector, uint64_t *count)
 	uint64_t per_cluster = 1u << (c->spec.cluster_bits - 9);
 	uint64_t all = c->model.sectors;
 
-	*sector = random_next(&w->random, all);
+	if (random_next(&w->random, 3))
+		*sector = (c->hot + random_next(&w->random, c->hot_count)) *
+			  per_cluster + random_next(&w->random, per_cluster);
+	else
+		*sector = random_next(&w->random, all);
+	*sector = min(*sector, all - 1);
 	*count = 1 + random_next(&w->random, random_next(&w->random, 2) ?
 				 2 * per_cluster : min(per_cluster, 8ul));
 	if (random_next(&w->random, 3) == 0) {
@@ -334,7 +392,7 @@ static void worker_step(struct worker *w)
 		return;
 	}
 	worker_pick(w, &sector, &count);
-	if (!model_claim(&w->c->model, sector, count)) {
+	if (!w->c->overlap && !model_claim(&w->c->model, sector, count)) {
 		co_yield();
 		return;
 	}
@@ -347,7 +405,8 @@ static void worker_step(struct worker *w)
 			      (more & 2 ? REQ_NO_UNMAP : 0));
 	else
 		worker_discard(w, sector, count);
-	model_unclaim(&w->c->model, sector, count);
+	if (!w->c->overlap)
+		model_unclaim(&w->c->model, sector, count);
 }
 
 static void worker_run(void *arg)
@@ -385,6 +444,12 @@ struct node *disk_case_open(struct disk_case *c)
 			      c->direct);
 
 	assert(o);
+	if (c->l2_cache)
+		json_object_set_new(o, "l2-cache-size",
+				    json_integer((json_int_t)c->l2_cache));
+	if (c->refcount_cache)
+		json_object_set_new(o, "refcount-cache-size",
+			json_integer((json_int_t)c->refcount_cache));
 	node = node_open(o, 0, &err);
 	json_decref(o);
 	if (!node) {
@@ -495,10 +560,9 @@ static void reader_run(void *arg)
 		for (uint64_t i = 0; i < n; i++) {
 			const void *bytes = w->buf + i * 512;
 
-			if (model_allows_cut(m, s + i, bytes)) {
-				model_settle(m, s + i, bytes);
+			if (w->c->overlap ? is_own(m, s + i, bytes)
+					  : model_allows_cut(m, s + i, bytes))
 				continue;
-			}
 			model_describe(m, s + i, text, sizeof(text));
 			case_fail(w->c, "afterwards: %s and reads as %" PRId64,
 				  text, model_value(s + i, bytes));

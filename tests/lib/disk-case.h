@@ -30,13 +30,19 @@ struct disk_case {
 	struct image_spec spec;
 	uint64_t base_size;		/* bytes of the backing file */
 	unsigned odds[5];		/* of enum image_cluster, a sum of 100 */
+	uint64_t holes_from;		/* clusters from here on are holes */
+	uint64_t hot, hot_count;	/* clusters that most requests go to */
 	bool direct;			/* O_DIRECT, with this alignment */
 	uint32_t align;
 	unsigned workers, ops;		/* of each of two threads; of a worker */
+	uint64_t l2_cache, refcount_cache; /* bytes; 0: the driver's default */
 	/* what the run is put through */
 	uint64_t cut_at;		/* write or sync, or 0 */
 	uint64_t limit;			/* bytes of the file, or 0 */
 	bool faults;			/* requests may fail */
+	/* Requests overlap: a sector holds anything that was ever written to
+	 * this very sector, or zeroes. Else each has its sectors to itself. */
+	bool overlap;
 	/* main, coroutine: before the first request, after the last one */
 	void (*before)(struct disk_case *c, struct node *node);
 	void (*after)(struct disk_case *c);

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * qcow2-churn.c - what small images never do: caches that are much too small,
+ * refcount blocks and reftables that are made while two threads write, a
+ * full limbo of L2 slices; run to the end, and cut off at seeded points.
+ *
+ * qcow2-churn [-s FIRST_SEED] [-n SEEDS] [-c CUTS_EACH]
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "runtime/sim.h"
+#include "tests/lib/disk-case.h"
+#include "tests/lib/random.h"
+
+static const struct shape {
+	const char *name;
+	unsigned version, cluster_bits, refcount_order;
+	uint64_t size;
+	unsigned odds[5];	/* of enum image_cluster, a sum of 100 */
+	uint64_t l2_cache, refcount_cache;
+	bool lazy, backing, shared_l2;
+	unsigned ops;
+} shapes[] = {
+	/* 64 refcounts a block, 64 blocks a reftable cluster: 2 MiB */
+	{ "reftable moves", 3, 9, 6, 6 << 20, { 70, 30 }, 0, 0,
+	  .ops = 90 },
+	{ "reftable moves, lazy", 3, 9, 6, 6 << 20, { 70, 30 }, 0, 0,
+	  .lazy = true, .ops = 90 },
+	{ "sixteen slices", 3, 9, 4, 2 << 20, { 60, 20, 10, 10 }, 1, 1,
+	  .ops = 60 },
+	{ "sixteen slices, backing", 3, 9, 5, 2 << 20,
+	  { 60, 20, 5, 5, 10 }, 1, 1, .backing = true, .ops = 60 },
+	{ "sixteen slices, lazy", 3, 9, 6, 2 << 20, { 50, 50 }, 1, 1,
+	  .lazy = true, .ops = 60 },
+	{ "one bit", 3, 9, 0, 2 << 20, { 100 }, 1, 1, .ops = 60 },
+	{ "version 2", 2, 9, 4, 2 << 20, { 60, 30, 0, 0, 10 }, 1, 1,
+	  .backing = true, .ops = 60 },
+	{ "shared L2 tables", 3, 10, 4, 1 << 20, { 40, 40, 10, 10 }, 1, 1,
+	  .shared_l2 = true, .ops = 40 },
+	{ "shared L2 tables of many slices", 3, 14, 4, 1 << 20,
+	  { 40, 40, 10, 10 }, 1, 1, .shared_l2 = true, .ops = 30 },
+	{ "many slices a table", 3, 16, 4, 64 << 20, { 99, 1 }, 1, 1,
+	  .ops = 20 },
+	{ "copies", 3, 12, 4, 1 << 20, { 40, 20, 10, 10, 20 }, 1, 1,
+	  .backing = true, .ops = 50 },
+	{ "copies, version 2", 2, 16, 4, 4 << 20, { 50, 20, 0, 0, 30 }, 0, 0,
+	  .backing = true, .ops = 30 },
+	{ "copies in parts", 3, 19, 4, 8 << 20, { 40, 20, 10, 10, 20 }, 0, 0,
+	  .backing = true, .ops = 12 },
+	{ "largest clusters", 3, 21, 4, 16 << 20, { 40, 20, 10, 10, 20 }, 0,
+	  0, .backing = true, .ops = 6 },
+};
+
+static unsigned passed, failed;
+
+static void set_up(struct disk_case *c, const struct shape *shape,
+		   uint64_t seed)
+{
+	disk_case_init(c, seed);
+	c->spec.version = shape->version;
+	c->spec.cluster_bits = shape->cluster_bits;
+	c->spec.refcount_order = shape->refcount_order;
+	c->spec.size = shape->size;
+	c->spec.lazy_refcounts = shape->lazy;
+	c->spec.l2_not_copied = shape->shared_l2;
+	c->spec.backing = shape->backing ? "base.raw" : NULL;
+	c->spec.backing_format = shape->backing ? "raw" : NULL;
+	c->base_size = shape->backing ? shape->size / 2 + 512 : 0;
+	for (unsigned i = 0; i < 5; i++)
+		c->odds[i] = shape->odds[i];
+	c->direct = false;
+	c->align = 1;
+	c->l2_cache = shape->l2_cache;
+	c->refcount_cache = shape->refcount_cache;
+	c->workers = 4;
+	c->ops = shape->ops;
+}
+
+/* Returns how many writes and syncs the run made. */
+static uint64_t run(const struct shape *shape, uint64_t seed, uint64_t cut)
+{
+	struct disk_case c;
+	uint64_t writes;
+	/* the builder's shared tables leak one reference each */
+	bool clean = !cut && !shape->shared_l2;
+	bool ok;
+
+	set_up(&c, shape, seed);
+	c.cut_at = cut;
+	disk_case_make(&c);
+	ok = disk_case_work(&c);
+	writes = c.writes;
+	ok = ok && disk_case_verify(&c, clean);
+	if (ok)
+		passed++;
+	else
+		printf("%s, seed %" PRIu64 ", cut %" PRIu64 "\n\t%s\n",
+		       shape->name, seed, cut, c.text);
+	failed += !ok;
+	disk_case_free(&c);
+	return writes;
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t first = 1, seeds = 2, cuts = 3;
+	int opt;
+
+	while ((opt = getopt(argc, argv, "s:n:c:")) != -1) {
+		switch (opt) {
+		case 's': first = strtoull(optarg, NULL, 0); break;
+		case 'n': seeds = strtoull(optarg, NULL, 0); break;
+		case 'c': cuts = strtoull(optarg, NULL, 0); break;
+		default: return 2;
+		}
+	}
+	for (uint64_t seed = first; seed < first + seeds; seed++) {
+		for (size_t i = 0; i < ARRAY_SIZE(shapes); i++) {
+			uint64_t r = seed * 31 + i;
+			uint64_t all = run(&shapes[i], seed, 0);
+
+			for (uint64_t k = 0; k < cuts; k++)
+				run(&shapes[i], seed,
+				    1 + random_next(&r, all));
+		}
+	}
+	printf("%u passed, %u failed, 0 skipped\n", passed, failed);
+	return failed ? 1 : 0;
+}
