@@ -27,6 +27,7 @@
 #define BACKLOG_MAX (1024u * 1024)
 /* How long a client that does not read keeps the daemon from leaving. */
 #define LEAVE_TIMEOUT_NS 1000000000ull
+#define STALL_NS 10000000ull
 
 struct client {
 	int fd;
@@ -36,6 +37,7 @@ struct client {
 	size_t out_len, out_sent;
 	bool writing;		/* client_write is at work */
 	bool closing;
+	unsigned stalls;	/* in a row, STALL_NS each */
 	struct co *reader;	/* waits for client_write to leave; or NULL */
 	struct client *next;
 };
@@ -75,17 +77,35 @@ static bool client_send_some(struct client *c)
 	return true;
 }
 
+/* Waits until more can be sent. False: that will not be. */
+static bool client_wait_writable(struct client *c)
+{
+	int ready = co_poll(c->fd, POLLOUT, LEAVE_TIMEOUT_NS);
+
+	if (ready == -ETIMEDOUT)
+		return !c->closing && !monitor.stopping;
+	if (ready < 0 || ready & (POLLERR | POLLHUP))
+		return false;
+	if (ready & POLLOUT) {
+		c->stalls = 0;
+		return true;
+	}
+	/* When input has ended io_uring reports that and nothing else, at
+	 * once. Whoever asked and then closed its side still gets answers,
+	 * as long as it reads. */
+	co_sleep(STALL_NS);
+	return ++c->stalls < LEAVE_TIMEOUT_NS / STALL_NS;
+}
+
 static void client_write(void *arg)
 {
 	struct client *c = arg;
 
 	do {
-		int ready = co_poll(c->fd, POLLOUT, LEAVE_TIMEOUT_NS);
-
-		if (ready == -ETIMEDOUT && !c->closing && !monitor.stopping)
-			continue;
-		if (ready < 0 || ready & (POLLERR | POLLHUP))
+		if (!client_wait_writable(c)) {
+			client_drop(c);
 			break;
+		}
 	} while (!client_send_some(c) && errno == EAGAIN);
 	c->writing = false;
 	if (c->reader)
@@ -154,7 +174,7 @@ static void client_refuse(struct client *c, enum json_stream_result why)
 
 static void client_input(struct client *c, const char *data, size_t len)
 {
-	while (!c->closing) {
+	while (!c->closing && !monitor.stopping) {
 		enum json_stream_result got =
 			json_stream_feed(&c->in, &data, &len);
 
