@@ -155,15 +155,6 @@ bool model_allows_cut(const struct disk_model *m, uint64_t sector,
 	return false;
 }
 
-void model_settle(struct disk_model *m, uint64_t sector, const void *bytes)
-{
-	int64_t value = model_value(sector, bytes);
-
-	assert(value >= 0);
-	m->at[sector].claimed = false;
-	model_set(m, sector, (uint32_t)value);
-}
-
 void model_fill(uint64_t sector, uint32_t value, void *bytes)
 {
 	uint64_t words[MODEL_SECTOR / 8];

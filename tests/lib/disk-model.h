@@ -68,9 +68,6 @@ bool model_allows_now(const struct disk_model *m, uint64_t sector,
 /* Whether it may hold this after a power cut. */
 bool model_allows_cut(const struct disk_model *m, uint64_t sector,
 		      const void *bytes);
-/* The cut happened: what is on the disk from now on. */
-void model_settle(struct disk_model *m, uint64_t sector, const void *bytes);
-
 /* The bytes of a sector that holds value; and the value that bytes show, -1
  * when they are those of no value, or of another sector. */
 void model_fill(uint64_t sector, uint32_t value, void *bytes);
