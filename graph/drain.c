@@ -390,8 +390,8 @@ bool drain_covers(const struct drain *drain, const struct node *node)
 }
 
 /*
- * Nobody has sent anything on a new root, so there is nothing to wait for; the
- * close is handled before any request that is sent after this.
+ * A root that was in use is in the list already. Nobody has seen a new one, so
+ * its gates are still the main thread's to close.
  */
 void drain_join(struct drain *drain, struct root *root)
 {
@@ -399,7 +399,13 @@ void drain_join(struct drain *drain, struct root *root)
 		if (drain->roots[r] == root)
 			return;
 	drain_list_root(drain, root);
-	drain_close_root(drain, root);
+	for (unsigned i = 0; i < thread_count(); i++) {
+		struct root_gate *gate = &root->gates[i];
+
+		gate->drain = drain;
+		gate->closed = gate->blocked = root->ops->gated;
+		gate->closed_ns = clock_ns();
+	}
 }
 
 void drain_end(struct drain *drain, struct change_stats *stats)

@@ -182,8 +182,11 @@ static int64_t co_transfer(struct node *node, const struct map *map, void *buf)
 static int64_t co_driver(struct node *node, const struct map *map, void *buf)
 {
 	const struct driver *driver = node->driver;
+	struct slow *slow = slow_self();
 	int64_t ret;
 
+	if (slow && driver->kind == DRIVER_PROTOCOL)
+		slow->req->end = node;
 	if (map->op == REQ_ZEROES)
 		ret = co_zeroes(node, map, buf);
 	else if (map->op == REQ_DISCARD)
