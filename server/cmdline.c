@@ -29,22 +29,22 @@ static const struct cmdline_option {
 	const char *arg, *help;
 } cmdline_options[CMD_COUNT] = {
 	[CMD_SOCKET] = { "socket", 0, "PATH",
-		"control socket, mode 0600; default: $BLKGRAPH_SOCKET or\n"
+		"control socket; default: $BLKGRAPH_SOCKET or\n"
 		DEFAULT_SOCKET },
 	[CMD_STATE_DIR] = { "state-dir", 0, "DIR",
-		"where the state log is kept; default: " DEFAULT_STATE_DIR
-		",\nwith another socket the directory of that" },
+		"where the state log is kept; default:\n"
+		DEFAULT_STATE_DIR ", or beside another socket" },
 	[CMD_DAEMONIZE] = { "daemonize", 0, NULL,
-		"go to the background; return when the socket answers" },
+		"go to the background when the socket answers" },
 	[CMD_PIDFILE] = { "pidfile", 0, "PATH",
-		"write the process id there once the socket answers" },
+		"write the process id there" },
 	[CMD_LOG] = { "log", 0, "PATH",
-		"append messages there; default: stderr, in the background\n"
-		"the socket's path and \".log\"" },
+		"append messages there; default: stderr,\n"
+		"in the background SOCKET.log" },
 	[CMD_THREADS] = { "threads", 0, "N",
 		"I/O threads; default: by the number of CPUs" },
 	[CMD_DRAIN_DEADLINE] = { "drain-deadline", 0, "SECONDS",
-		"undo a change whose drain takes longer; default: 10" },
+		"undo a change whose drain takes longer: 10" },
 	[CMD_HELP] = { "help", 'h', NULL, "show this" },
 	[CMD_VERSION] = { "version", 'V', NULL, "show the version" },
 };
@@ -63,11 +63,11 @@ static void cmdline_print_help(void)
 			 o->letter ? ", " : "", o->name, o->arg ? " " : "",
 			 o->arg ? o->arg : "");
 		while ((end = strchr(line, '\n')) != NULL) {
-			printf("  %-27s %.*s\n", left, (int)(end - line), line);
+			printf("  %-29s %.*s\n", left, (int)(end - line), line);
 			line = end + 1;
 			left[0] = 0;
 		}
-		printf("  %-27s %s\n", left, line);
+		printf("  %-29s %s\n", left, line);
 	}
 }
 

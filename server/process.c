@@ -55,8 +55,10 @@ int process_daemonize(struct error **err)
 		return error_set(err, code, "Cannot start a process: %s",
 				 strerror(code));
 	}
-	if (child)
+	if (child) {
+		close(ends[1]);
 		process_wait_ready(child, ends[0]);
+	}
 	close(ends[0]);
 	ready_pipe = ends[1];
 	setsid();
