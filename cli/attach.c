@@ -3,6 +3,7 @@
  * attach.c - blkgraph attach: a disk image as a block device. Standard output
  * is the device's path and nothing else.
  */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,38 @@ json_t *json_file_name(const char *file)
 	return value;
 }
 
+static bool is_one_of(const char *value, const char *const *values)
+{
+	for (; *values; values++)
+		if (!strcmp(value, *values))
+			return true;
+	return false;
+}
+
+/* What can be seen to be wrong without asking the daemon. */
+static void attach_check(const struct args *args)
+{
+	static const char *const when[] = { "auto", "on", "off", NULL };
+	static const char *const modes[] = { "none", "writeback", NULL };
+	const char *zero_copy = args_value(args, "zero-copy");
+	const char *cache = args_value(args, "cache");
+	const char *name = args_value(args, "name");
+
+	if (zero_copy && !is_one_of(zero_copy, when))
+		die(EXIT_USAGE, "attach: --zero-copy is auto, on or off, not "
+		    "'%s'", zero_copy);
+	if (cache && !is_one_of(cache, modes))
+		die(EXIT_USAGE, "attach: --cache is none or writeback, not "
+		    "'%s'", cache);
+	/* it becomes a path */
+	if (name && (!isalpha((unsigned char)*name) ||
+		     strspn(name, "abcdefghijklmnopqrstuvwxyz"
+			    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") !=
+		     strlen(name)))
+		die(EXIT_USAGE, "attach: a name begins with a letter and has "
+		    "letters, digits, '.', '_' and '-', not '%s'", name);
+}
+
 static json_t *attach_call(const struct args *args)
 {
 	const char *zero_copy = args_value(args, "zero-copy");
@@ -58,13 +91,9 @@ static json_t *attach_call(const struct args *args)
 	set_number(call, "queues", args, "queues", 65535);
 	set_number(call, "depth", args, "depth", 65535);
 	set_number(call, "logical-block-size", args, "block-size", 65536);
-	if (!zero_copy || !strcmp(zero_copy, "auto"))
-		return call;
-	if (strcmp(zero_copy, "on") && strcmp(zero_copy, "off"))
-		die(EXIT_USAGE, "attach: --zero-copy is auto, on or off, not "
-		    "'%s'", zero_copy);
-	json_object_set_new(call, "zero-copy",
-			    json_boolean(!strcmp(zero_copy, "on")));
+	if (zero_copy && strcmp(zero_copy, "auto"))
+		json_object_set_new(call, "zero-copy",
+				    json_boolean(!strcmp(zero_copy, "on")));
 	return call;
 }
 
@@ -85,8 +114,10 @@ static void attach_warn(const struct args *args, const json_t *made)
 
 int verb_attach(const struct args *args)
 {
-	json_t *call = attach_call(args), *made;
+	json_t *call, *made;
 
+	attach_check(args);
+	call = attach_call(args);
 	client_connect(CONNECT_OR_START);
 	made = client_call("blkgraph-attach", call, NULL);
 	attach_warn(args, made);

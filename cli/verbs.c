@@ -11,15 +11,15 @@
 
 static const struct cli_option attach_options[] = {
 	{ "name", 'n', "NAME",
-	  "name of the device, also /dev/blkgraph/NAME; default: the file's" },
+	  "name, as in /dev/blkgraph/NAME; default: the file's" },
 	{ "format", 'f', "FORMAT",
-	  "qcow2 or raw; default: by a name ending in .qcow2, else guessed" },
+	  "qcow2, raw, ...; default: by its name, else guessed" },
 	{ "read-only", 'r', NULL, "nobody can write to the device" },
 	{ "queues", 0, "N", "hardware queues" },
 	{ "depth", 0, "N", "requests in flight per queue" },
 	{ "zero-copy", 0, "WHEN", "auto (default), on or off" },
 	{ "cache", 0, "MODE",
-	  "none (default): O_DIRECT; writeback: through the page cache" },
+	  "none (default), or writeback: use the page cache" },
 	{ "block-size", 0, "BYTES", "logical block size: 512 or 4096" },
 	{ "json", 0, NULL, "print what was made as JSON" },
 	{ NULL, 0, NULL, NULL }
@@ -33,7 +33,7 @@ static const struct cli_option detach_options[] = {
 static const struct cli_option list_options[] = {
 	{ "json", 0, NULL, "print JSON, numbers exact" },
 	{ "output", 'o', "COLS",
-	  "columns to show, separated by commas; +COLS: more than usual" },
+	  "columns to show: A,B,C; +A,B: besides the usual" },
 	{ "bytes", 'b', NULL, "sizes in bytes" },
 	{ "noheadings", 'n', NULL, "no line of column names" },
 	{ NULL, 0, NULL, NULL }

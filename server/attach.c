@@ -98,12 +98,12 @@ static int attach_take_id(struct attach_id *p, json_t *args,
 
 static struct node *attach_open(json_t *args, struct error **err)
 {
+	const char *filename = arg_string(args, "filename", "");
 	const char *cache = arg_string(args, "cache", "none");
 	const char *name = arg_string(args, "node-name", NULL);
 	bool guessed = false;
 	json_auto_t *options = node_options_for_file(
-		arg_string(args, "filename", ""),
-		arg_string(args, "format", NULL),
+		filename, arg_string(args, "format", NULL),
 		arg_bool(args, "read-only", false), !strcmp(cache, "none"),
 		&guessed, err);
 
@@ -111,8 +111,8 @@ static struct node *attach_open(json_t *args, struct error **err)
 		return NULL;
 	if (name)
 		json_object_set_new(options, "node-name", json_string(name));
-	return node_open(options, NODE_SHARE | (guessed ? NODE_GUESSED : 0),
-			 err);
+	return open_image(options, NODE_SHARE | (guessed ? NODE_GUESSED : 0),
+			  filename, err);
 }
 
 /* What attach does not use itself is the export type's: queues, depth, ... */

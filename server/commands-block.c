@@ -3,6 +3,7 @@
  * commands-block.c - commands about nodes. Main thread.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "graph/graph.h"
 #include "server/command.h"
@@ -15,6 +16,16 @@ struct node *node_by_name(const char *name, struct error **err)
 	if (!node)
 		error_set(err, ENOENT, "Failed to find node with "
 			  "node-name='%s'", name);
+	return node;
+}
+
+struct node *open_image(json_t *options, unsigned flags, const char *filename,
+			struct error **err)
+{
+	struct node *node = node_open(options, flags, err);
+
+	if (!node && !strstr((*err)->text, filename))
+		error_prefix(err, "Could not open '%s'", filename);
 	return node;
 }
 

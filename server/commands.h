@@ -51,6 +51,9 @@ json_t *export_describe(struct export *exp);
 /* Ends an export and tells clients. */
 int co_export_end(struct export *exp, bool hard, struct error **err)
 	MUST_CHECK;
+/* node_open of an image file; errors name the file. */
+struct node *open_image(json_t *options, unsigned flags, const char *filename,
+			struct error **err);
 struct node *node_by_name(const char *name, struct error **err);
 
 #endif

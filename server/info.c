@@ -65,7 +65,8 @@ json_t *cmd_info(json_t *args, struct error **err)
 
 	if (!options)
 		return NULL;
-	node = node_open(options, flags, err);
+	node = open_image(options, flags, arg_string(args, "filename", ""),
+			  err);
 	if (!node)
 		return NULL;
 	info = info_describe(node, flags & NODE_GUESSED);
