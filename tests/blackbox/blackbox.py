@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: MIT
+"""What the black box tests share: a daemon of their own, a client of its
+protocol, the command line, and counting.
+
+A test is a function whose name begins with "test_"; run(globals()) runs all of
+a file in order and prints what tests/run reads. BLKGRAPH_BUILD says which
+build is tested.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
+BUILD = os.path.join(TOP, os.environ.get("BLKGRAPH_BUILD", "build/gcc"))
+# generous: the machine may be busy and the build a slow one
+TIMEOUT = 60
+
+
+class Skip(Exception):
+    pass
+
+
+class QmpError(Exception):
+    def __init__(self, error):
+        super().__init__(error["desc"])
+        self.cls = error["class"]
+        self.desc = error["desc"]
+        self.errno = error.get("errno")
+
+
+class Client:
+    """One connection to the control socket."""
+
+    def __init__(self, path, negotiate=True):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(TIMEOUT)
+        self.socket.connect(path)
+        self.file = self.socket.makefile("rb")
+        self.events = []
+        self.greeting = self.receive()
+        if negotiate:
+            self.call("qmp_capabilities")
+
+    def send_raw(self, data):
+        self.socket.sendall(data)
+
+    def receive(self):
+        line = self.file.readline()
+        return json.loads(line) if line else None
+
+    def reply(self):
+        while True:
+            message = self.receive()
+            if message is None or "event" not in message:
+                return message
+            self.events.append(message)
+
+    def send(self, command, **arguments):
+        message = {"execute": command}
+        if arguments:
+            message["arguments"] = {name.replace("_", "-"): value
+                                    for name, value in arguments.items()}
+        self.send_raw(json.dumps(message).encode())
+
+    def call(self, command, **arguments):
+        self.send(command, **arguments)
+        reply = self.reply()
+        if reply is None:
+            raise ConnectionError("closed by the daemon")
+        if "error" in reply:
+            raise QmpError(reply["error"])
+        return reply["return"]
+
+    def nodes(self):
+        return {node["node-name"]: node
+                for node in self.call("query-named-block-nodes", flat=True)}
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+class Daemon:
+    """A blkgraphd with a directory of its own; use it as a context."""
+
+    def __init__(self, *options, expect_exit=None):
+        self.dir = tempfile.mkdtemp(prefix="blkgraph-")
+        self.path = os.path.join(self.dir, "s")
+        self.state = self.path + ".state"
+        self.options = options
+        self.expect_exit = expect_exit
+        self.process = None
+        self.log = ""
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [os.path.join(BUILD, "blkgraphd"), "--socket", self.path,
+             "--threads", "2", *self.options],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, cwd=self.dir)
+        self.wait_log("Serving on")
+        return self
+
+    def wait_log(self, text):
+        """Reads the log up to a line with text, and gives that line."""
+        for line in self.process.stderr:
+            line = line.decode(errors="replace")
+            self.log += line
+            if text in line:
+                return line
+        raise AssertionError(f"no '{text}' in the log:\n{self.log}")
+
+    def connect(self, negotiate=True):
+        return Client(self.path, negotiate)
+
+    def file(self, name):
+        return os.path.join(self.dir, name)
+
+    def image(self, name, size="64M", fmt="qcow2", *more):
+        path = self.file(name)
+        subprocess.run(["qemu-img", "create", "-q", "-f", fmt, *more, path,
+                        size], check=True)
+        return path
+
+    def kill(self, signo=signal.SIGKILL):
+        self.process.send_signal(signo)
+        return self.wait()
+
+    def wait(self):
+        self.log += self.process.stderr.read().decode(errors="replace")
+        return self.process.wait(TIMEOUT)
+
+    def quit(self):
+        client = self.connect()
+        client.call("quit")
+        assert client.receive() is None
+        client.close()
+        return self.wait()
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, *_):
+        try:
+            if self.process.poll() is None and kind is None:
+                status = self.quit()
+                assert status == 0, f"status {status}:\n{self.log}"
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            if kind is not None:
+                self.log += self.process.stderr.read().decode(
+                    errors="replace")
+                print(self.log)
+            shutil.rmtree(self.dir, ignore_errors=True)
+        assert "Sanitizer" not in self.log, self.log
+        assert "runtime error" not in self.log, self.log
+
+
+class Cli:
+    """Runs blkgraph against a socket in a directory of its own."""
+
+    def __init__(self, daemon=None):
+        self.dir = daemon.dir if daemon else tempfile.mkdtemp(
+            prefix="blkgraph-")
+        self.path = os.path.join(self.dir, "s")
+        self.own = daemon is None
+
+    def run(self, *arguments, cwd=None, env=None):
+        return subprocess.run(
+            [os.path.join(BUILD, "blkgraph"), *arguments],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            errors="replace",
+            timeout=TIMEOUT, cwd=cwd or self.dir,
+            env={**os.environ, "BLKGRAPH_SOCKET": self.path,
+                 "LC_ALL": "C", **(env or {})})
+
+    def ok(self, *arguments, **more):
+        done = self.run(*arguments, **more)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def fails(self, status, pattern, *arguments, **more):
+        """Fails with the status and one line that the pattern is found in."""
+        done = self.run(*arguments, **more)
+        assert done.returncode == status, done
+        assert done.stdout == "", done
+        assert re.fullmatch(r"blkgraph: [^\n]*\n", done.stderr), done
+        assert re.search(pattern, done.stderr), done
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.own:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def refused(client, pattern, command, *, cls="GenericError", errno=None,
+            **arguments):
+    try:
+        got = client.call(command, **arguments)
+    except QmpError as error:
+        assert re.search(pattern, error.desc), error.desc
+        assert error.cls == cls, error.cls
+        assert errno is None or error.errno == errno, error.errno
+    else:
+        raise AssertionError(f"{command} {arguments} gave {got}")
+
+
+def run(names):
+    passed = failed = skipped = 0
+    for name, test in list(names.items()):
+        if not name.startswith("test_"):
+            continue
+        try:
+            test()
+        except Skip as why:
+            print(f"skip {name}: {why}")
+            skipped += 1
+        except Exception:
+            print(f"FAIL {name}")
+            traceback.print_exc(file=sys.stdout)
+            failed += 1
+        else:
+            print(f"ok {name}")
+            passed += 1
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    sys.exit(failed != 0)
