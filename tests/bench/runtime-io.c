@@ -23,7 +23,7 @@
 
 #define BLOCK 4096u
 #define DEPTH_MAX 512
-#define ROUND_TRIPS 100000
+#define ROUND_TRIPS 10000
 #define SWITCHES 2000000
 
 static struct {

@@ -2,8 +2,11 @@
 /*
  * Messages, coroutines and mutexes between real threads.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -294,6 +297,69 @@ static void idle_threads_sleep(void)
 	CU_ASSERT(idle_cpu_ns < 100000000);
 }
 
+#define FLUSHER_FLAGS (0x00080000ul | 0x00100000ul)
+
+static void nothing_blocking(void *arg)
+{
+	(void)arg;
+}
+
+/* Field 9 of the thread's stat file, counted behind its name. */
+static bool task_is_flusher(const char *task)
+{
+	char path[300], line[512], *at;
+	unsigned long flags;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%s/stat", task);
+	f = fopen(path, "r");
+	if (!f)
+		return true;	/* ended meanwhile */
+	at = fgets(line, sizeof(line), f);
+	fclose(f);
+	at = at ? strrchr(line, ')') : NULL;
+	if (!at || sscanf(at, ") %*c %*d %*d %*d %*d %*d %lu", &flags) != 1)
+		return false;
+	return (flags & FLUSHER_FLAGS) == FLUSHER_FLAGS;
+}
+
+static unsigned tasks, flushers;
+
+static void flusher_body(void *arg)
+{
+	DIR *dir = opendir("/proc/self/task");
+	const struct dirent *e;
+
+	(void)arg;
+	co_blocking(nothing_blocking, NULL);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(dir);
+	while ((e = readdir(dir)) != NULL) {
+		if (e->d_name[0] == '.')
+			continue;
+		tasks++;
+		flushers += task_is_flusher(e->d_name);
+	}
+	closedir(dir);
+	runtime_quit();
+}
+
+/* A7: set before the first thread, so that all have it; or a warning. */
+static void every_thread_is_an_io_flusher(void)
+{
+	struct runtime_options opts = { .io_threads = THREADS };
+	struct error *err = NULL;
+	const char *warning = NULL;
+	int rc = runtime_start(&opts, &warning, &err);
+
+	CU_ASSERT_EQUAL_FATAL(rc, 0);
+	runtime_run(flusher_body, NULL);
+	runtime_stop();
+	/* main, the I/O threads, a helper */
+	CU_ASSERT(tasks >= 1 + THREADS + 1);
+	CU_ASSERT(warning ? strstr(warning, "CAP_SYS_RESOURCE") != NULL :
+			    flushers == tasks);
+}
+
 static unsigned open_files(void)
 {
 	unsigned n = 0;
@@ -339,5 +405,5 @@ static void failed_start_says_so_and_leaves_nothing(void)
 TEST_MAIN("runtime-message", TEST(messages_keep_their_order),
 	  TEST(mutex_excludes_threads), TEST(queue_wakes_across_threads),
 	  TEST(sleep_takes_its_time), TEST(stuck_helper_holds_up_nobody),
-	  TEST(idle_threads_sleep),
+	  TEST(idle_threads_sleep), TEST(every_thread_is_an_io_flusher),
 	  TEST(failed_start_says_so_and_leaves_nothing))
