@@ -80,7 +80,7 @@ static void case_fill_reftable(struct disk_case *c, uint64_t *r)
 	memcpy(c->odds, (const unsigned[5]){ 0, 100, 0, 0, 0 },
 	       sizeof(c->odds));
 	/* with its tables that makes 64 * 64 clusters, or a few less */
-	c->holes_from = 3900 + random_next(r, 40);
+	c->holes_from = 3910 + random_next(r, 30);
 	c->hot = c->holes_from;
 	c->hot_count = 400;
 }
@@ -92,7 +92,7 @@ static void case_choose_hot(struct disk_case *c, uint64_t *r)
 	c->holes_from = UINT64_MAX;
 	c->hot_count = min(4 + random_next(r, 8), clusters);
 	c->hot = random_next(r, clusters - c->hot_count + 1);
-	if (c->spec.version == 3 && random_next(r, 20) == 0)
+	if (c->spec.version == 3 && random_next(r, 10) == 0)
 		case_fill_reftable(c, r);
 }
 
@@ -210,8 +210,16 @@ void disk_case_make(struct disk_case *c)
 	c->spec.fill = case_fill;
 	c->spec.arg = c;
 	size = image_build(&c->spec, &data);
+	if (c->device) {
+		data = realloc(data, size + c->device);
+		assert(data);
+		memset((char *)data + size, 0xa5, c->device);
+		size += c->device;
+	}
 	sim_file_create(CASE_IMAGE, 0);
 	sim_file_set(CASE_IMAGE, data, size);
+	if (c->device)
+		sim_file_block_device(CASE_IMAGE);
 	free(data);
 	if (c->limit)
 		sim_file_limit(CASE_IMAGE, size + c->limit);
@@ -247,7 +255,7 @@ struct worker {
 /* Whether a request may fail now. */
 static bool case_may_fail(const struct disk_case *c)
 {
-	return c->faults || c->limit ||
+	return c->faults || c->limit || c->device ||
 	       (c->cut_at && sim_write_count() >= c->cut_at);
 }
 
@@ -439,7 +447,9 @@ struct node *disk_case_open(struct disk_case *c)
 			      "driver", "qcow2", "node-name", "disk",
 			      "discard", "unmap",
 			      "cache", "direct", c->direct,
-			      "file", "driver", "file", "filename", CASE_IMAGE,
+			      "file", "driver",
+			      c->device ? "host_device" : "file",
+			      "filename", CASE_IMAGE,
 			      "discard", "unmap", "cache", "direct",
 			      c->direct);
 

@@ -39,6 +39,9 @@ struct disk_case {
 	/* what the run is put through */
 	uint64_t cut_at;		/* write or sync, or 0 */
 	uint64_t limit;			/* bytes of the file, or 0 */
+	uint64_t device;		/* the image is on a block device with
+					 * this much room for it to grow, full
+					 * of junk; or 0 */
 	bool faults;			/* requests may fail */
 	/* Requests overlap: a sector holds anything that was ever written to
 	 * this very sector, or zeroes. Else each has its sectors to itself. */

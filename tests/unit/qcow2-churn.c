@@ -23,6 +23,7 @@ static const struct shape {
 	uint64_t l2_cache, refcount_cache;
 	bool lazy, backing, shared_l2;
 	unsigned ops;
+	uint64_t device;	/* see disk-case.h */
 } shapes[] = {
 	/* 64 refcounts a block, 64 blocks a reftable cluster: 2 MiB */
 	{ "reftable moves", 3, 9, 6, 6 << 20, { 70, 30 }, 0, 0,
@@ -50,6 +51,18 @@ static const struct shape {
 	  .backing = true, .ops = 30 },
 	{ "copies in parts", 3, 19, 4, 8 << 20, { 40, 20, 10, 10, 20 }, 0, 0,
 	  .backing = true, .ops = 12 },
+	{ "small device", 3, 12, 4, 1 << 20, { 40, 60 }, 1, 1,
+	  .ops = 80, .device = 40 << 12 },
+	{ "small device, backing", 3, 14, 4, 2 << 20, { 60, 20, 10, 10 }, 1,
+	  1, .backing = true, .ops = 60, .device = 20 << 14 },
+	{ "small device, version 2", 2, 9, 4, 1 << 20, { 60, 40 }, 1, 1,
+	  .ops = 80, .device = 300 << 9 },
+	{ "small device, lazy", 3, 10, 6, 1 << 20, { 50, 50 }, 1, 1,
+	  .lazy = true, .ops = 80, .device = 200 << 10 },
+	{ "device", 3, 14, 4, 256 << 20, { 100 }, 1, 1, .ops = 30,
+	  .device = 32 << 20 },
+	{ "device, new refcount blocks", 3, 13, 6, 24 << 20, { 35, 65 }, 1, 1,
+	  .ops = 50, .device = 16 << 20 },
 	{ "largest clusters", 3, 21, 4, 16 << 20, { 40, 20, 10, 10, 20 }, 0,
 	  0, .backing = true, .ops = 6 },
 };
@@ -73,10 +86,15 @@ static void set_up(struct disk_case *c, const struct shape *shape,
 		c->odds[i] = shape->odds[i];
 	c->direct = false;
 	c->align = 1;
+	/* everywhere alike */
+	c->holes_from = UINT64_MAX;
+	c->hot = 0;
+	c->hot_count = div_up(shape->size, 1u << shape->cluster_bits);
 	c->l2_cache = shape->l2_cache;
 	c->refcount_cache = shape->refcount_cache;
 	c->workers = 4;
 	c->ops = shape->ops;
+	c->device = shape->device;
 }
 
 /* Returns how many writes and syncs the run made. */
