@@ -245,6 +245,16 @@ static int effect_sync(struct sim_op *op)
 	return 0;
 }
 
+/* What the page cache gave up is lost; past the cache a write stays what it
+ * was, and a later sync that succeeds covers it (A29). */
+static void effect_sync_failed(struct sim_op *op)
+{
+	const struct file *file = op->io->file;
+
+	if (!(file->flags & O_DIRECT))
+		store_sync_failed(file->inode->store, op->mark);
+}
+
 /* A write that failed may have left some of its sectors. */
 static void effect_torn(struct sim_op *op)
 {
@@ -273,7 +283,7 @@ static int op_effect(struct sim_op *op, int fault)
 		return -EIO;
 	if (fault < 0) {
 		if (io->op == IO_SYNC)
-			store_sync_failed(io->file->inode->store, op->mark);
+			effect_sync_failed(op);
 		else if (world.fault_tears)
 			effect_torn(op);
 		return fault;
