@@ -41,6 +41,7 @@ struct flush {
 	uint64_t reftable_entries;
 	bool moved;		/* the header names another reftable */
 	bool mark_dirty;
+	bool named;		/* phase 2 began: L1 may be on disk, or not */
 	struct batch early, reftable, late;
 };
 
@@ -323,7 +324,7 @@ static int switch_reftable(struct qcow2 *s, const struct flush *f)
 	return ret;
 }
 
-static int write_phases(struct qcow2 *s, const struct flush *f)
+static int write_phases(struct qcow2 *s, struct flush *f)
 {
 	struct edge *file = qcow2_file(s);
 	int ret = 0;
@@ -342,6 +343,7 @@ static int write_phases(struct qcow2 *s, const struct flush *f)
 	if (ret == 0 && f->moved)
 		ret = switch_reftable(s, f);
 	if (ret == 0 && f->late.count) {
+		f->named = true;
 		ret = batch_write(s, &f->late);
 		if (ret == 0)
 			ret = co_edge_flush(file);
@@ -384,8 +386,10 @@ static void end_chunks(struct qcow2 *s, const struct flush *f, bool ok)
 
 		if (snap->slice)
 			continue;
+		/* Once it may be on disk that L1 names a table, the table's
+		 * slices may not be written in phase 1 any more. */
 		chunk_state(s, snap->chunk, L1_FLUSHING,
-			    ok ? L1_LINKED : L1_NEW);
+			    f->named ? L1_LINKED : L1_NEW);
 		if (!ok)
 			chunk_again(&s->l1_dirty[snap->chunk],
 				    &s->l1_dirty_count);
