@@ -98,8 +98,10 @@ void limbo_add(struct qcow2 *s, uint64_t first, uint64_t count)
 	l->clusters += count;
 	l->seq++;
 	run = container_of(l->last, struct limbo_run, next);
-	/* the older part waits a little longer for the younger one */
-	if (l->first && run->first + run->count == first) {
+	/* The older part waits a little longer for the younger one, but not
+	 * once something covers it: discards in a row would never let it go. */
+	if (l->first && run->seq > max(l->grace_covers, l->durable) &&
+	    run->first + run->count == first) {
 		run->count += count;
 		run->seq = l->seq;
 		return;
