@@ -3,7 +3,8 @@
  * fault-cut-qcow2.c - a flush of the file fails, work goes on, then the power
  * is cut (A24; tests/model/flush.pml with FAILURES).
  *
- *	fault-cut-qcow2 [-s SEED] [-n PROGRAMS] [-k SYNC -d DISTANCE]
+ *	fault-cut-qcow2 [quick|check|soak] [-s SEED] [-n PROGRAMS]
+ *			[-k SYNC -d DISTANCE]
  *
  * What a failed flush wrote may be on disk or not, and stays so: the flushes
  * after it must order their writes for both. Direct files only: after a failed
@@ -17,6 +18,7 @@
 
 #include "runtime/sim.h"
 #include "tests/lib/disk-case.h"
+#include "tests/lib/mode.h"
 
 /* Writes and syncs from the failed sync to the cut, at most. */
 #define DISTANCE_MAX 12u
@@ -95,7 +97,9 @@ static void run_program(uint64_t seed)
 
 int main(int argc, char **argv)
 {
-	uint64_t seed = 1, programs = 100, at = 0;
+	static const uint64_t amounts[] = { 20, 100, 10000 };
+	uint64_t programs = amounts[test_mode(&argc, argv)];
+	uint64_t seed = 1, at = 0;
 	unsigned distance = 1;
 	int opt;
 
