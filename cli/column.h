@@ -20,7 +20,7 @@ struct column {
 	const char *name;	/* upper case; in JSON lower case */
 	enum column_kind kind;
 	bool usual;		/* shown without -o */
-	const char *path;	/* member, or member.member, of a row's object */
+	const char *path;	/* member, or member.member, of a row */
 	const char *help;
 };
 

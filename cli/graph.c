@@ -20,7 +20,9 @@ struct picture {
 
 enum { LINE_MORE, LINE_LAST, LINE_PASS, LINE_NONE };
 
-static const char *const utf8_lines[] = { "├─ ", "└─ ", "│  ", "   " };
+static const char *const utf8_lines[] = {
+	"├─ ", "└─ ", "│  ", "   "
+};
 static const char *const ascii_lines[] = { "|- ", "`- ", "|  ", "   " };
 
 /* --- what there is ------------------------------------------------------ */

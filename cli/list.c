@@ -39,7 +39,8 @@ static const struct column list_columns[] = {
 /* What the table shows and the export does not know itself. */
 static void add_node_members(json_t *row, json_t *nodes)
 {
-	json_t *node = find_by(nodes, "node-name", get_string(row, "node-name"));
+	json_t *node = find_by(nodes, "node-name",
+			       get_string(row, "node-name"));
 
 	json_object_set_new(row, "read-only",
 			    json_boolean(!get_bool(row, "writable")));

@@ -77,7 +77,8 @@ const struct verb verbs[] = {
 	  change_options, verb_remove, NULL },
 	{ "help", "[VERB]", "show the verbs, or one's options", 0, 1,
 	  no_options, verb_show_help, NULL },
-	{ "version", "", "show the version", 0, 0, no_options, verb_version, NULL },
+	{ "version", "", "show the version", 0, 0, no_options, verb_version,
+	  NULL },
 	{ NULL, NULL, NULL, 0, 0, NULL, NULL, NULL }
 };
 

@@ -125,9 +125,11 @@ static void client_send(struct client *c, json_t *msg)
 		client_drop(c);
 		return;
 	}
-	c->out_len -= c->out_sent;
-	memmove(c->out, c->out + c->out_sent, c->out_len);
-	c->out_sent = 0;
+	if (c->out_sent) {
+		c->out_len -= c->out_sent;
+		memmove(c->out, c->out + c->out_sent, c->out_len);
+		c->out_sent = 0;
+	}
 	out = realloc(c->out, c->out_len + len + 1);
 	if (!text || !out) {
 		free(text);

@@ -127,7 +127,7 @@ static bool statelog_good_later(const char *data, size_t len)
 {
 	const char *line;
 
-	while ((line = memchr(data, '\n', len)) != NULL) {
+	while (len && (line = memchr(data, '\n', len)) != NULL) {
 		json_t *record;
 		size_t used;
 
