@@ -14,7 +14,8 @@
 
 static const char *socket_option;
 
-static void complain_with(const char *fmt, va_list args)
+static void __attribute__((format(printf, 1, 0)))
+complain_with(const char *fmt, va_list args)
 {
 	char text[2048];
 

@@ -49,8 +49,8 @@ static const char *log_level_name(enum log_level level)
 }
 
 /* Writes one line, ended, control characters made harmless; its length. */
-static unsigned log_format(char *line, enum log_level level, const char *fmt,
-			   va_list args)
+static unsigned PRINTF(3, 0) log_format(char *line, enum log_level level,
+					const char *fmt, va_list args)
 {
 	int len, head;
 
