@@ -71,6 +71,8 @@ struct node {
 	unsigned id;		/* of query.c */
 	uint64_t dev, ino;	/* of the image's file; 0, 0: unknown */
 	/* in a transaction */
+	unsigned above, below;		/* longest ways up and down */
+	unsigned ways_above, ways_below;	/* how many there are */
 	unsigned new_perm, new_shared;
 	uint32_t granularity;	/* finest writes of parents; 0: none */
 	struct limits new_limits;

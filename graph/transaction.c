@@ -271,9 +271,15 @@ struct edge *transaction_next_parent(const struct transaction *t,
 
 /* ---- checking ---- */
 
+/* Edges from top to bottom: a chain of images, and filters among them. Walks
+ * recurse, so this is what a coroutine's stack must bear. */
+#define DEPTH_MAX (NODE_CHAIN_MAX + 56)
+/* Ways from top to bottom through a node: a flush goes all of them. */
+#define WAYS_MAX 65536u
+
 /*
  * Depth first over the prepared shape, children listed before parents; the
- * marks of unfinished nodes find cycles. Depth is bounded, as walks recurse.
+ * marks of unfinished nodes find cycles.
  */
 struct sort {
 	const struct transaction *t;
@@ -281,6 +287,13 @@ struct sort {
 	uint32_t open, closed;
 	struct error **err;
 };
+
+static int too_deep(const struct node *node, struct error **err)
+{
+	return error_set(err, ELOOP,
+			 "The chain at node '%s' is deeper than %d nodes",
+			 node->name, DEPTH_MAX);
+}
 
 static int sort_down(struct sort *s, struct node *node, unsigned depth)
 {
@@ -293,36 +306,76 @@ static int sort_down(struct sort *s, struct node *node, unsigned depth)
 		return error_set(s->err, EINVAL,
 				 "Making '%s' a child would create a cycle",
 				 node->name);
-	if (depth > NODE_CHAIN_MAX)
-		return error_set(s->err, ELOOP,
-				 "The chain at node '%s' is deeper than %d",
-				 node->name, NODE_CHAIN_MAX);
+	if (depth > 2 * DEPTH_MAX)
+		return too_deep(node, s->err);
 	node->mark = s->open;
+	node->below = node->ways_below = 0;
 	for (e = transaction_first_child(s->t, node); e;
 	     e = transaction_next_child(s->t, node, e)) {
 		ret = sort_down(s, e->target, depth + 1);
 		if (ret < 0)
 			return ret;
+		node->below = max(node->below, e->target->below + 1);
+		node->ways_below = min(node->ways_below +
+				       e->target->ways_below, WAYS_MAX + 1);
 	}
+	node->ways_below = max(node->ways_below, 1u);
 	node->mark = s->closed;
 	node_list_add(s->done, node);
 	return 0;
 }
 
+/* Edges above; there is no cycle any more. */
 static unsigned depth_above(const struct transaction *t, struct node *node,
-			    unsigned depth)
+			    uint32_t stamp)
 {
 	struct edge *e;
-	unsigned deepest = depth;
 
-	if (depth > NODE_CHAIN_MAX)
-		return depth;
+	if (node->mark == stamp)
+		return node->above;
+	node->mark = stamp;
+	node->above = node->ways_above = 0;
 	for (e = transaction_first_parent(t, node); e;
-	     e = transaction_next_parent(t, node, e))
-		if (e->parent)
-			deepest = max(deepest, depth_above(t, e->parent,
-							   depth + 1));
-	return deepest;
+	     e = transaction_next_parent(t, node, e)) {
+		if (!e->parent)
+			continue;
+		node->above = max(node->above,
+				  depth_above(t, e->parent, stamp) + 1);
+		node->ways_above = min(node->ways_above +
+				       e->parent->ways_above, WAYS_MAX + 1);
+	}
+	node->ways_above = max(node->ways_above, 1u);
+	return node->above;
+}
+
+static int check_depth(struct transaction *t, struct error **err)
+{
+	struct walk walk;
+
+	walk_begin(&walk);
+	for (unsigned i = 0; i < t->order.count; i++) {
+		struct node *node = t->order.list[i];
+
+		if (depth_above(t, node, walk.stamp) + node->below > DEPTH_MAX)
+			return too_deep(node, err);
+		if ((uint64_t)node->ways_above * node->ways_below > WAYS_MAX)
+			return error_set(err, ELOOP, "The graph at node '%s'"
+					 " branches too often", node->name);
+	}
+	return 0;
+}
+
+/* children were done first; permissions go the other way */
+static void reverse(struct node_list *list)
+{
+	for (unsigned i = 0; i < list->count / 2; i++) {
+		struct node **a = &list->list[i];
+		struct node **b = &list->list[list->count - 1 - i];
+		struct node *swap = *a;
+
+		*a = *b;
+		*b = swap;
+	}
 }
 
 static int check_sort(struct transaction *t, struct error **err)
@@ -339,8 +392,7 @@ static int check_sort(struct transaction *t, struct error **err)
 		struct edge *e = t->edges[i];
 
 		if (e->parent)
-			ret = sort_down(&s, e->parent, e->child == e->target ?
-					0 : depth_above(t, e->parent, 0));
+			ret = sort_down(&s, e->parent, 0);
 		if (ret == 0 && e->target)
 			ret = sort_down(&s, e->target, 0);
 		if (ret == 0 && e->child)
@@ -348,16 +400,8 @@ static int check_sort(struct transaction *t, struct error **err)
 	}
 	for (unsigned i = 0; i < t->touched.count && ret == 0; i++)
 		ret = sort_down(&s, t->touched.list[i], 0);
-	/* children were done first; permissions go the other way */
-	for (unsigned i = 0; i < t->order.count / 2; i++) {
-		struct node **a = &t->order.list[i];
-		struct node **b = &t->order.list[t->order.count - 1 - i];
-		struct node *swap = *a;
-
-		*a = *b;
-		*b = swap;
-	}
-	return ret;
+	reverse(&t->order);
+	return ret ? ret : check_depth(t, err);
 }
 
 /* A format's file, or a second backing: one edge per meaning (G2, G3). */

@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Permissions (P1-P3) and transactions (A18): texts, what is refused, and that
+ * a change that fails at any step leaves everything as it was.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/transaction.h"
+#include "runtime/sim.h"
+#include "tests/lib/crew.h"
+#include "tests/lib/suite.h"
+#include "tests/lib/toy.h"
+
+static struct node *open_node(const char *text)
+{
+	char *json = strdup(text), *c;
+	struct node *node;
+
+	for (c = json; *c; c++)
+		if (*c == '\'')
+			*c = '"';
+	node = toy_open(json);
+	free(json);
+	return node;
+}
+
+static const struct root_ops export_ops = { .kind = "export", .gated = true };
+
+static struct root *try_root(const char *name, struct node *node,
+			     unsigned perm, unsigned shared, const char *text)
+{
+	struct error *err = NULL;
+	struct root *root = root_new(&export_ops, NULL, name, node, perm,
+				     shared, 512, 2, &err);
+
+	CU_ASSERT_EQUAL(root == NULL, text != NULL);
+	if (!root) {
+		CU_ASSERT_STRING_EQUAL(err->text, text ? text : "no error");
+		error_clear(&err);
+	}
+	return root;
+}
+
+#define RW (PERM_CONSISTENT_READ | PERM_WRITE)
+
+static void body_conflicts(void *arg)
+{
+	struct node *node, *over;
+	struct root *a, *b;
+
+	(void)arg;
+	toy_start();
+	node = open_node("{'driver':'toy','node-name':'n'}");
+	a = try_root("export 'a'", node, RW, PERM_CONSISTENT_READ, NULL);
+	/* what b needs and a does not share */
+	try_root("export 'b'", node, RW | PERM_RESIZE, PERM_ALL,
+		 "Permission conflict on node 'n': permissions 'write, resize'"
+		 " are both required by export 'b' (uses node 'n' as 'root'"
+		 " child) and unshared by export 'a' (uses node 'n' as 'root'"
+		 " child).");
+	/* the other way round */
+	try_root("export 'c'", node, PERM_CONSISTENT_READ,
+		 PERM_CONSISTENT_READ,
+		 "Permission conflict on node 'n': permissions 'write' are both"
+		 " required by export 'a' (uses node 'n' as 'root' child) and"
+		 " unshared by export 'c' (uses node 'n' as 'root' child).");
+	b = try_root("export 'd'", node, PERM_CONSISTENT_READ, PERM_ALL, NULL);
+	CU_ASSERT_EQUAL(node->perm, RW);
+	CU_ASSERT_EQUAL(node->shared, PERM_CONSISTENT_READ);
+	/* the driver is asked only when something changes for it */
+	CU_ASSERT_EQUAL(toy_calls.perm_checks, 1);
+	CU_ASSERT_EQUAL(toy_calls.perm_commits, 1);
+	root_free(b);
+	root_free(a);
+	node = open_node("{'driver':'toy','node-name':'r','read-only':true}");
+	node->held = true;
+	try_root("export 'a'", node, RW, PERM_ALL, "Block node is read-only");
+	CU_ASSERT_EQUAL(node->perm, 0);
+	node->held = false;
+	node_unref(node);
+	/* an image as the base of an overlay may not be written */
+	node = open_node("{'driver':'toy','node-name':'base'}");
+	node->held = true;
+	over = open_node("{'driver':'toy-format','node-name':'over','file':"
+			 "{'driver':'toy'},'backing':'base'}");
+	b = try_root("export 'r'", over, RW, PERM_CONSISTENT_READ, NULL);
+	try_root("export 'w'", node, RW, PERM_ALL,
+		 "Permission conflict on node 'base': permissions 'write' are"
+		 " both required by export 'w' (uses node 'base' as 'root'"
+		 " child) and unshared by node 'over' (uses node 'base' as"
+		 " 'backing' child).");
+	root_free(b);
+	node->held = false;
+	node_unref(node);
+}
+
+static void test_conflicts(void)
+{
+	test_run(1, 1, body_conflicts, NULL);
+}
+
+/* The defaults of each role, as tools of the same protocol expect them. */
+static void body_defaults(void *arg)
+{
+	struct node *top, *flt;
+	struct root *root;
+
+	(void)arg;
+	toy_start();
+	top = open_node("{'driver':'nop','file':{'driver':'toy-format',"
+		"'node-name':'fmt','file':{'driver':'toy','node-name':'leaf'},"
+		"'backing':{'driver':'toy','node-name':'base'}}}");
+	/* also while nobody writes: a format changes its own metadata */
+	flt = node_find("fmt");
+	CU_ASSERT_EQUAL(flt->file->perm, RW | PERM_RESIZE);
+	CU_ASSERT_EQUAL(flt->file->shared, PERM_CONSISTENT_READ |
+			PERM_WRITE_UNCHANGED);
+	CU_ASSERT_EQUAL(flt->backing->perm, 0);
+	root = try_root("export 'e'", top, RW, PERM_ALL, NULL);
+	CU_ASSERT_EQUAL(top->file->perm, RW);
+	CU_ASSERT_EQUAL(top->file->shared, PERM_ALL);
+	CU_ASSERT_EQUAL(flt->backing->perm, PERM_CONSISTENT_READ);
+	CU_ASSERT_EQUAL(flt->backing->shared, PERM_ALL);
+	CU_ASSERT_EQUAL(node_find("base")->perm, PERM_CONSISTENT_READ);
+	root_free(root);
+}
+
+static void test_defaults(void)
+{
+	test_run(1, 1, body_defaults, NULL);
+}
+
+/* ---- undoing ---- */
+
+/* Everything of the graph that a failed change must not have touched. */
+static json_t *picture(void)
+{
+	json_t *graph = graph_query_graph();
+	struct node *node;
+
+	for (node = node_first(); node; node = node->next) {
+		const struct edge *e;
+		json_t *one = json_pack("[i,i,i,i,i]", (int)node->perm,
+					(int)node->shared,
+					(int)node->serialise,
+					(int)node->own_mask,
+					(int)node->limits.align);
+
+		for (e = node->children; e; e = e->next_child) {
+			CU_ASSERT_PTR_EQUAL(e->child, e->target);
+			CU_ASSERT(!e->changing);
+			CU_ASSERT_EQUAL(e->perm, e->new_perm);
+			CU_ASSERT_EQUAL(e->shared, e->new_shared);
+		}
+		json_object_set_new(graph, node->name, one);
+	}
+	return graph;
+}
+
+static void check_unchanged(json_t *before)
+{
+	json_t *after = picture();
+
+	CU_ASSERT(json_equal(before, after));
+	json_decref(after);
+}
+
+static void must_fail(struct transaction *t, int code, const char *text)
+{
+	struct error *err = NULL;
+	int ret = transaction_commit(t, NULL, &err);
+
+	CU_ASSERT_EQUAL(ret, -code);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(err);
+	CU_ASSERT_STRING_EQUAL(err->text, text);
+	if (strcmp(err->text, text))
+		fprintf(stderr, "got:  %s\nwant: %s\n", err->text, text);
+	error_clear(&err);
+}
+
+static void unexpected_hook(void *arg)
+{
+	(void)arg;
+	CU_FAIL("a hook of a change that failed was called");
+}
+
+/* A change with every kind of step, which alone would succeed. */
+static struct transaction *big_change(struct node *mid, struct node *extra,
+				      struct node *filter)
+{
+	struct transaction *t = transaction_begin();
+
+	transaction_move_parents(t, mid, filter);
+	transaction_move(t, mid->backing, NULL);
+	transaction_attach(t, mid, "backing2", ROLE_COW, extra);
+	transaction_touch(t, mid);
+	transaction_on_commit(t, unexpected_hook, NULL);
+	return t;
+}
+
+
+static void body_undo(void *arg)
+{
+	struct node *top, *mid, *extra, *filter, *fine;
+	struct error *err = NULL;
+	struct transaction *t;
+	struct root *root;
+	json_t *before;
+
+	(void)arg;
+	toy_start();
+	top = open_node("{'driver':'toy-format','node-name':'top','file':"
+		"{'driver':'toy','node-name':'topfile'},'backing':{'driver':"
+		"'toy-format','node-name':'mid','read-only':false,'file':"
+		"{'driver':'toy','node-name':'midfile','read-only':false,"
+		"'align':512},'backing':{'driver':'toy','node-name':"
+		"'base'}}}");
+	mid = node_find("mid");
+	extra = open_node("{'driver':'toy','node-name':'extra','align':4096,"
+			  "'read-only':true}");
+	fine = open_node("{'driver':'toy-format','node-name':'fine','file':"
+			 "{'driver':'toy','align':4096}}");
+	filter = open_node("{'driver':'nop','node-name':'filter','read-only':"
+			   "false,'file':'mid'}");
+	extra->held = fine->held = filter->held = true;
+	root = toy_root("export 'e'", top, true, 512);
+	before = picture();
+
+	/* a step that the caller finds wrong */
+	t = big_change(mid, extra, filter);
+	error_set(&err, ENOENT, "nothing there");
+	transaction_fail(t, err);
+	err = NULL;
+	must_fail(t, ENOENT, "nothing there");
+	check_unchanged(before);
+
+	/* a frozen link (C6) */
+	top->backing->frozen_by = "job 'commit0'";
+	t = big_change(mid, extra, filter);
+	must_fail(t, EBUSY, "Cannot change 'backing' link to 'mid': it is used"
+		  " by job 'commit0'");
+	top->backing->frozen_by = NULL;
+	check_unchanged(before);
+
+	/* a cycle */
+	t = big_change(mid, extra, filter);
+	transaction_move(t, mid->file, top);
+	must_fail(t, EINVAL, "Making 'top' a child would create a cycle");
+	check_unchanged(before);
+
+	/* two children of one meaning */
+	t = big_change(mid, extra, filter);
+	transaction_attach(t, mid, "file2", ROLE_IMAGE, fine);
+	must_fail(t, EINVAL, "Node 'mid' already has a 'file2' child");
+	check_unchanged(before);
+
+	/* permissions: nobody writes a read-only node */
+	t = big_change(mid, extra, filter);
+	transaction_move(t, &root->edge, extra);
+	must_fail(t, EPERM, "Block node is read-only");
+	check_unchanged(before);
+
+	/* a driver's refusal, after others have agreed */
+	toy_wishes.name = "extra";
+	toy_wishes.fail_perm = -EAGAIN;
+	toy_calls.perm_commits = 0;
+	t = big_change(mid, extra, filter);
+	must_fail(t, EAGAIN, "toy 'extra' refuses");
+	toy_wishes.fail_perm = 0;
+	CU_ASSERT_EQUAL(toy_calls.perm_commits, 0);
+	check_unchanged(before);
+
+	/* the drain's deadline */
+	root_hold(root);
+	t = big_change(mid, extra, filter);
+	CU_ASSERT_EQUAL(transaction_commit(t, NULL, &err), -ETIMEDOUT);
+	error_clear(&err);
+	root_drop(root);
+	check_unchanged(before);
+	CU_ASSERT_EQUAL(toy_calls.perm_commits, 0);
+
+	/* withdrawn */
+	t = big_change(mid, extra, filter);
+	transaction_abort(t);
+	check_unchanged(before);
+
+	/* and it does work */
+	t = transaction_begin();
+	transaction_move_parents(t, mid, filter);
+	transaction_move(t, mid->backing, NULL);
+	transaction_attach(t, mid, "backing", ROLE_COW, extra);
+	CU_ASSERT_EQUAL(transaction_commit(t, NULL, &err), 0);
+	CU_ASSERT_PTR_EQUAL(top->backing->child, filter);
+	CU_ASSERT_PTR_EQUAL(mid->backing->child, extra);
+	CU_ASSERT_PTR_NULL(node_find("base"));
+	json_decref(before);
+	root_free(root);
+	extra->held = fine->held = filter->held = false;
+	node_unref(filter);
+	node_unref(fine);
+}
+
+static void test_undo(void)
+{
+	test_run(1, 1, body_undo, NULL);
+}
+
+/* A graph may branch and join again, but not without end. */
+static void body_ways(void *arg)
+{
+	struct node *first;
+	char json[256], *text;
+	unsigned i;
+
+	(void)arg;
+	toy_start();
+	open_node("{'driver':'toy','node-name':'n0','read-only':true}");
+	for (i = 1; i < 30; i++) {
+		snprintf(json, sizeof(json), "{\"driver\":\"toy-format\","
+			 "\"node-name\":\"n%u\",\"read-only\":true,"
+			 "\"file\":\"n%u\",\"backing\":\"n%u\"}", i, i - 1,
+			 i - 1);
+		if (i == 17)
+			break;
+		toy_open(json);
+	}
+	node_find("n16")->held = true;
+	text = toy_open_error(json);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "branches too often"));
+	free(text);
+	first = node_find("n16");
+	first->held = false;
+	node_unref(first);
+	CU_ASSERT_PTR_NULL(node_first());
+}
+
+static void test_ways(void)
+{
+	test_run(1, 1, body_ways, NULL);
+}
+
+/* C1: parents below the new node keep their edges, the others move. */
+static void body_append(void *arg)
+{
+	struct node *old, *over, *other;
+	struct error *err = NULL;
+	struct transaction *t;
+	struct root *a, *b;
+
+	(void)arg;
+	toy_start();
+	old = open_node("{'driver':'toy','node-name':'old'}");
+	a = try_root("export 'a'", old, RW, PERM_ALL, NULL);
+	b = try_root("export 'b'", old, PERM_CONSISTENT_READ, PERM_ALL, NULL);
+	other = open_node("{'driver':'toy-format','node-name':'other','file':"
+			  "{'driver':'toy'},'backing':'old'}");
+	over = open_node("{'driver':'toy-format','node-name':'over','file':"
+			 "{'driver':'toy'}}");
+	t = transaction_begin();
+	transaction_attach(t, over, "backing", ROLE_COW, old);
+	transaction_move_parents(t, old, over);
+	CU_ASSERT_EQUAL(transaction_commit(t, NULL, &err), 0);
+	CU_ASSERT_PTR_EQUAL(a->edge.child, over);
+	CU_ASSERT_PTR_EQUAL(b->edge.child, over);
+	CU_ASSERT_PTR_EQUAL(other->backing->child, over);
+	CU_ASSERT_PTR_EQUAL(over->backing->child, old);
+	CU_ASSERT_EQUAL(old->perm, PERM_CONSISTENT_READ);
+	root_free(a);
+	root_free(b);
+	node_unref(other);
+	CU_ASSERT_PTR_NULL(node_first());
+}
+
+static void test_append(void)
+{
+	test_run(1, 1, body_append, NULL);
+}
+
+/* Insert and remove on one parent's edge; what they refuse. */
+static void body_insert(void *arg)
+{
+	json_t *options = json_pack("{s:s, s:s}", "driver", "nop",
+				    "node-name", "f");
+	struct error *err = NULL;
+	struct change_stats stats;
+	struct node *node, *f;
+	struct root *a, *b;
+
+	(void)arg;
+	toy_start();
+	node = open_node("{'driver':'toy','node-name':'n','discard':'unmap'}");
+	a = try_root("export 'a'", node, RW, PERM_ALL, NULL);
+	b = try_root("export 'b'", node, RW, PERM_ALL, NULL);
+	CU_ASSERT_PTR_NULL(graph_insert(node, "c", options, NULL, &err));
+	CU_ASSERT_STRING_EQUAL(err->text, "'c' is not a parent of node 'n'");
+	error_clear(&err);
+	CU_ASSERT_PTR_NULL(node_find("f"));
+	f = graph_insert(node, "b", options, &stats, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	CU_ASSERT(f->discard_unmap);
+	CU_ASSERT_PTR_EQUAL(a->edge.child, node);
+	CU_ASSERT_PTR_EQUAL(b->edge.child, f);
+	/* a was not held up */
+	CU_ASSERT_EQUAL(a->drains.count, 0);
+	CU_ASSERT_EQUAL(b->drains.count, 1);
+	CU_ASSERT_EQUAL(graph_remove(node, NULL, &err), -EINVAL);
+	CU_ASSERT_STRING_EQUAL(err->text, "Node 'n' is not a filter");
+	error_clear(&err);
+	CU_ASSERT_EQUAL(graph_remove(f, &stats, &err), 0);
+	CU_ASSERT_PTR_EQUAL(b->edge.child, node);
+	CU_ASSERT_PTR_NULL(node_find("f"));
+	json_object_set_new(options, "driver", json_string("toy"));
+	CU_ASSERT_PTR_NULL(graph_insert(node, NULL, options, NULL, &err));
+	CU_ASSERT_STRING_EQUAL(err->text, "Driver 'toy' is not a filter");
+	error_clear(&err);
+	json_decref(options);
+	root_free(a);
+	root_free(b);
+}
+
+static void test_insert(void)
+{
+	test_run(1, 1, body_insert, NULL);
+}
+
+/* A12: what makes a node serialise, and that it is switched under a drain. */
+static void body_serialise(void *arg)
+{
+	struct node *node;
+	struct root *coarse, *fine;
+
+	(void)arg;
+	toy_start();
+	node = open_node("{'driver':'raw','file':{'driver':'toy','node-name':"
+			 "'leaf','align':4096}}");
+	CU_ASSERT_EQUAL(node->limits.align, 4096);
+	CU_ASSERT_EQUAL(node->own_mask, 0);
+	CU_ASSERT_EQUAL(node_find("leaf")->own_mask, 4095);
+	coarse = toy_root("export 'a'", node, true, 4096);
+	CU_ASSERT(!node_find("leaf")->serialise);
+	fine = toy_root("export 'b'", node, true, 512);
+	CU_ASSERT(node_find("leaf")->serialise);
+	CU_ASSERT_EQUAL(coarse->drains.count, 1);
+	root_free(fine);
+	/* letting go holds nobody up */
+	CU_ASSERT_EQUAL(coarse->drains.count, 1);
+	root_free(coarse);
+	/* a window that does not start on a block */
+	node = open_node("{'driver':'raw','offset':512,'size':65536,'file':"
+		"{'driver':'toy','node-name':'leaf','align':4096}}");
+	coarse = toy_root("export 'a'", node, true, 4096);
+	CU_ASSERT(node_find("leaf")->serialise);
+	root_free(coarse);
+}
+
+static void test_serialise(void)
+{
+	test_run(1, 1, body_serialise, NULL);
+}
+
+TEST_MAIN("graph-change",
+	  TEST(test_conflicts),
+	  TEST(test_defaults),
+	  TEST(test_undo),
+	  TEST(test_ways),
+	  TEST(test_append),
+	  TEST(test_insert),
+	  TEST(test_serialise))
