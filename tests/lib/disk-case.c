@@ -85,6 +85,19 @@ static void case_fill_reftable(struct disk_case *c, uint64_t *r)
 	c->hot_count = 400;
 }
 
+/* An empty image that needs refcount blocks all the time. */
+static void case_grow(struct disk_case *c)
+{
+	c->spec.cluster_bits = 9;
+	c->spec.refcount_order = 6;
+	c->spec.size = 800 << 9;
+	memcpy(c->odds, (const unsigned[5]){ 100, 0, 0, 0, 0 },
+	       sizeof(c->odds));
+	c->hot = 0;
+	c->hot_count = 800;
+	c->ops = 40;
+}
+
 static void case_choose_hot(struct disk_case *c, uint64_t *r)
 {
 	uint64_t clusters = c->spec.size >> c->spec.cluster_bits;
@@ -94,6 +107,8 @@ static void case_choose_hot(struct disk_case *c, uint64_t *r)
 	c->hot = random_next(r, clusters - c->hot_count + 1);
 	if (c->spec.version == 3 && random_next(r, 10) == 0)
 		case_fill_reftable(c, r);
+	else if (c->spec.version == 3 && random_next(r, 8) == 0)
+		case_grow(c);
 }
 
 void disk_case_init(struct disk_case *c, uint64_t seed)
