@@ -4,7 +4,7 @@
  * reallocation and flush, on real threads and an image with 16 free clusters
  * (A28).
  *
- *	limbo-stress [-t SECONDS] [-s SEED]	both of the following
+ *	limbo-stress [quick|check|soak] [-t SECONDS] [-s SEED]	both of the following
  *	limbo-stress -m on|off ...		one of them
  *
  * Data requests below qcow2 are held back at random, long enough for a cluster
@@ -31,6 +31,7 @@
 #include "graph/graph.h"
 #include "tests/lib/crew.h"
 #include "tests/lib/disk-model.h"
+#include "tests/lib/mode.h"
 #include "tests/lib/qcow2-image.h"
 #include "tests/lib/random.h"
 
@@ -443,7 +444,9 @@ static bool run_child(bool limbo, uint64_t seconds, uint64_t seed)
 
 int main(int argc, char **argv)
 {
-	uint64_t seconds = 10, seed = 1;
+	static const uint64_t seconds_of[] = { 3, 10, 3600 };
+	enum test_mode run = test_mode(&argc, argv);
+	uint64_t seconds = seconds_of[run], seed = 1;
 	const char *mode = "both";
 	unsigned failed = 0;
 	int opt;

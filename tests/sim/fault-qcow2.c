@@ -2,7 +2,7 @@
 /*
  * fault-qcow2.c - EIO and ENOSPC at every step (A24).
  *
- *	fault-qcow2 [-s SEED] [-n PROGRAMS] [-k N -e ERRNO]
+ *	fault-qcow2 [quick|check|soak] [-s SEED] [-n PROGRAMS] [-k N -e ERRNO]
  *
  * Each program (a seed) runs once and its writes, syncs, punches and
  * allocations are counted; then once for each of them with that one failing,
@@ -20,6 +20,7 @@
 
 #include "runtime/sim.h"
 #include "tests/lib/disk-case.h"
+#include "tests/lib/mode.h"
 
 struct fault {
 	uint64_t count, at;
@@ -94,7 +95,9 @@ static void run_program(uint64_t seed)
 
 int main(int argc, char **argv)
 {
-	uint64_t seed = 1, programs = 8, at = 0;
+	static const uint64_t programs_of[] = { 2, 10, 500 };
+	enum test_mode mode = test_mode(&argc, argv);
+	uint64_t seed = 1, programs = programs_of[mode], at = 0;
 	int error = EIO, opt;
 
 	while ((opt = getopt(argc, argv, "s:n:k:e:")) != -1) {
