@@ -142,6 +142,18 @@ $(REALT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_server) $(LIB_drivers) \
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $(call group,$^) \
 		$(LIBS_core) $(LIBS_real) -lcunit
 
+# Fuzzing, with V=fuzz only; all but seeds have libFuzzer's main function.
+FUZZ := $(call progs,fuzz)
+LDFLAGS_fuzzer := -fsanitize=fuzzer
+$B/tests/fuzz/seeds: LDFLAGS_fuzzer :=
+$(FUZZ): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_drivers) $(LIB_graph) \
+		$(LIB_sim)
+	$(call run,LD,$@)$(CC) $(LDFLAGS) $(LDFLAGS_fuzzer) -o $@ \
+		$(call group,$^) $(LIBS_core)
+
+.PHONY: fuzz-programs
+fuzz-programs: $(FUZZ)
+
 # What benchmarks measure against and what guest tests ask the kernel with:
 # plain programs, nothing of ours in them.
 BENCH := $(filter-out %/runtime-io,$(call progs,bench)) $(call progs,vm)
