@@ -107,6 +107,9 @@ static void attach_warn(const struct args *args, const json_t *made)
 		complain("%s is without zero copy: %s",
 			 get_string(made, "device"),
 			 get_string(made, "zero-copy-reason"));
+	if (get_bool(made, "guessed") && !args_given(args, "format"))
+		complain("the format of '%s' was guessed: %s (-f says it)",
+			 args->operands[0], get_string(made, "format"));
 	if (json_object_get(made, "note"))
 		complain("%s: %s", get_string(made, "device"),
 			 get_string(made, "note"));

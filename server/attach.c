@@ -138,11 +138,16 @@ static json_t *attach_with_id(json_t *args, const char *id, struct error **err)
 {
 	struct node *node = attach_open(args, err);
 	json_auto_t *options = NULL;
+	const char *format;
 	struct export *exp;
 	json_t *shown;
+	bool guessed;
 
 	if (!node)
 		return NULL;
+	/* while we wait the node may become another's matter */
+	format = node->driver->name;
+	guessed = node->guessed;
 	options = attach_export_options(args, id, node);
 	exp = export_add(options, err);
 	if (!exp) {
@@ -152,6 +157,8 @@ static json_t *attach_with_id(json_t *args, const char *id, struct error **err)
 	exp->pins++;
 	shown = export_describe(exp);
 	exp->pins--;
+	json_object_set_new(shown, "format", json_string(format));
+	json_object_set_new(shown, "guessed", json_boolean(guessed));
 	return shown;
 }
 

@@ -21,7 +21,7 @@
 static struct {
 	bool left;
 	struct co *waiter;
-	unsigned refused;	/* signals */
+	unsigned signals;	/* that asked for it */
 } leaving;
 
 static int leave_check_idle(struct error **err)
@@ -105,18 +105,22 @@ void co_leave_wait(void)
 void co_leave_signal(int signo)
 {
 	struct error *err CLEANUP_ERROR = NULL;
+	bool first;
 
-	if (signo == SIGHUP || leaving.left)
+	if (signo == SIGHUP)
 		return;
-	if (leaving.refused++) {
-		log_write(LOG_WARNING, "%s again: leaving devices as they are",
-			  strsignal(signo));
-		co_log_stop_async();
-		_exit(EXIT_FAILURE);
-	}
 	log_write(LOG_INFO, "%s", strsignal(signo));
-	if (co_leave(&err) == 0)
+	first = leaving.signals++ == 0;
+	if (!leaving.left && co_leave(&err) == 0)
 		return;
-	error_prefix(&err, "Not leaving (once more to leave all the same)");
-	log_error(LOG_ERROR, &err);
+	if (err) {
+		error_prefix(&err, "Not leaving%s", first ?
+			     " (once more to leave all the same)" : "");
+		log_error(LOG_ERROR, &err);
+	}
+	if (first)
+		return;
+	log_write(LOG_WARNING, "Leaving devices as they are");
+	co_log_stop_async();
+	_exit(EXIT_FAILURE);
 }

@@ -18,9 +18,9 @@ int co_leave(struct error **err) MUST_CHECK;
 void co_leave_wait(void);
 
 /*
- * SIGTERM and SIGINT: as quit; once one was refused the next one ends the
- * process as it stands and leaves the devices to the next daemon. SIGHUP does
- * nothing. Coroutine.
+ * SIGTERM and SIGINT: as quit; from the second one on the process ends also
+ * when that is refused or takes time, and leaves the devices to the next
+ * daemon. SIGHUP does nothing. Coroutine.
  */
 void co_leave_signal(int signo);
 

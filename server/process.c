@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -187,8 +188,22 @@ static void process_adjust_oom(void)
 		close(fd);
 }
 
+/* Each device and each image takes descriptors; 1024 are soon used up. */
+static void process_raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_write(LOG_WARNING, "No more open files allowed: %s",
+			  strerror(errno));
+}
+
 void process_protect(void)
 {
+	process_raise_descriptors();
 	process_unshare_mounts();
 	process_adjust_oom();
 }

@@ -29,8 +29,9 @@ int process_make_dir(const char *path, struct error **err) MUST_CHECK;
 
 /*
  * A mount namespace of our own, mounts still coming in from outside (A7): else
- * our exit could be what unmounts a file system on our own device. And the
- * killer's last choice. What is refused is logged as a warning.
+ * our exit could be what unmounts a file system on our own device. The
+ * killer's last choice, and as many descriptors as are allowed. What is refused
+ * is logged as a warning.
  */
 void process_protect(void);
 
