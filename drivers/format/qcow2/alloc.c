@@ -20,10 +20,11 @@ int qcow2_corrupt(struct qcow2 *s, bool locked)
 		co_lock(&s->lock);
 	__atomic_store_n(&s->fast_writes, false, __ATOMIC_RELEASE);
 	if (!s->node->read_only && !s->corrupt) {
-		s->header.incompatible |= QCOW2_INCOMPAT_CORRUPT;
+		qcow2_set_incompatible(s, QCOW2_INCOMPAT_CORRUPT, true);
 		/* best effort: this run writes no more in any case */
 		if (s->v3 && qcow2_write_header(s) < 0)
-			s->header.incompatible &= ~QCOW2_INCOMPAT_CORRUPT;
+			qcow2_set_incompatible(s, QCOW2_INCOMPAT_CORRUPT,
+					       false);
 	}
 	__atomic_store_n(&s->corrupt, true, __ATOMIC_RELEASE);
 	if (!locked)

@@ -419,7 +419,7 @@ static int settle(struct qcow2 *s)
 	}
 	if (ret < 0 || !(s->header.incompatible & QCOW2_INCOMPAT_DIRTY))
 		return ret;
-	s->header.incompatible &= ~QCOW2_INCOMPAT_DIRTY;
+	qcow2_set_incompatible(s, QCOW2_INCOMPAT_DIRTY, false);
 	ret = qcow2_write_header(s);
 	return ret < 0 ? ret : co_edge_flush(qcow2_file(s));
 }
@@ -476,7 +476,8 @@ static void qcow2_info(struct node *node, json_t *object)
 {
 	const struct qcow2 *s = node->state;
 	const struct qcow2_header *h = &s->header;
-	bool corrupt = h->incompatible & QCOW2_INCOMPAT_CORRUPT ||
+	uint64_t bits = __atomic_load_n(&h->incompatible, __ATOMIC_RELAXED);
+	bool corrupt = bits & QCOW2_INCOMPAT_CORRUPT ||
 		       __atomic_load_n(&s->corrupt, __ATOMIC_ACQUIRE);
 	json_t *data = json_object();
 
@@ -497,8 +498,7 @@ static void qcow2_info(struct node *node, json_t *object)
 	json_object_set_new(object, "cluster-size",
 			    json_integer(s->geo.cluster_size));
 	json_object_set_new(object, "dirty-flag",
-			    json_boolean(h->incompatible &
-					 QCOW2_INCOMPAT_DIRTY));
+			    json_boolean(bits & QCOW2_INCOMPAT_DIRTY));
 	json_object_set_new(object, "format-specific",
 			    json_pack("{s:s, s:o}", "type", "qcow2", "data",
 				      data));

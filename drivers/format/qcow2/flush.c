@@ -285,10 +285,10 @@ static int mark_dirty(struct qcow2 *s)
 	int ret;
 
 	co_lock(&s->lock);
-	s->header.incompatible |= QCOW2_INCOMPAT_DIRTY;
+	qcow2_set_incompatible(s, QCOW2_INCOMPAT_DIRTY, true);
 	ret = qcow2_write_header(s);
 	if (ret < 0)
-		s->header.incompatible &= ~QCOW2_INCOMPAT_DIRTY;
+		qcow2_set_incompatible(s, QCOW2_INCOMPAT_DIRTY, false);
 	co_unlock(&s->lock);
 	return ret;
 }

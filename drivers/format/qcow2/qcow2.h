@@ -160,6 +160,16 @@ enum l1_state {
 /* The tests' switch: freed clusters are used again at once. */
 extern bool qcow2_test_no_limbo;
 
+/* Under s->lock, atomic: queries read the bits without it. */
+static inline void qcow2_set_incompatible(struct qcow2 *s, uint64_t bit,
+					  bool on)
+{
+	uint64_t bits = s->header.incompatible;
+
+	__atomic_store_n(&s->header.incompatible, on ? bits | bit : bits & ~bit,
+			 __ATOMIC_RELAXED);
+}
+
 static inline struct edge *qcow2_file(const struct qcow2 *s)
 {
 	return s->node->file;
