@@ -70,6 +70,9 @@ void thread_post(struct io_thread *to, struct message *msg);
 
 /* Monotonic clock, ns. Simulated time in the simulation. */
 uint64_t clock_ns(void);
+/* The same, read at most once in a turn of the thread's loop: for stamps on
+ * the data path, where a millisecond does not matter. */
+uint64_t clock_turn_ns(void);
 
 /* A timer belongs to the thread that started it; fn runs there, once. */
 struct timer {

@@ -35,6 +35,15 @@ uint64_t clock_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
+uint64_t clock_turn_ns(void)
+{
+	struct real_thread *t = real_self;
+
+	if (!t->turn_ns)
+		t->turn_ns = clock_ns();
+	return t->turn_ns;
+}
+
 void rt_step(void)
 {
 }
@@ -125,6 +134,7 @@ static void loop_turn(struct real_thread *t)
 {
 	struct io_thread *base = &t->base;
 
+	t->turn_ns = 0;
 	ring_reap(t);
 	inbox_run(t);
 	if (base->timers) {

@@ -24,6 +24,7 @@ struct real_thread {
 	struct io_uring ring;
 	uint64_t wake_value;		/* read from wake_fd */
 	struct ring_op wake_op;
+	uint64_t turn_ns;		/* clock_turn_ns; 0: not read yet */
 	unsigned reserved;		/* of the completion queue (A4) */
 	unsigned overflows;		/* turns with a full completion queue */
 	bool buffer_table;

@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* Tried in this order; the last one is what every kernel since 5.5 has. */
+/* Tried in this order; the last one is what every kernel has. */
 static const unsigned setup_flags[] = {
 	IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
 		IORING_SETUP_SUBMIT_ALL,
@@ -40,6 +40,11 @@ int ring_init(struct real_thread *t)
 	}
 	if (rc < 0)
 		return -rc;
+	/* without it liburing waits by a completion that is not ours */
+	if (!(p.features & IORING_FEAT_EXT_ARG)) {
+		io_uring_queue_exit(&t->ring);
+		return ENOSYS;
+	}
 	/* only saves the kernel a look-up per call: may fail */
 	io_uring_register_ring_fd(&t->ring);
 	rc = io_uring_register_buffers_sparse(&t->ring, BUFFER_SLOTS);

@@ -78,6 +78,11 @@ uint64_t clock_ns(void)
 	return world.now_ns;
 }
 
+uint64_t clock_turn_ns(void)
+{
+	return world.now_ns;
+}
+
 void sim_step_rate(unsigned n)
 {
 	world.step_rate = n;

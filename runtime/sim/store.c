@@ -98,10 +98,11 @@ void store_read(const struct store *s, uint64_t offset, void *buf,
 static struct record *log_add(struct store *s, enum record_kind kind,
 			      uint64_t data_len, struct effect *e)
 {
-	struct record *r = calloc(1, sizeof(*r) + data_len);
+	struct record *r = malloc(sizeof(*r) + data_len);
 
 	if (!r)
 		abort();
+	memset(r, 0, sizeof(*r));
 	r->kind = kind;
 	r->data = (char *)(r + 1);
 	*s->last = r;
@@ -123,7 +124,7 @@ static void log_data(struct store *s, uint64_t offset, uint64_t end,
 	r->len = len;
 	r->end = end;
 	r->grows = grows;
-	image_read(&s->cache, from, r->data, len, true);
+	image_read(&s->cache, from, r->data, len, false);
 }
 
 void store_write(struct store *s, uint64_t offset, const void *buf,

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #include "runtime/buffer.h"
 #include "runtime/co.h"
 #include "runtime/io.h"
+#include "runtime/real/real.h"
 #include "runtime/ring.h"
 #include "tests/lib/suite.h"
 
@@ -235,6 +237,63 @@ static void short_reads_go_on_to_the_end(void)
 	in_run(pieces_body);
 }
 
+static int fixed_io(struct file *f, enum io_op op, uint64_t offset, int slot,
+		    uint32_t slot_offset, uint32_t len)
+{
+	struct io io = {
+		.file = f, .op = (uint8_t)op, .offset = offset, .len = len,
+		.fixed = slot, .fixed_offset = slot_offset,
+	};
+
+	return co_io(&io);
+}
+
+/*
+ * Memory that a process registers is named by its addresses, a device's request
+ * by offsets from 0. So low memory stands in for a request here.
+ */
+static void fixed_body(void *arg)
+{
+	char *at = (char *)0x20000000;
+	char *mem = mmap(at, 16384, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+			 -1, 0);
+	uint32_t first = (uint32_t)(uintptr_t)mem;
+	struct iovec iov = { .iov_base = mem, .iov_len = 16384 };
+	struct file *f = open_file(O_RDWR);
+	__u64 tag = 0;
+	int slot = ring_buffers_get(4);
+
+	(void)arg;
+	CU_ASSERT_PTR_EQUAL_FATAL(mem, at);
+	CU_ASSERT_FATAL(slot >= 0);
+	CU_ASSERT_EQUAL(io_uring_register_buffers_update_tag(
+				&real_self->ring, (unsigned)slot + 2, &iov,
+				&tag, 1), 1);
+	memset(mem, 'a', 4096);
+	memset(mem + 4096, 'b', 4096);
+	CU_ASSERT_EQUAL(fixed_io(f, IO_WRITE, 100, slot + 2, first + 4000,
+				 1000), 1000);
+	CU_ASSERT_EQUAL(fixed_io(f, IO_READ, 100, slot + 2, first + 8192,
+				 4096), 1000);
+	CU_ASSERT(all(mem + 8192, 96, 'a'));
+	CU_ASSERT(all(mem + 8192 + 96, 904, 'b'));
+	CU_ASSERT(all(mem + 8192 + 1000, 3096, 0));
+	CU_ASSERT_EQUAL(fixed_io(f, IO_READ, 100, slot + 1, first, 1),
+			-EFAULT);
+	ring_buffers_put(slot, 4);
+	co_file_close(f);
+	munmap(mem, 16384);
+	runtime_quit();
+}
+
+static void registered_buffers(void)
+{
+	make_path();
+	in_run(fixed_body);
+	unlink(path);
+}
+
 /* More in flight than the submission queue holds. */
 #define MANY 3000
 
@@ -376,6 +435,7 @@ static void budgets_are_kept(void)
 TEST_MAIN("runtime-file", TEST(every_operation_works),
 	  TEST(errors_are_errnos), TEST(direct_reads_end_with_the_file),
 	  TEST(short_write_is_not_success),
-	  TEST(short_reads_go_on_to_the_end), TEST(many_in_flight),
+	  TEST(short_reads_go_on_to_the_end), TEST(registered_buffers),
+	  TEST(many_in_flight),
 	  TEST(locks_conflict_between_open_files),
 	  TEST(poll_waits_and_times_out), TEST(budgets_are_kept))
