@@ -19,6 +19,9 @@
 #define TIME_START 1000000000u
 #define IO_THREADS_DEFAULT 2
 #define STEP_RATE_DEFAULT 4
+/* One in so many preempted threads stalls, for so many picks at most. */
+#define STALL_RATE 8
+#define STALL_MAX_SHIFT 9
 
 struct world world = { .step_rate = STEP_RATE_DEFAULT };
 
@@ -117,6 +120,27 @@ static uint64_t runnable(void)
 	return mask;
 }
 
+/*
+ * Those of the runnable threads that are not stalled: some preempted threads
+ * are passed over for a long while, so that the others get far ahead of one
+ * that stands between two lock-free steps.
+ */
+static uint64_t awake(uint64_t mask)
+{
+	uint64_t left = mask;
+	unsigned i;
+
+	for (i = 0; i < world.count; i++) {
+		struct sim_thread *t = world.threads[i];
+
+		if (t->stalled && mask >> i & 1) {
+			t->stalled--;
+			left &= ~(1ull << i);
+		}
+	}
+	return left;
+}
+
 static unsigned nth_bit(uint64_t mask, uint64_t n)
 {
 	while (n--)
@@ -187,14 +211,14 @@ static void deadlock(void)
 static struct sim_thread *pick(void)
 {
 	for (;;) {
-		uint64_t mask = runnable();
+		uint64_t all = runnable(), mask = awake(all);
 		unsigned n = (unsigned)__builtin_popcountll(mask);
 		unsigned io = world.ready.count ? world.io_weight : 0;
 
 		if (io && (!n || random_below(n * 4 + io) < io))
 			op_step(false);
-		else if (n)
-			return world.threads[pick_bit(mask)];
+		else if (all)
+			return world.threads[pick_bit(mask ? mask : all)];
 		else if (op_step(true))
 			continue;
 		else if (world.stopping)
@@ -225,8 +249,11 @@ void rt_step(void)
 	    random_below(world.step_rate))
 		return;
 	t->preempted = true;
+	if (!random_below(STALL_RATE))
+		t->stalled = 1u << random_below(STALL_MAX_SHIFT);
 	schedule();
 	t->preempted = false;
+	t->stalled = 0;
 }
 
 void thread_post(struct io_thread *to, struct message *msg)
@@ -307,6 +334,7 @@ static void thread_begin(struct sim_thread *t, unsigned index)
 	unsigned from;
 
 	t->preempted = false;
+	t->stalled = 0;
 	t->base.timers = NULL;
 	t->done_first = NULL;
 	t->done_last = &t->done_first;
