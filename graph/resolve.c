@@ -179,23 +179,35 @@ static bool request_zeroes(struct request *req, struct node *end)
 	return true;
 }
 
-static void request_refuse(struct request *req, int res)
+/* Whether it has a length and is this root's as far as one look can tell. */
+static bool request_is_plain(const struct request *req,
+			     const struct node *node)
 {
-	request_finish(req, res);
+	const struct root *root = req->root;
+	uint64_t end = req->offset + req->len;
+
+	return req->len - 1 < INT32_MAX && end <= node->size &&
+	       req->offset < end &&
+	       !((req->offset | req->len) & (root->granularity - 1)) &&
+	       (req->op == REQ_READ || root->writable);
 }
 
-/* 0, or why the request is none of this root's. */
-static int request_check(const struct request *req, const struct node *node)
+/* The rest: flushes, nothing at all, and what is refused. */
+static void request_odd(struct request *req, const struct node *node)
 {
-	if (unlikely(req->op != REQ_READ && !req->root->writable &&
-		     req->op != REQ_FLUSH))
-		return -EROFS;
-	if (unlikely((req->offset | req->len) & (req->root->granularity - 1)))
-		return -EINVAL;
-	if (unlikely(req->len > node->size ||
-		     req->offset > node->size - req->len))
-		return -EIO;
-	return req->len >> 31 ? -EINVAL : 0;
+	const struct root *root = req->root;
+
+	if (req->op == REQ_FLUSH)
+		request_slow(req);
+	else if (req->op != REQ_READ && !root->writable)
+		request_finish(req, -EROFS);
+	else if ((req->offset | req->len) & (root->granularity - 1) ||
+		 req->len >> 31)
+		request_finish(req, -EINVAL);
+	else if (req->len > node->size || req->offset > node->size - req->len)
+		request_finish(req, -EIO);
+	else
+		request_finish(req, 0);
 }
 
 void request_begin(struct request *req)
@@ -207,19 +219,11 @@ void request_begin(struct request *req)
 		.len = req->len,
 		.offset = req->offset,
 	};
-	int ret = request_check(req, node);
 
-	req->start_ns = clock_ns();
+	req->start_ns = clock_turn_ns();
 	req->end = NULL;
-	if (unlikely(ret < 0)) {
-		request_refuse(req, ret);
-		return;
-	}
-	if (unlikely(req->len == 0)) {
-		if (req->op == REQ_FLUSH)
-			request_slow(req);
-		else
-			request_finish(req, 0);
+	if (unlikely(req->op == REQ_FLUSH || !request_is_plain(req, node))) {
+		request_odd(req, node);
 		return;
 	}
 	node = resolve(node, &map, false, &req->path);
