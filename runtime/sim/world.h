@@ -54,6 +54,7 @@ struct sim_thread {
 	struct io_thread base;
 	char *stack;			/* of its loop; main has its own */
 	bool preempted;			/* in rt_step: may go on any time */
+	unsigned stalled;		/* picks that pass it over */
 	struct sim_op *done_first, **done_last;
 	/* messages by sender, which keep their order; bit set: not empty */
 	uint64_t senders;

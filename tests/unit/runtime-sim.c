@@ -351,8 +351,60 @@ static void steps_interleave(void)
 	sim_step_rate(4);
 }
 
+/* A thread between two steps may be overtaken by hundreds of others' steps. */
+static unsigned others_steps, most_steps;
+static bool reader_over;
+
+static void slow_reader(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; i < 50; i++) {
+		unsigned before = others_steps;
+
+		rt_step();
+		most_steps = max(most_steps, others_steps - before);
+	}
+	reader_over = true;
+}
+
+static void fast_co(void *arg)
+{
+	(void)arg;
+	while (!reader_over) {
+		others_steps++;
+		co_yield();
+	}
+}
+
+static void fast_start(struct message *msg)
+{
+	bool spawned = co_spawn(fast_co, NULL);
+
+	(void)msg;
+	assert(spawned);
+}
+
+static void stall_body(void *arg)
+{
+	struct message msg = { .fn = fast_start };
+
+	(void)arg;
+	reader_over = false;
+	thread_post(thread_by_index(2), &msg);
+	co_call(thread_by_index(1), slow_reader, NULL);
+	runtime_quit();
+}
+
+static void threads_stall_between_steps(void)
+{
+	most_steps = 0;
+	for (uint64_t seed = 0; seed < 50; seed++)
+		in_run(stall_body, NULL, seed);
+	CU_ASSERT(most_steps > 100);
+}
+
 TEST_MAIN("runtime-sim", TEST(same_seed_same_run),
 	  TEST(messages_keep_their_order),
 	  TEST(time_moves_only_when_nothing_runs), TEST(deadlock_is_noticed),
 	  TEST(faults_and_holds), TEST(io_completes_out_of_order),
-	  TEST(steps_interleave))
+	  TEST(steps_interleave), TEST(threads_stall_between_steps))
