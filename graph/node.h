@@ -46,7 +46,7 @@ struct node {
 	bool read_only;
 	bool forwards;		/* no map, no data operation: A9 */
 	bool discard_unmap;	/* else discards have no effect here */
-	uint32_t own_mask;	/* alignment that this very node asks for, - 1 */
+	uint32_t own_mask;	/* this very node's alignment, - 1 */
 
 	/* main thread */
 	bool implicit;		/* a job's filter (G5) */

@@ -49,7 +49,7 @@ struct graph_thread {
 	struct message kick;
 	bool kicked;
 	struct timer retry;
-	struct node *wants_grace;	/* of a coroutine that is no request's */
+	struct node *wants_grace;	/* of a coroutine without request */
 	struct bounce_pool bounce[BOUNCE_LEVELS];
 } CACHELINE_ALIGNED;
 
