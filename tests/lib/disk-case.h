@@ -29,12 +29,12 @@ struct disk_case {
 	/* chosen by the seed; a caller may change them before make */
 	struct image_spec spec;
 	uint64_t base_size;		/* bytes of the backing file */
-	unsigned odds[5];		/* of enum image_cluster, a sum of 100 */
+	unsigned odds[5];		/* of enum image_cluster; sum 100 */
 	uint64_t holes_from;		/* clusters from here on are holes */
 	uint64_t hot, hot_count;	/* clusters that most requests go to */
 	bool direct;			/* O_DIRECT, with this alignment */
 	uint32_t align;
-	unsigned workers, ops;		/* of each of two threads; of a worker */
+	unsigned workers, ops;		/* of each thread; of a worker */
 	uint64_t l2_cache, refcount_cache; /* bytes; 0: the driver's default */
 	/* what the run is put through */
 	uint64_t cut_at;		/* write or sync, or 0 */

@@ -4,14 +4,13 @@
  * reallocation and flush, on real threads and an image with 16 free clusters
  * (A28).
  *
- *	limbo-stress [quick|check|soak] [-t SECONDS] [-s SEED]	both of the following
- *	limbo-stress -m on|off ...		one of them
+ *	limbo-stress [quick|check|soak] [-t SECONDS] [-s SEED] [-m on|off]
  *
  * Data requests below qcow2 are held back at random, long enough for a cluster
  * to be unlinked, freed and used for something else meanwhile. Every sector is
- * tagged with the guest sector that owns it and a generation. "on": nothing
- * foreign or stale is ever read, for all of the time. "off": with limbo
- * switched off the same stress must see it, within 60 seconds.
+ * tagged with the guest sector that owns it and a generation. -m on: nothing
+ * foreign or stale is ever read, for all of the time. -m off: with limbo
+ * switched off the same stress must see it, within 60 seconds. Default: both.
  *
  * Half of the guest clusters are private: one coroutine reads and writes each,
  * and reads exactly its last generation. The others are shared: coroutines of

@@ -2,8 +2,8 @@
 /*
  * corruption-growth.c - the file does not outgrow what the disk can hold.
  *
- * Seen elsewhere: refcount blocks that had moved were never reused, and the file
- * doubled while its check stayed clean. Here small images are written,
+ * Seen elsewhere: refcount blocks that had moved were never reused, and the
+ * file doubled while its check stayed clean. Here small images are written,
  * discarded and flushed over and over; the file stays below the disk's size,
  * its tables, and what can be on its way through limbo meanwhile.
  */

@@ -130,7 +130,9 @@ static void body(void *arg)
 		lie->write_result = -1;
 		return;
 	}
-	for (uint64_t n = 0; n < GUESTS && ret == 0; n += lie->as_data ? 40 : 1) {
+	/* the first cluster is the one that the image lies about */
+	for (uint64_t n = 0; n < GUESTS && ret == 0;
+	     n += lie->as_data ? GUESTS : 1) {
 		for (unsigned i = 0; i < CLUSTER / 512; i++)
 			model_fill(n * 8 + i, 7, buf + i * 512);
 		ret = disk_request(&d, REQ_WRITE, 0, n * CLUSTER, CLUSTER, buf);
