@@ -26,7 +26,8 @@ static void in_run(void (*fn)(void *))
 	runtime_run(fn, NULL);
 }
 
-static void aborts(void (*fn)(void *))
+/* The status of a child that ran fn in the simulation. */
+static int child_status(void (*fn)(void *))
 {
 	pid_t child = fork();
 	int status;
@@ -43,6 +44,13 @@ static void aborts(void (*fn)(void *))
 		_exit(0);
 	}
 	CU_ASSERT_EQUAL_FATAL(waitpid(child, &status, 0), child);
+	return status;
+}
+
+static void aborts(void (*fn)(void *))
+{
+	int status = child_status(fn);
+
 	CU_ASSERT_TRUE(WIFSIGNALED(status));
 	CU_ASSERT_EQUAL(WTERMSIG(status), SIGABRT);
 }
@@ -188,8 +196,35 @@ static void deadlock_aborts(void)
 	aborts(sleep_forever);
 }
 
+static __attribute__((noinline)) unsigned deeper(unsigned depth)
+{
+	volatile char frame[512];
+
+	frame[depth % sizeof(frame)] = 1;
+	if (depth == 0)
+		return 0;
+	return deeper(depth - 1) + frame[depth % sizeof(frame)];
+}
+
+static void overflow(void *arg)
+{
+	(void)arg;
+	if (deeper(20 * 1024) == 0)
+		_exit(3);
+	runtime_quit();
+}
+
+/* The guard page: a signal, or what a sanitizer makes of it. */
+static void stack_overflow_does_not_go_on(void)
+{
+	int status = child_status(overflow);
+
+	CU_ASSERT_FALSE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	CU_ASSERT_FALSE(WIFEXITED(status) && WEXITSTATUS(status) == 3);
+}
+
 TEST_MAIN("runtime-misuse", TEST(buffer_put_on_another_thread),
 	  TEST(buffer_put_twice), TEST(io_resubmitted_in_flight),
 	  TEST(direct_io_unaligned), TEST(mutex_taken_twice),
 	  TEST(mutex_unlocked_by_another), TEST(wait_outside_a_coroutine),
-	  TEST(deadlock_aborts))
+	  TEST(deadlock_aborts), TEST(stack_overflow_does_not_go_on))
