@@ -11,8 +11,6 @@
  */
 #include "graph/limits.h"
 
-#include <string.h>
-
 #include "graph/state.h"
 #include "graph/walk.h"
 
@@ -133,11 +131,21 @@ void limits_prepare(const struct transaction *t, const struct node_list *order,
 		granularity_compute(t, above->list[i]);
 }
 
+static bool limits_equal(const struct limits *a, const struct limits *b)
+{
+	return a->align == b->align && a->mem_align == b->mem_align &&
+	       a->max_transfer == b->max_transfer &&
+	       a->optimal_io == b->optimal_io &&
+	       a->discard_align == b->discard_align &&
+	       a->placement == b->placement && a->zeroes == b->zeroes &&
+	       a->discard == b->discard && a->rotational == b->rotational &&
+	       a->fixed_size == b->fixed_size;
+}
+
 bool limits_change(const struct node *node)
 {
 	return node->opened &&
-	       (memcmp(&node->limits, &node->new_limits,
-		       sizeof(node->limits)) != 0 ||
+	       (!limits_equal(&node->limits, &node->new_limits) ||
 		node->own_mask != node->new_own_mask ||
 		node->serialise != node->new_serialise);
 }

@@ -94,6 +94,8 @@ static int64_t co_submit(struct node *node, const struct map *map, void *buf)
 	bool data = map->op == REQ_READ || map->op == REQ_WRITE;
 	int64_t ret;
 
+	/* writes are counted where they end, and only there flushed (A29) */
+	assert(node->driver->kind == DRIVER_PROTOCOL || map->op == REQ_READ);
 	if (was_refused(node, map))
 		return co_refused(node, map, map->io_op);
 	if (slow)

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What all export types share: ids, options, order of calls, and that nothing
+ * is left when a step fails (A18).
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/export.h"
+#include "runtime/co.h"
+#include "tests/lib/crew.h"
+#include "tests/lib/suite.h"
+#include "tests/lib/toy.h"
+
+struct door_opts {
+	uint32_t queues;
+};
+
+struct door_state {
+	bool opened;
+};
+
+static unsigned opens, starts, stops, closes;
+static int fail_open, fail_start, fail_stop;
+
+static int door_open(struct export *exp, struct node *node, struct error **err)
+{
+	struct door_state *s = exp->state;
+	const struct door_opts *opts = exp->opts;
+
+	if (fail_open)
+		return error_set(err, -fail_open, "no door");
+	CU_ASSERT_EQUAL(opts->queues, 2);
+	exp->root = toy_root(exp->id, node, true, 512);
+	s->opened = true;
+	opens++;
+	return 0;
+}
+
+static int door_start(struct export *exp, struct error **err)
+{
+	(void)exp;
+	if (fail_start)
+		return error_set(err, -fail_start, "the door is stuck");
+	starts++;
+	return 0;
+}
+
+static int door_stop(struct export *exp, enum export_stop mode,
+		     struct error **err)
+{
+	(void)exp;
+	if (fail_stop && mode == EXPORT_STOP_SAFE)
+		return error_set(err, -fail_stop, "somebody is in the door");
+	stops++;
+	return 0;
+}
+
+static void door_close(struct export *exp)
+{
+	struct door_state *s = exp->state;
+
+	CU_ASSERT(s->opened);
+	root_free(exp->root);
+	closes++;
+}
+
+static const struct option door_options[] = {
+	{ .name = "queues", .type = OPT_UINT, .def = "2",
+	  .offset = offsetof(struct door_opts, queues) },
+	{ .name = NULL },
+};
+
+static const struct export_type door = {
+	.name = "door",
+	.state_size = sizeof(struct door_state),
+	.options = door_options,
+	.options_size = sizeof(struct door_opts),
+	.open = door_open,
+	.start = door_start,
+	.stop = door_stop,
+	.close = door_close,
+};
+
+static struct export *add(const char *id, const char *extra,
+			  const char *sentence)
+{
+	json_t *options = json_pack("{s:s, s:s, s:s, s:b}", "type", "door",
+				    "id", id, "node-name", "n", "writable", 1);
+	struct error *err = NULL;
+	struct export *exp;
+
+	if (extra)
+		json_object_set_new(options, extra, json_string("r"));
+	exp = export_add(options, &err);
+	json_decref(options);
+	CU_ASSERT_EQUAL(exp == NULL, sentence != NULL);
+	if (!exp) {
+		CU_ASSERT_STRING_EQUAL(err->text, sentence ? sentence : "");
+		error_clear(&err);
+	}
+	return exp;
+}
+
+static void unpin(void *arg)
+{
+	struct export *exp = arg;
+
+	co_sleep(5000000);
+	CU_ASSERT_EQUAL(closes, 1);
+	exp->pins--;
+}
+
+static void body_export(void *arg)
+{
+	struct error *err = NULL;
+	struct export *exp;
+	struct node *node, *ro;
+	bool spawned;
+
+	(void)arg;
+	toy_start();
+	export_type_register(&door);
+	export_type_register(&door);
+	node = toy_open("{\"driver\":\"toy\",\"node-name\":\"n\"}");
+	ro = toy_open("{\"driver\":\"toy\",\"node-name\":\"r\","
+		      "\"read-only\":true}");
+	node->held = ro->held = true;
+	add("1x", NULL, "Invalid block export id");
+	add("a b", NULL, "Invalid block export id");
+	add("a", "colour", "Parameter 'colour' is unexpected");
+	add("a", "type", "Parameter 'type' does not accept value 'r'");
+	add("a", "node-name", "Cannot export 'r' as writable: Block node is"
+	    " read-only");
+	fail_open = -ENODEV;
+	add("a", NULL, "no door");
+	fail_open = 0;
+	fail_start = -EBUSY;
+	add("a", NULL, "the door is stuck");
+	fail_start = 0;
+	/* opened and closed again, and nothing holds the node */
+	CU_ASSERT_EQUAL(opens, 1);
+	CU_ASSERT_EQUAL(closes, 1);
+	CU_ASSERT_PTR_NULL(node->parents);
+	CU_ASSERT_PTR_NULL(export_first());
+	exp = add("a", NULL, NULL);
+	CU_ASSERT(exp->started && exp->writable);
+	CU_ASSERT_PTR_EQUAL(export_find("a"), exp);
+	add("a", NULL, "Block export id 'a' is already in use");
+	CU_ASSERT(export_del("b", EXPORT_STOP_SAFE, &err) < 0);
+	CU_ASSERT_STRING_EQUAL(err->text, "Export 'b' is not found");
+	error_clear(&err);
+	fail_stop = -EBUSY;
+	CU_ASSERT_EQUAL(export_del("a", EXPORT_STOP_SAFE, &err), -EBUSY);
+	error_clear(&err);
+	CU_ASSERT(!exp->shutting_down && node->parents);
+	/* a query that is under way is waited for */
+	exp->pins++;
+	spawned = co_spawn(unpin, exp);
+	CU_ASSERT(spawned);
+	CU_ASSERT_EQUAL(export_del("a", EXPORT_STOP_HARD, &err), 0);
+	CU_ASSERT_EQUAL(closes, 2);
+	CU_ASSERT_PTR_NULL(export_find("a"));
+	CU_ASSERT_PTR_NULL(node->parents);
+	node->held = ro->held = false;
+	node_unref(node);
+	node_unref(ro);
+}
+
+static void test_export(void)
+{
+	test_run(1, 1, body_export, NULL);
+}
+
+TEST_MAIN("graph-export", TEST(test_export))
