@@ -36,11 +36,22 @@ static int leave_check_idle(struct error **err)
 	return 0;
 }
 
+/* What is stuck in the kernel cannot be stopped: our exit lets go of it, and
+ * the next start takes it away. */
+static struct export *leave_next_export(void)
+{
+	struct export *e = export_first();
+
+	while (e && e->stuck)
+		e = e->next;
+	return e;
+}
+
 static int leave_stop_exports(struct error **err)
 {
 	struct export *e;
 
-	while ((e = export_first()) != NULL) {
+	while ((e = leave_next_export()) != NULL) {
 		int rc = co_export_end(e, false, err);
 
 		if (rc < 0)

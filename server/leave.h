@@ -11,7 +11,8 @@
 /*
  * Stops every export, closes every node and lets co_leave_wait return; or
  * refuses. Either all exports were idle, or none was touched; one that is
- * opened in between stays, with those after it. Coroutine.
+ * opened in between stays, with those after it. Exports that are stuck are
+ * left, and their nodes. Coroutine.
  */
 int co_leave(struct error **err) MUST_CHECK;
 /* Waits until somebody's co_leave has succeeded. Coroutine. */

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "graph/export.h"
 #include "graph/graph.h"
 #include "runtime/co.h"
 #include "runtime/thread.h"
@@ -91,6 +92,26 @@ static int serve_start(struct error **err)
 	return monitor_start(server.socket, command_table, err);
 }
 
+static void remove_files(void)
+{
+	unlink(server.cmd.socket);
+	if (server.cmd.pid_file)
+		unlink(server.cmd.pid_file);
+}
+
+/* The kernel still has requests of a stuck device: nothing below it may be
+ * closed, so the process ends here, its state log left to the next one. */
+static void leave_stuck(void)
+{
+	if (!export_first())
+		return;
+	log_write(LOG_WARNING, "Export '%s' is stuck and left as it is",
+		  export_first()->id);
+	remove_files();
+	co_log_stop_async();
+	_exit(EXIT_FAILURE);
+}
+
 static void serve(void *arg)
 {
 	(void)arg;
@@ -107,6 +128,7 @@ static void serve(void *arg)
 		notify_systemd("STOPPING=1");
 		co_monitor_stop();
 		co_signals_stop();
+		leave_stuck();
 		co_statelog_close(server.log, true);
 		log_write(LOG_INFO, "Left");
 	}
@@ -185,13 +207,6 @@ static int start_runtime(struct error **err)
 	if (rc == 0 && warning)
 		log_write(LOG_WARNING, "%s", warning);
 	return rc;
-}
-
-static void remove_files(void)
-{
-	unlink(server.cmd.socket);
-	if (server.cmd.pid_file)
-		unlink(server.cmd.pid_file);
 }
 
 /* As those of blkgraph(8), which passes them on. */
