@@ -2,7 +2,8 @@
 /*
  * seeds.c - writes the inputs that fuzzing starts from.
  *
- *	seeds DIR	makes DIR/qcow2-open, DIR/qcow2-header, DIR/options
+ *	seeds DIR	makes DIR/qcow2-open, DIR/qcow2-header, DIR/options,
+ *			DIR/control
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,18 @@ static const char *const options[] = {
 	"{\"driver\": \"nop\", \"file\": {\"driver\": \"nop\", \"file\":"
 	" {\"driver\": \"null-co\", \"size\": 512}}}",
 };
+
+/* See tests/fuzz/control.c for the first byte. */
+#define NEGOTIATE "{\"execute\":\"qmp_capabilities\"}"
+static const char control_all[] = "\x05" NEGOTIATE
+	"{\"execute\":\"all\",\"id\":[1],\"arguments\":{\"name\":\"a\","
+	"\"mode\":\"hard\",\"fail\":false,\"number\":7,\"options\":{}}}";
+static const char control_add[] = "\xff" NEGOTIATE
+	" {\"execute\":\"add\",\"arguments\":{\"file\":{\"driver\":"
+	"\"null-co\"}}}\n{\"execute\":\"show\"} 12 tru [\"\\\"]\"] ";
+static const char control_log[] = "\0"
+	"00000014 7432ccbc {\"blkgraph-state\":1}\n"
+	"0000001b faaa334a {\"del\":[\"a\"],\"set\":{\"b\":1}}\n";
 
 static const char *dir;
 
@@ -117,6 +130,10 @@ int main(int argc, char **argv)
 	make_dir("qcow2-open");
 	make_dir("qcow2-header");
 	make_dir("options");
+	make_dir("control");
+	put("control", 0, control_all, sizeof(control_all) - 1);
+	put("control", 1, control_add, sizeof(control_add) - 1);
+	put("control", 2, control_log, sizeof(control_log) - 1);
 	make_images();
 	for (unsigned i = 0; i < ARRAY_SIZE(options); i++)
 		put("options", i, options[i], strlen(options[i]));

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * control.c - what may come from the control socket, and out of a state log:
+ * the stream is cut into values, each gets one reply, and a log that somebody
+ * wrote into is read to its first bad record (A23, A27).
+ *
+ * The first byte says how the stream comes in pieces.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/change.h"
+#include "server/json-stream.h"
+#include "server/qmp.h"
+#include "server/statelog-format.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int co_change_begin(struct change *change, const char *command, json_t *args,
+		    bool shows, struct error **err)
+{
+	(void)change;
+	(void)args;
+	return shows ? error_set(err, EBUSY, "no %s", command) : 0;
+}
+
+void co_change_end(struct change *change)
+{
+	(void)change;
+}
+
+static json_t *run_echo(json_t *args, struct error **err)
+{
+	if (arg_bool(args, "fail", false)) {
+		error_set(err, ENOENT, "%s", arg_string(args, "name", ""));
+		return NULL;
+	}
+	return json_incref(args);
+}
+
+static const char *const values[] = { "safe", "hard", NULL };
+
+static const struct argument args_all[] = {
+	{ "name", ARG_STRING, true, NULL },
+	{ "mode", ARG_STRING, false, values },
+	{ "fail", ARG_BOOL, false, NULL },
+	{ "number", ARG_INT, false, NULL },
+	{ "options", ARG_OBJECT, false, NULL },
+	{ NULL, 0, false, NULL }
+};
+
+static const struct argument args_enable[] = {
+	{ "enable", ARG_ARRAY, false, NULL },
+	{ NULL, 0, false, NULL }
+};
+
+static const struct command table[] = {
+	{ .name = "qmp_capabilities", .args = args_enable },
+	{ .name = "all", .args = args_all, .run = run_echo },
+	{ .name = "add", .kind = COMMAND_CHANGE, .open_args = true,
+	  .run = run_echo },
+	{ .name = "show", .kind = COMMAND_SHOW, .run = run_echo },
+	{ .name = NULL }
+};
+
+static void answer(struct qmp_session *session, const struct json_stream *s)
+{
+	json_t *reply = qmp_handle(session, s->text, s->len);
+	char *text;
+
+	/* exactly one of the two, and it can be sent */
+	assert(!json_object_get(reply, "return") !=
+	       !json_object_get(reply, "error"));
+	text = json_dumps(reply, JSON_COMPACT);
+	assert(text);
+	free(text);
+	json_decref(reply);
+}
+
+static void feed(const char *data, size_t size, size_t step)
+{
+	struct qmp_session session = { .commands = table };
+	enum json_stream_result got = JSON_STREAM_MORE;
+	struct json_stream s;
+
+	json_stream_init(&s);
+	while (size && got == JSON_STREAM_MORE) {
+		size_t piece = min(step, size), rest = piece;
+		const char *at = data;
+
+		while ((got = json_stream_feed(&s, &at, &rest)) ==
+		       JSON_STREAM_VALUE)
+			answer(&session, &s);
+		data += piece;
+		size -= piece;
+	}
+	json_stream_free(&s);
+}
+
+static void replay(const char *data, size_t size)
+{
+	json_t *state = json_object(), *record;
+	size_t used;
+
+	while ((record = statelog_decode(data, size, &used)) != NULL) {
+		bool applied = statelog_apply(state, record);
+
+		assert(used && used <= size);
+		json_decref(record);
+		if (!applied)
+			break;
+		data += used;
+		size -= used;
+	}
+	json_decref(state);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const char *text = (const char *)data;
+
+	if (!size)
+		return 0;
+	if (data[0] == 0)
+		replay(text + 1, size - 1);
+	else
+		feed(text + 1, size - 1, data[0]);
+	return 0;
+}
