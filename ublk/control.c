@@ -56,7 +56,7 @@ static struct {
 	bool add_del_busy;		/* an ADD or DEL is in the kernel */
 	unsigned busy_op;
 	uint32_t busy_id;
-	struct turn *turns, **last_turn;	/* who waits for that, in order */
+	struct turn *turns, **last_turn;	/* who waits for that */
 	pthread_t thread;
 	struct io_thread *main;
 	/* both */

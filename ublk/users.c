@@ -243,7 +243,7 @@ static void found_process(struct search *s, const char *pid)
 
 	snprintf(path, sizeof(path), "/proc/%.20s/comm", pid);
 	read_line(path, comm, sizeof(comm));
-	/* workers are called (udev-worker) or, in old versions, systemd-udevd */
+	/* workers are (udev-worker) or, in old versions, systemd-udevd */
 	udev = strstr(comm, "udev") || !strcmp(comm, "blkid");
 	found(s, udev, "open in %s (pid %.20s)", comm, pid);
 }

@@ -34,24 +34,27 @@ struct ublksrv_ctrl_cmd {
 	__u32 reserved;
 };
 
-#define UBLK_U_CMD_GET_QUEUE_AFFINITY	_IOR('u', 0x01, struct ublksrv_ctrl_cmd)
-#define UBLK_U_CMD_GET_DEV_INFO		_IOR('u', 0x02, struct ublksrv_ctrl_cmd)
-#define UBLK_U_CMD_ADD_DEV		_IOWR('u', 0x04, struct ublksrv_ctrl_cmd)
-#define UBLK_U_CMD_DEL_DEV		_IOWR('u', 0x05, struct ublksrv_ctrl_cmd)
-#define UBLK_U_CMD_START_DEV		_IOWR('u', 0x06, struct ublksrv_ctrl_cmd)
-#define UBLK_U_CMD_STOP_DEV		_IOWR('u', 0x07, struct ublksrv_ctrl_cmd)
-#define UBLK_U_CMD_SET_PARAMS		_IOWR('u', 0x08, struct ublksrv_ctrl_cmd)
-#define UBLK_U_CMD_GET_PARAMS		_IOR('u', 0x09, struct ublksrv_ctrl_cmd)
-#define UBLK_U_CMD_START_USER_RECOVERY	_IOWR('u', 0x10, struct ublksrv_ctrl_cmd)
-#define UBLK_U_CMD_END_USER_RECOVERY	_IOWR('u', 0x11, struct ublksrv_ctrl_cmd)
-#define UBLK_U_CMD_GET_DEV_INFO2	_IOR('u', 0x12, struct ublksrv_ctrl_cmd)
-#define UBLK_U_CMD_GET_FEATURES		_IOR('u', 0x13, struct ublksrv_ctrl_cmd)
-#define UBLK_U_CMD_DEL_DEV_ASYNC	_IOR('u', 0x14, struct ublksrv_ctrl_cmd)
-#define UBLK_U_CMD_UPDATE_SIZE		_IOWR('u', 0x15, struct ublksrv_ctrl_cmd)
-#define UBLK_U_CMD_QUIESCE_DEV		_IOWR('u', 0x16, struct ublksrv_ctrl_cmd)
-#define UBLK_U_CMD_TRY_STOP_DEV		_IOWR('u', 0x17, struct ublksrv_ctrl_cmd)
-#define UBLK_U_CMD_REG_BUF		_IOWR('u', 0x18, struct ublksrv_ctrl_cmd)
-#define UBLK_U_CMD_UNREG_BUF		_IOWR('u', 0x19, struct ublksrv_ctrl_cmd)
+#define UBLK_CTRL_R(nr)		_IOR('u', nr, struct ublksrv_ctrl_cmd)
+#define UBLK_CTRL_WR(nr)	_IOWR('u', nr, struct ublksrv_ctrl_cmd)
+
+#define UBLK_U_CMD_GET_QUEUE_AFFINITY	UBLK_CTRL_R(0x01)
+#define UBLK_U_CMD_GET_DEV_INFO		UBLK_CTRL_R(0x02)
+#define UBLK_U_CMD_ADD_DEV		UBLK_CTRL_WR(0x04)
+#define UBLK_U_CMD_DEL_DEV		UBLK_CTRL_WR(0x05)
+#define UBLK_U_CMD_START_DEV		UBLK_CTRL_WR(0x06)
+#define UBLK_U_CMD_STOP_DEV		UBLK_CTRL_WR(0x07)
+#define UBLK_U_CMD_SET_PARAMS		UBLK_CTRL_WR(0x08)
+#define UBLK_U_CMD_GET_PARAMS		UBLK_CTRL_R(0x09)
+#define UBLK_U_CMD_START_USER_RECOVERY	UBLK_CTRL_WR(0x10)
+#define UBLK_U_CMD_END_USER_RECOVERY	UBLK_CTRL_WR(0x11)
+#define UBLK_U_CMD_GET_DEV_INFO2	UBLK_CTRL_R(0x12)
+#define UBLK_U_CMD_GET_FEATURES		UBLK_CTRL_R(0x13)
+#define UBLK_U_CMD_DEL_DEV_ASYNC	UBLK_CTRL_R(0x14)
+#define UBLK_U_CMD_UPDATE_SIZE		UBLK_CTRL_WR(0x15)
+#define UBLK_U_CMD_QUIESCE_DEV		UBLK_CTRL_WR(0x16)
+#define UBLK_U_CMD_TRY_STOP_DEV		UBLK_CTRL_WR(0x17)
+#define UBLK_U_CMD_REG_BUF		UBLK_CTRL_WR(0x18)
+#define UBLK_U_CMD_UNREG_BUF		UBLK_CTRL_WR(0x19)
 
 /* GET_FEATURES writes one __u64 of UBLK_F_ bits to addr. */
 #define UBLK_FEATURES_LEN		8
@@ -220,7 +223,7 @@ struct ublksrv_io_cmd {
 /* res of a completed fetch */
 #define UBLK_IO_RES_OK			0
 #define UBLK_IO_RES_NEED_GET_DATA	1
-#define UBLK_IO_RES_ABORT		(-19)	/* -ENODEV: do not fetch again */
+#define UBLK_IO_RES_ABORT		(-19)	/* -ENODEV: it is over */
 
 /*
  * With AUTO_BUF_REG sqe->addr of FETCH and COMMIT_AND_FETCH says where in the
