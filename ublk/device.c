@@ -200,9 +200,9 @@ static int device_add(struct ublk_device *dev, struct error **err)
 	    info.queue_depth != dev->opts.depth)
 		return error_set(err, ENOTSUP,
 				 "the kernel made ublk device %u with %u "
-				 "queues of depth %u and features %#llx, not "
-				 "as it was asked to", dev->id, info.nr_hw_queues,
-				 info.queue_depth,
+				 "queues of depth %u and features %#llx, "
+				 "not as it was asked to", dev->id,
+				 info.nr_hw_queues, info.queue_depth,
 				 (unsigned long long)info.flags);
 	return 0;
 }
