@@ -340,8 +340,9 @@ static void drain_finish(struct drain *drain, struct change_stats *stats)
 		struct root *root = drain->roots[r];
 
 		drain_account(root, stats);
-		if (root->ops->resume && root->edge.child)
+		if (root->quiesced && root->ops->resume)
 			root->ops->resume(root);
+		root->quiesced = false;
 	}
 }
 
@@ -368,8 +369,10 @@ int drain_begin(struct drain *drain, struct error **err)
 		struct root *root = drain->roots[r];
 
 		/* a root that is let go of has nobody to stop any more */
-		if (root->ops->quiesce && root->edge.target)
+		if (root->ops->quiesce && root->edge.target) {
+			root->quiesced = true;
 			root->ops->quiesce(root);
+		}
 		drain_close_root(drain, root);
 	}
 	co_drain_wait(drain);

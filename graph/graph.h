@@ -3,17 +3,23 @@
  * graph.h - the map of this folder, and changes of the graph's shape.
  *
  *	request.h	one request on its way
- *	root.h		gates and counts; root.c, resolve.c
- *	node.h		nodes, edges, opening and closing; node.c, open.c
+ *	root.h		where requests enter; root.c, gate.h gates and counts
+ *	resolve.h	the fast path (A9)
+ *	slow.h		operations in coroutines; serialise.h realigning (A12)
+ *	io.h		data operations for drivers and jobs
+ *	node.h		nodes and edges; node.c, edge.c their life and shape
+ *	open.c		from options to nodes; backing.h from names to files
  *	driver.h	the driver's operations; options.h their parameters
- *	io.h		data operations for coroutines; slow.c, serialise.c
- *	flush.c		write counters and flush generations (A29)
+ *	flush.h		write counters and flush generations (A29)
  *	epoch.h		grace periods (A28)
- *	permission.c	permissions of every touched node (P1-P3)
  *	transaction.h	all changes: prepare, recompute, drain, commit (A18)
- *	drain.h		closing the gates (A14)
+ *	permission.h	permissions of every touched node (P1-P3)
+ *	limits.h	limits, and who serialises
+ *	drain.h		closing the gates (A14); walk.h which ones
+ *	insert.c	filters into and out of a live graph
  *	export.h	export types
  *	query.c		the graph as JSON
+ *	state.h		what each thread keeps; node-io.h what each node does
  *
  * Main thread, coroutines, unless said otherwise.
  */

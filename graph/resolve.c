@@ -140,7 +140,7 @@ static void request_submit(struct request *req, struct node *end,
 	io->buf = req->buf;
 	io->offset = map->offset;
 	io->len = req->len;
-	io->fixed = req->fixed;
+	io->fixed = req->op <= REQ_WRITE ? req->fixed : IO_NOT_FIXED;
 	io->fixed_offset = 0;
 	io->op = map->io_op;
 	io->flags = map->io_flags;

@@ -9,6 +9,7 @@
  */
 #include "graph/root.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -211,21 +212,29 @@ struct root *root_new(const struct root_ops *ops, void *owner,
 	return root;
 }
 
+static int root_detach(struct root *root)
+{
+	struct transaction *t = transaction_begin();
+
+	transaction_set_loosening(t);
+	transaction_move(t, &root->edge, NULL);
+	return transaction_commit(t, NULL, NULL);
+}
+
 /*
  * The owner has heard of its last request's end perhaps before the thread that
  * sent it has dropped the count; the drain's answer comes after that.
  */
 void root_free(struct root *root)
 {
-	struct transaction *t;
 	struct root **at;
 
 	assert(thread_is_main());
-	t = transaction_begin();
-	transaction_set_loosening(t);
-	transaction_move(t, &root->edge, NULL);
-	if (transaction_commit(t, NULL, NULL) < 0)
-		abort();
+	/* should requests be in flight all the same, what they use must stay;
+	 * between the deadlines others get the change lock */
+	while (root_detach(root) == -ETIMEDOUT)
+		;
+	assert(!root->edge.child);
 	for (at = &roots; *at != root; at = &(*at)->next)
 		;
 	*at = root->next;

@@ -75,6 +75,7 @@ struct root {
 	struct root *next;
 	struct root_gate *gates;	/* by thread index */
 	bool writable;		/* may send more than READ and FLUSH */
+	bool quiesced;		/* asked to stop by the drain under way */
 	uint32_t mark;		/* main thread: of walks */
 };
 

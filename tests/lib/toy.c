@@ -297,6 +297,7 @@ static const struct driver toy_driver = {
 struct format_opts {
 	uint64_t size;
 	char *header_backing, *header_format;
+	bool probe;		/* open reads the file */
 };
 
 struct format {
@@ -311,6 +312,7 @@ static int format_open(struct node *node, struct error **err)
 	const struct format_opts *opts = node->opts;
 	struct format *f = node->state;
 	uint64_t clusters;
+	char *sector;
 
 	if (toy_wishes.fail_open && toy_is_meant(node))
 		return error_set(err, -toy_wishes.fail_open,
@@ -322,6 +324,12 @@ static int format_open(struct node *node, struct error **err)
 	f->loaded = calloc(1, clusters);
 	assert(f->allocated && f->loaded);
 	co_mutex_init(&f->lock);
+	if (opts->probe) {
+		sector = aligned_alloc(4096, 4096);
+		if (co_edge_read(node->file, 0, 512, sector))
+			abort();
+		free(sector);
+	}
 	if (opts->header_backing)
 		node->header_backing = strdup(opts->header_backing);
 	if (opts->header_format)
@@ -453,6 +461,8 @@ static const struct option format_options[] = {
 	  .offset = offsetof(struct format_opts, size) },
 	{ .name = "header-backing", .type = OPT_STRING,
 	  .offset = offsetof(struct format_opts, header_backing) },
+	{ .name = "probe", .type = OPT_BOOL,
+	  .offset = offsetof(struct format_opts, probe) },
 	{ .name = "header-format", .type = OPT_STRING,
 	  .offset = offsetof(struct format_opts, header_format) },
 	{ .name = NULL },

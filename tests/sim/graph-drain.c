@@ -452,6 +452,91 @@ static void test_scope(void)
 	test_run(2, 1, body_scope, NULL);
 }
 
+/* A node that is being opened reads below it without a root; a change there
+ * waits for it (T9). */
+static void open_beside(void *arg)
+{
+	struct node **node = arg;
+
+	*node = toy_open("{\"driver\":\"toy-format\",\"node-name\":\"late\","
+			 "\"file\":\"leaf\",\"probe\":true}");
+}
+
+static void body_opening(void *arg)
+{
+	struct node *leaf, *late = NULL;
+	struct change change;
+	bool spawned;
+
+	(void)arg;
+	toy_start();
+	leaf = toy_open("{\"driver\":\"toy\",\"node-name\":\"leaf\"}");
+	leaf->held = true;
+	toy_wishes.hold = true;
+	spawned = co_spawn(open_beside, &late);
+	CU_ASSERT(spawned);
+	co_sleep(1000000);
+	CU_ASSERT_EQUAL(toy_of(leaf)->held, 1);
+	CU_ASSERT_PTR_NULL(node_find("late"));
+	change_start(&change, leaf, "f");
+	co_until(&change.done);
+	CU_ASSERT_PTR_NULL(change.result);
+	CU_ASSERT_STRING_EQUAL(change.err->text, "Draining node 'late' took"
+		" longer than 10.0 s: node 'late' is still being opened or"
+		" closed");
+	error_clear(&change.err);
+	change_start(&change, leaf, "f");
+	co_sleep(1000000);
+	CU_ASSERT(!change.done);
+	toy_release();
+	toy_wishes.hold = false;
+	co_until(&change.done);
+	CU_ASSERT_PTR_NOT_NULL(change.result);
+	while (!node_find("late"))
+		co_sleep(1000000);
+	CU_ASSERT_PTR_EQUAL(late->file->child, change.result);
+	node_unref(late);
+	leaf->held = false;
+	node_unref(leaf);
+}
+
+static void test_opening(void)
+{
+	for (uint64_t seed = 0; seed < 20; seed++)
+		test_run(1, seed, body_opening, NULL);
+}
+
+/* Freeing a root waits for what is in flight all the same. */
+static void release_late(struct timer *timer)
+{
+	(void)timer;
+	toy_release();
+}
+
+static void body_free_late(void *arg)
+{
+	struct held held;
+	struct node *node;
+	struct root *root;
+	struct timer timer = { 0 };
+
+	(void)arg;
+	toy_start();
+	node = toy_open("{\"driver\":\"toy\"}");
+	root = toy_root("export 'd0'", node, true, 512);
+	toy_wishes.hold = true;
+	held_submit(root, &held, 0);
+	timer_start(&timer, 25000000000, release_late);
+	root_free(root);
+	CU_ASSERT(held.done);
+	CU_ASSERT_EQUAL(toy_calls.closes, 1);
+}
+
+static void test_free_late(void)
+{
+	test_run(1, 1, body_free_late, NULL);
+}
+
 /* A root attached onto a drained node waits with the others. */
 struct join {
 	struct root *guest, *late;
@@ -552,6 +637,8 @@ TEST_MAIN("graph-drain",
 	  TEST(test_deadline),
 	  TEST(test_job_roots),
 	  TEST(test_scope),
+	  TEST(test_opening),
+	  TEST(test_free_late),
 	  TEST(test_join),
 	  TEST(test_stacks),
 	  TEST(test_live_filters))
