@@ -239,7 +239,7 @@ static int meta_claim(struct qcow2 *s, uint64_t offset, uint64_t bytes,
 
 	for (uint64_t c = first; c < first + count; c++) {
 		if (meta_set_has(&s->meta, c))
-			return error_set(err, EINVAL, "qcow2 node '%s': %s at"
+			return error_set(err, EUCLEAN, "qcow2 node '%s': %s at"
 				" offset %" PRIu64 " overlaps other metadata",
 				s->node->name, what, offset);
 		meta_set_add(&s->meta, c);

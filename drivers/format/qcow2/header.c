@@ -11,7 +11,7 @@
 
 static int bad(struct error **err, const char *field, uint64_t value)
 {
-	return error_set(err, EINVAL, "qcow2 header: invalid %s %" PRIu64,
+	return error_set(err, EUCLEAN, "qcow2 header: invalid %s %" PRIu64,
 			 field, value);
 }
 
@@ -146,7 +146,7 @@ static int check_tables(const struct qcow2_header *h, uint64_t file_size,
 	if (l1_bytes > QCOW2_L1_BYTES_MAX)
 		return bad(err, "L1 table size", h->l1_entries);
 	if (h->l1_entries < qcow2_l1_needed(&h->geo, h->size))
-		return error_set(err, EINVAL, "qcow2 header: L1 table of %"
+		return error_set(err, EUCLEAN, "qcow2 header: L1 table of %"
 				 PRIu32 " entries is too small for %" PRIu64
 				 " bytes", h->l1_entries, h->size);
 	if (l1_bytes && (!table_ok(h, h->l1_offset, l1_bytes) ||
@@ -177,7 +177,7 @@ static int parse_backing(const uint8_t *buf, struct qcow2_header *h,
 	if (len > QCOW2_BACKING_NAME_MAX || len > h->geo.cluster_size - offset)
 		return bad(err, "backing file name length", len);
 	if (memchr(buf + offset, 0, len))
-		return error_set(err, EINVAL, "qcow2 header: backing file name"
+		return error_set(err, EUCLEAN, "qcow2 header: backing file name"
 				 " contains a zero byte");
 	memcpy(h->backing, buf + offset, len);
 	h->backing[len] = 0;
@@ -267,7 +267,7 @@ int qcow2_header_parse(const uint8_t *buf, uint64_t file_size,
 int qcow2_header_writable(const struct qcow2_header *h, struct error **err)
 {
 	if (h->incompatible & QCOW2_INCOMPAT_CORRUPT)
-		return error_set(err, EROFS, "qcow2 image is marked corrupt"
+		return error_set(err, EUCLEAN, "qcow2 image is marked corrupt"
 				 " and can only be opened read-only");
 	if (h->snapshots)
 		return error_set(err, ENOTSUP, "qcow2 image has %" PRIu32
