@@ -29,7 +29,7 @@ int verb_detach(const struct args *args)
 		const char *name = device_name(args->operands[i]);
 		json_t *error = detach_one(name, "safe");
 
-		if (error && force && error_status(error) == EXIT_BUSY) {
+		if (error && force && error_status(error) != EXIT_NOT_FOUND) {
 			complain("%s; by force: whoever uses it gets I/O "
 				 "errors, and what was not flushed to it is "
 				 "lost", error_text(error));
