@@ -27,26 +27,25 @@ struct root_ops {
 	void (*resume)(struct root *root);
 };
 
-/* One thread's part of a root. */
+/* One thread's part of a root, whose it is but for the last fields. */
 struct root_gate {
+	/* what each request touches: one cache line */
 	uint32_t in_flight[2];	/* by parity (A28) */
 	uint32_t parked;	/* waiting for a grace period, in no epoch */
 	uint8_t parity;
 	bool closed;
-	struct request *first, **last;	/* waiting, in order */
-	struct message drained;		/* the answer to a close */
-	/* ... the graph's own may follow */
-	struct root *root;
-	struct grace_step *flips;	/* grace periods waiting here */
-	bool answer_drain;
-	bool watch;		/* somebody waits for counts to fall */
 	bool blocked;		/* closed, or somebody waits already */
+	bool watch;		/* somebody waits for counts to fall */
+	struct root *root;
+	struct request *flying, *last_flying;	/* in flight, oldest first */
+	struct request *first, **last;	/* waiting, in order */
+	unsigned index;		/* of the thread */
 	bool running;		/* the queue is being run */
 	bool short_of_stacks;	/* in the thread's list of those */
-	unsigned index;		/* of the thread */
-	struct request *flying, *last_flying;	/* in flight, oldest first */
+	bool answer_drain;
 	struct root_gate *next_short;
-	struct message close, open, opened;
+	struct grace_step *flips;	/* grace periods waiting here */
+	struct message close, open, drained, opened;
 	/* written before an answer, read by main after it */
 	uint64_t closed_ns, opened_ns, oldest_ns;
 	uint32_t at_close, left;
