@@ -78,6 +78,13 @@ static int node_sync(struct node *node)
 	return ret;
 }
 
+void node_dsync_failed(struct node *node, int res)
+{
+	/* full storage fails the write before there is anything to sync */
+	if (!node->cache_direct && res != -ENOSPC)
+		__atomic_store_n(&node->io->failed, true, __ATOMIC_RELEASE);
+}
+
 static int co_protocol_flush(struct node *node)
 {
 	struct node_io *io = node->io;
@@ -92,7 +99,7 @@ static int co_protocol_flush(struct node *node)
 	if (node_is_synced(node, target))
 		return 0;
 	co_lock(&io->flush_lock);
-	if (io->failed)
+	if (__atomic_load_n(&io->failed, __ATOMIC_ACQUIRE))
 		ret = -EIO;
 	else if (!node_is_synced(node, target))
 		ret = node_sync(node);

@@ -19,4 +19,11 @@
  * this protocol node. */
 bool node_is_dirty(const struct node *node);
 
+/*
+ * Any thread: a write that was to be durable at once failed. The kernel tells
+ * an open file of lost pages once, and it may have told this write of others',
+ * so no later flush can be believed.
+ */
+void node_dsync_failed(struct node *node, int res);
+
 #endif

@@ -21,8 +21,7 @@ struct node_thread {
 } CACHELINE_ALIGNED;
 
 struct node_io {
-	/* flush.c; protects failed, and one sync at a time */
-	struct co_mutex flush_lock;
+	struct co_mutex flush_lock;	/* flush.c: one sync at a time */
 	uint64_t synced;	/* atomic: sum of writes that a sync covered */
 	bool failed;		/* atomic: a sync of cached pages failed */
 	/* atomic: the storage refused it once, so it is emulated (A12) */

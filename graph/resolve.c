@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "graph/flush.h"
 #include "graph/gate.h"
 #include "graph/node-io.h"
 #include "graph/state.h"
@@ -99,6 +100,8 @@ static void request_io_failed(struct request *req, int res)
 	bool *refused = req->op == REQ_DISCARD || req->io.op == IO_PUNCH ?
 			&req->end->io->no_punch : &req->end->io->no_zero;
 
+	if (req->io.flags & IO_DSYNC)
+		node_dsync_failed(req->end, res);
 	if (req->op <= REQ_FLUSH || !is_unsupported(res)) {
 		request_finish(req, res);
 		return;

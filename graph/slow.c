@@ -108,6 +108,8 @@ static int64_t co_submit(struct node *node, const struct map *map, void *buf)
 		ret = co_io(&io);
 	if (map->op != REQ_READ)
 		node_wrote(node, thread_index(thread_self()));
+	if (ret < 0 && io.flags & IO_DSYNC)
+		node_dsync_failed(node, (int)ret);
 	if (map->op > REQ_FLUSH && is_unsupported(ret))
 		return co_refused(node, map, map->io_op);
 	if (ret < 0)

@@ -388,6 +388,52 @@ static void test_file(void)
 	test_run(1, 1, body_file, NULL);
 }
 
+/* A failed FUA write may have been told of other writes' lost pages, and the
+ * kernel tells once: flushes fail from then on, unless nothing is cached. */
+static int fail_dsync(void *arg, const struct io *io)
+{
+	return io->flags & IO_DSYNC ? *(int *)arg : 0;
+}
+
+static void body_dsync(void *arg)
+{
+	static const struct {
+		const char *json;
+		int fail, flush;
+	} cases[] = {
+		{ "{'driver':'file','filename':'/img'}", -EIO, -EIO },
+		{ "{'driver':'file','filename':'/img'}", -ENOSPC, 0 },
+		{ "{'driver':'file','filename':'/img','cache':{'direct':true}}",
+		  -EIO, 0 },
+	};
+	char *buf = pattern(4096, 2);
+
+	(void)arg;
+	toy_start();
+	sim_file_create("/img", 1 << 20);
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		int fail = cases[i].fail;
+		struct node *node = open_node(cases[i].json);
+		struct root *root = toy_root("export 'e'", node, true, 512);
+
+		CU_ASSERT_EQUAL(toy_request(root, REQ_WRITE, 0, 4096, buf, 0),
+				0);
+		sim_set_fault(fail_dsync, &fail);
+		CU_ASSERT_EQUAL(toy_request(root, REQ_WRITE, 8192, 4096, buf,
+					    REQ_FUA), fail);
+		sim_set_fault(NULL, NULL);
+		CU_ASSERT_EQUAL(toy_request(root, REQ_FLUSH, 0, 0, NULL, 0),
+				cases[i].flush);
+		root_free(root);
+	}
+	free(buf);
+}
+
+static void test_dsync(void)
+{
+	test_run(1, 1, body_dsync, NULL);
+}
+
 TEST_MAIN("graph-request",
 	  TEST(test_bounds),
 	  TEST(test_unaligned),
@@ -398,4 +444,5 @@ TEST_MAIN("graph-request",
 	  TEST(test_chain),
 	  TEST(test_filters),
 	  TEST(test_errors),
-	  TEST(test_file))
+	  TEST(test_file),
+	  TEST(test_dsync))
