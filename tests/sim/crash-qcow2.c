@@ -128,8 +128,8 @@ static void run_all(const struct options *o)
 
 int main(int argc, char **argv)
 {
-	/* quick, check, soak: in soak every write of 2000 programs is a cut */
-	static const uint64_t cuts[] = { 250, 2000, 2000 };
+	/* quick, check, soak: in soak every write of 600 programs is a cut */
+	static const uint64_t cuts[] = { 250, 2000, 600 };
 	static const uint64_t qemu[] = { 25, 4, 40 };
 	enum test_mode mode = test_mode(&argc, argv);
 	struct options o = {
