@@ -5,6 +5,7 @@
 #include "server/command.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "server/change.h"
@@ -132,6 +133,22 @@ json_t *command_run(const struct command *cmd, json_t *args,
 	result = cmd->run(args, err);
 	co_change_end(&change);
 	return result;
+}
+
+json_t *json_text(const char *text)
+{
+	json_t *value = json_string(text);
+	char *plain;
+
+	if (value)
+		return value;
+	plain = strdup(text);
+	for (char *c = plain; plain && *c; c++)
+		if ((unsigned char)*c >= 0x80)
+			*c = '?';
+	value = json_string(plain ? plain : "?");
+	free(plain);
+	return value;
 }
 
 const char *arg_string(json_t *args, const char *name, const char *def)

@@ -59,6 +59,10 @@ bool command_check_args(const struct command *cmd, json_t *args,
 json_t *command_run(const struct command *cmd, json_t *args,
 		    struct error **err) MUST_CHECK;
 
+/* A JSON string of any bytes: names of files and names in images may be no
+ * UTF-8, the protocol is; what does not fit becomes '?'. */
+json_t *json_text(const char *text);
+
 /* Readers of checked arguments; what is absent gives the default. */
 const char *arg_string(json_t *args, const char *name, const char *def);
 bool arg_bool(json_t *args, const char *name, bool def);

@@ -49,10 +49,10 @@ static json_t *info_describe(const struct node *node, bool guessed)
 
 	if (node->header_backing)
 		json_object_set_new(info, "backing-filename",
-				    json_string(node->header_backing));
+				    json_text(node->header_backing));
 	if (node->header_backing_format)
 		json_object_set_new(info, "backing-filename-format",
-				    json_string(node->header_backing_format));
+				    json_text(node->header_backing_format));
 	return info;
 }
 

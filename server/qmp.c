@@ -62,14 +62,10 @@ static const char *error_class_name(enum error_class cls)
 json_t *qmp_error(struct error **err)
 {
 	const char *code = strerrorname_np((*err)->code);
-	json_t *text = json_string((*err)->text);
-	json_t *error;
+	json_t *error = json_pack("{s:s,s:o}", "class",
+				  error_class_name((*err)->cls), "desc",
+				  json_text((*err)->text));
 
-	/* a file name may be no UTF-8, the protocol is */
-	if (!text)
-		text = json_string("The error text is not valid UTF-8");
-	error = json_pack("{s:s,s:o}", "class", error_class_name((*err)->cls),
-			  "desc", text);
 	if ((*err)->code && code)
 		json_object_set_new(error, "errno", json_string(code));
 	error_clear(err);
