@@ -203,8 +203,21 @@ class Cli:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def kill_daemon(self):
+        """The one that a command started and a failed test left."""
+        try:
+            with open(self.path + ".lock") as lock:
+                pid = int(lock.read())
+            if os.path.samefile(f"/proc/{pid}/exe",
+                                os.path.join(BUILD, "blkgraphd")):
+                os.kill(pid, signal.SIGKILL)
+        except (OSError, ValueError):
+            pass
+
+    def __exit__(self, kind, *_):
         if self.own:
+            if kind is not None:
+                self.kill_daemon()
             shutil.rmtree(self.dir, ignore_errors=True)
 
 
