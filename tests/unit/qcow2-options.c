@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * qcow2-options.c - what the driver's options and the image's feature bits do,
+ * as seen from outside: errors by their sentences, the file's header, queries.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "drivers/format/qcow2/disk.h"
+#include "graph/graph.h"
+#include "runtime/sim.h"
+#include "tests/lib/crew.h"
+#include "tests/lib/disk.h"
+#include "tests/lib/qcow2-image.h"
+#include "tests/lib/suite.h"
+
+#define IMAGE "/sim/image.qcow2"
+#define OPEN(more) "{\"driver\":\"qcow2\",\"node-name\":\"d\"," more \
+	"\"discard\":\"unmap\",\"file\":{\"driver\":\"file\"," \
+	"\"discard\":\"unmap\",\"filename\":\"" IMAGE "\"}}"
+
+static void make(unsigned version, uint64_t size, bool lazy,
+		 const char *backing)
+{
+	struct image_spec spec = {
+		.version = version,
+		.cluster_bits = 16,
+		.refcount_order = 4,
+		.size = size,
+		.lazy_refcounts = lazy,
+		.backing = backing,
+		.backing_format = backing ? "raw" : NULL,
+	};
+	void *data;
+	uint64_t bytes = image_build(&spec, &data);
+
+	sim_file_create(IMAGE, 0);
+	sim_file_set(IMAGE, data, bytes);
+	free(data);
+}
+
+static uint64_t header_bits(unsigned at)
+{
+	void *data;
+	uint64_t v;
+
+	sim_file_get(IMAGE, &data);
+	v = be64_at((uint8_t *)data + at);
+	free(data);
+	return v;
+}
+
+static bool begin(struct disk *d, const char *options)
+{
+	struct error *err = NULL;
+	int ret = disk_open(d, options, DISK_WRITABLE, 0, &err);
+
+	if (err)
+		printf("\n%s\n", err->text);
+	error_clear(&err);
+	CU_ASSERT_EQUAL(ret, 0);
+	return ret == 0;
+}
+
+static void fails(const char *options, const char *says)
+{
+	char *text = disk_open_error(options, DISK_WRITABLE);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+	if (!strstr(text, says))
+		printf("\n%s\n", text);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, says));
+	free(text);
+}
+
+static uint8_t buf[65536];
+
+static int put(struct disk *d, uint64_t offset, uint32_t len, int byte)
+{
+	memset(buf, byte, len);
+	return disk_request(d, REQ_WRITE, 0, offset, len, buf);
+}
+
+/* The byte that a range holds throughout; -1: not one. */
+static int get(struct disk *d, uint64_t offset, uint32_t len)
+{
+	if (disk_request(d, REQ_READ, 0, offset, len, buf) < 0)
+		return -1;
+	for (uint32_t i = 1; i < len; i++)
+		if (buf[i] != buf[0])
+			return -1;
+	return buf[0];
+}
+
+static void refused_body(void *arg)
+{
+	uint8_t junk[100] = "QFI\xfb";
+
+	(void)arg;
+	make(2, 1 << 20, false, NULL);
+	fails(OPEN("\"lazy-refcounts\":true,"), "version 3");
+	/* nothing changed, and without the option it opens */
+	fails(OPEN("\"no-such-option\":true,"), "no-such-option");
+	sim_file_set(IMAGE, junk, sizeof(junk));
+	fails(OPEN(""), "version 0");
+	sim_file_set(IMAGE, junk, 3);
+	fails(OPEN(""), "not in qcow2 format");
+	sim_file_set(IMAGE, junk, 0);
+	fails(OPEN(""), "not in qcow2 format");
+}
+
+static void refused(void)
+{
+	test_run(1, 1, refused_body, NULL);
+}
+
+/* With lazy refcounts the dirty bit is there from the first flush of new
+ * clusters to the close, and refcounts are right in the end. */
+static void lazy_body(void *arg)
+{
+	const char *options = arg;
+	struct disk d;
+
+	if (!begin(&d, options))
+		return;
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_FLUSH, 0, 0, 0, NULL), 0);
+	CU_ASSERT_EQUAL(header_bits(QCOW2_H_INCOMPATIBLE), 0);
+	CU_ASSERT_EQUAL(put(&d, 0, 65536, 1), 0);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_FLUSH, 0, 0, 0, NULL), 0);
+	CU_ASSERT_EQUAL(header_bits(QCOW2_H_INCOMPATIBLE), 1);
+	disk_close(&d);
+	CU_ASSERT_EQUAL(header_bits(QCOW2_H_INCOMPATIBLE), 0);
+}
+
+static void check_clean(void)
+{
+	struct image_report report;
+	void *data;
+	uint64_t size = sim_file_get(IMAGE, &data);
+
+	image_check(data, size, &report);
+	free(data);
+	CU_ASSERT_EQUAL(report.errors, 0);
+	CU_ASSERT_EQUAL(report.leaks, 0);
+}
+
+static void lazy_refcounts(void)
+{
+	static char by_image[] = OPEN("");
+	static char by_option[] = OPEN("\"lazy-refcounts\":true,");
+
+	make(3, 1 << 20, true, NULL);
+	test_run(1, 2, lazy_body, by_image);
+	check_clean();
+	make(3, 1 << 20, false, NULL);
+	test_run(1, 3, lazy_body, by_option);
+	check_clean();
+}
+
+/* An image left dirty gets its refcounts anew; its own say nothing. */
+static void dirty_body(void *arg)
+{
+	struct disk d;
+
+	(void)arg;
+	if (!begin(&d, OPEN("")))
+		return;
+	CU_ASSERT_EQUAL(header_bits(QCOW2_H_INCOMPATIBLE), 0);
+	CU_ASSERT_EQUAL(put(&d, 0, 65536, 1), 0);
+	disk_close(&d);
+}
+
+static void dirty_image(void)
+{
+	uint64_t size, reftable, block;
+	uint8_t *bytes;
+	void *data;
+
+	make(3, 1 << 20, true, NULL);
+	size = sim_file_get(IMAGE, &data);
+	bytes = data;
+	be64_put(bytes + QCOW2_H_INCOMPATIBLE, 1);
+	reftable = be64_at(bytes + QCOW2_H_REFTABLE_OFFSET);
+	block = be64_at(bytes + reftable);
+	memset(bytes + block, 0, 65536);
+	sim_file_set(IMAGE, data, size);
+	free(data);
+	test_run(1, 4, dirty_body, NULL);
+	check_clean();
+}
+
+/* The last cluster is whole where the disk ends in it. */
+static void odd_end_body(void *arg)
+{
+	const uint64_t end = (1 << 20) + 512 * 7;
+	struct disk d;
+
+	(void)arg;
+	if (!begin(&d, OPEN("")))
+		return;
+	CU_ASSERT_EQUAL(d.node->size, end);
+	CU_ASSERT_EQUAL(put(&d, end - 1024, 1024, 7), 0);
+	CU_ASSERT_EQUAL(get(&d, end - 1024, 1024), 7);
+	CU_ASSERT_EQUAL(get(&d, 1 << 20, 512 * 5), 0);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_DISCARD, 0, 1 << 20, 512 * 7,
+				     NULL), 0);
+	CU_ASSERT_EQUAL(get(&d, 1 << 20, 512 * 7), 0);
+	CU_ASSERT_EQUAL(put(&d, end - 512, 512, 8), 0);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_ZEROES, 0, 1 << 20, 512 * 7,
+				     NULL), 0);
+	CU_ASSERT_EQUAL(get(&d, end - 512, 512), 0);
+	CU_ASSERT(disk_request(&d, REQ_READ, 0, end - 512, 1024, buf) < 0);
+	disk_close(&d);
+}
+
+static void a_disk_that_ends_inside_a_cluster(void)
+{
+	make(3, (1 << 20) + 512 * 7, false, NULL);
+	test_run(1, 5, odd_end_body, NULL);
+	check_clean();
+}
+
+/* The header names an image; "backing": null says there is none. */
+static void backing_body(void *arg)
+{
+	struct disk d;
+
+	(void)arg;
+	if (!begin(&d, OPEN("")))
+		return;
+	CU_ASSERT_EQUAL(get(&d, 0, 512), 9);
+	/* the base is shorter: zeroes behind it, also after a copy */
+	CU_ASSERT_EQUAL(get(&d, 1536, 512), 0);
+	CU_ASSERT_EQUAL(put(&d, 512, 512, 3), 0);
+	CU_ASSERT_EQUAL(get(&d, 0, 512), 9);
+	CU_ASSERT_EQUAL(get(&d, 1024, 512), 9);
+	CU_ASSERT_EQUAL(get(&d, 1536, 512), 0);
+	disk_close(&d);
+	if (!begin(&d, OPEN("\"backing\":null,")))
+		return;
+	CU_ASSERT_EQUAL(get(&d, 512, 512), 3);
+	CU_ASSERT_EQUAL(get(&d, 65536, 512), 0);
+	disk_close(&d);
+}
+
+static void backing_named_by_the_header(void)
+{
+	uint8_t base[1536];
+
+	make(3, 1 << 20, false, "base.raw");
+	memset(base, 9, sizeof(base));
+	sim_file_create("/sim/base.raw", 0);
+	sim_file_set("/sim/base.raw", base, sizeof(base));
+	test_run(1, 6, backing_body, NULL);
+	check_clean();
+}
+
+static void query_body(void *arg)
+{
+	json_t *nodes, *node, *data = NULL;
+	struct disk d;
+	size_t i;
+
+	(void)arg;
+	if (!begin(&d, OPEN("\"cache-size\":\"1M\",")))
+		return;
+	nodes = graph_query_nodes(true);
+	json_array_foreach(nodes, i, node) {
+		json_t *image = json_object_get(node, "image");
+		json_t *format = json_object_get(image, "format-specific");
+
+		if (format)
+			data = json_object_get(format, "data");
+	}
+	CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(data,
+								 "compat")),
+			       "1.1");
+	CU_ASSERT_EQUAL(json_integer_value(json_object_get(data,
+							   "refcount-bits")),
+			16);
+	CU_ASSERT_TRUE(json_is_false(json_object_get(data, "corrupt")));
+	json_decref(nodes);
+	disk_close(&d);
+}
+
+static void shown_in_queries(void)
+{
+	make(3, 1 << 20, false, NULL);
+	test_run(1, 7, query_body, NULL);
+}
+
+TEST_MAIN("qcow2-options",
+	  TEST(refused),
+	  TEST(lazy_refcounts),
+	  TEST(dirty_image),
+	  TEST(a_disk_that_ends_inside_a_cluster),
+	  TEST(backing_named_by_the_header),
+	  TEST(shown_in_queries))
