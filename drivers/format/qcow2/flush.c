@@ -262,22 +262,65 @@ static void snapshot(struct qcow2 *s, struct flush *f)
 
 /* --- writing it, without s->lock --- */
 
+/* Writes of one batch in flight at once. */
+#define WRITERS 8u
+
+struct batch_job {
+	struct qcow2 *s;
+	const struct snap *v;
+	uint32_t next, count;	/* snapshots nobody has taken yet, all */
+	int ret;
+	struct co_group helpers;
+};
+
+/* Takes and writes one piece after the other. Neighbours in the file are
+ * neighbours in the copies, and go together. */
+static void batch_work(struct batch_job *job)
+{
+	while (job->next < job->count && job->ret == 0) {
+		const struct snap *first = &job->v[job->next++];
+		uint32_t bytes = first->len;
+		int ret;
+
+		while (job->next < job->count && bytes < WRITE_MAX &&
+		       job->v[job->next].host == first->host + bytes)
+			bytes += job->v[job->next++].len;
+		ret = co_edge_write(qcow2_file(job->s), first->host, bytes,
+				    first->from, 0);
+		if (ret < 0)
+			job->ret = ret;
+	}
+}
+
+static void batch_help(void *arg)
+{
+	struct batch_job *job = arg;
+
+	batch_work(job);
+	co_group_done(&job->helpers);
+}
+
+/* Order within a batch does not matter: several pieces are in flight, written
+ * by coroutines of this thread as far as it has stacks. */
 static int batch_write(struct qcow2 *s, const struct batch *b)
 {
-	const struct snap *v = &s->area.snaps[b->first];
-	int ret = 0;
+	struct batch_job job = {
+		.s = s,
+		.v = &s->area.snaps[b->first],
+		.count = b->count,
+	};
 
-	for (uint32_t i = 0, n; i < b->count && ret == 0; i += n) {
-		uint32_t bytes = v[i].len;
-
-		/* neighbours in the file are neighbours in the copies */
-		for (n = 1; i + n < b->count && bytes < WRITE_MAX &&
-			    v[i + n].host == v[i].host + bytes; n++)
-			bytes += v[i + n].len;
-		ret = co_edge_write(qcow2_file(s), v[i].host, bytes, v[i].from,
-				    0);
+	co_group_init(&job.helpers);
+	for (unsigned i = 1; i < WRITERS && job.next + 1 < job.count; i++) {
+		co_group_add(&job.helpers);
+		if (!co_spawn(batch_help, &job)) {
+			co_group_done(&job.helpers);
+			break;
+		}
 	}
-	return ret;
+	batch_work(&job);
+	co_group_wait(&job.helpers);
+	return job.ret;
 }
 
 static int mark_dirty(struct qcow2 *s)
