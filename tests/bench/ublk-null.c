@@ -204,8 +204,12 @@ int main(int argc, char **argv)
 						  IORING_SETUP_SQE128))
 		err(1, "/dev/ublk-control");
 	res = control(UBLK_U_CMD_ADD_DEV, &info, sizeof(info), 0);
-	if (res || (info.flags & wanted) != wanted || info.nr_hw_queues > 64)
-		errx(1, "ADD_DEV: %s, flags %#llx", strerror(-res), info.flags);
+	if (res)
+		errx(1, "ADD_DEV: %s", strerror(-res));
+	if ((info.flags & wanted) != wanted || info.nr_hw_queues > 64) {
+		control(UBLK_U_CMD_DEL_DEV_ASYNC, NULL, 0, 0);
+		errx(1, "the kernel offers features %#llx only", info.flags);
+	}
 	res = control(UBLK_U_CMD_SET_PARAMS, &params, sizeof(params), 0);
 	snprintf(path, sizeof(path), "/dev/ublkc%u", info.dev_id);
 	char_fd = open(path, O_RDWR | O_CLOEXEC);
