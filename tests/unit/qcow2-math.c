@@ -151,27 +151,6 @@ static void entry_kinds(void)
 	CU_ASSERT_EQUAL(qcow2_entry_kind(&g, true, copied), QCOW2_BAD);
 }
 
-/* Whatever the bits: writable in place is what is NORMAL and COPIED. */
-static void entry_writable(void)
-{
-	uint64_t r = 4;
-
-	for (unsigned i = 0; i < 20000; i++) {
-		struct qcow2_geometry g =
-			qcow2_geometry_make(9 + i % 13, 4);
-		uint64_t mask = random_next(&r, UINT64_MAX);
-		uint64_t e = random_next(&r, UINT64_MAX) & mask;
-
-		if (i & 1)
-			e &= ~(uint64_t)(g.cluster_size - 1);
-		if (i & 2)
-			e &= ~(UINT64_C(1) << 62);
-		CU_ASSERT_EQUAL(qcow2_entry_writable(&g, e),
-				qcow2_entry_kind(&g, true, e) ==
-				QCOW2_NORMAL && e >> 63);
-	}
-}
-
 static void packed_ranges(void)
 {
 	/* 64 KiB: 8 bits of sectors above 54 of offset */
@@ -202,5 +181,4 @@ TEST_MAIN("qcow2-math",
 	  TEST(refcount_positions),
 	  TEST(l1_sizes),
 	  TEST(entry_kinds),
-	  TEST(entry_writable),
 	  TEST(packed_ranges))

@@ -55,15 +55,6 @@ static inline enum qcow2_kind qcow2_entry_kind(const struct qcow2_geometry *g,
 	return QCOW2_NORMAL;
 }
 
-/* Whether a write may go to the entry's host cluster as it is. */
-static inline bool qcow2_entry_writable(const struct qcow2_geometry *g,
-					uint64_t entry)
-{
-	return (entry & (QCOW2_COPIED | QCOW2_COMPRESSED | QCOW2_ZERO)) ==
-	       QCOW2_COPIED && qcow2_entry_host(entry) &&
-	       !(entry & QCOW2_HOST_MASK & (g->cluster_size - 1));
-}
-
 /* Where the bytes of a compressed cluster lie in the file. */
 struct qcow2_packed {
 	uint64_t offset;	/* first byte, at any alignment */
