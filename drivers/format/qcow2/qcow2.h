@@ -18,6 +18,7 @@
  *	limbo.c		unlinked clusters until they may be used again (A28)
  *	flush.c		metadata to disk in the order of A24
  *	compressed.c	compressed clusters
+ *	bounce.c	memory for copies
  *	check.h		the checker, and rebuilding refcounts
  *	driver.c	open, close, and the table of operations
  *
