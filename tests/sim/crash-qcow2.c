@@ -65,9 +65,9 @@ static uint64_t run(uint64_t seed, uint64_t cut, bool qemu)
 	bool ok;
 
 	disk_case_init(&c, seed);
-	/* Little room: what was given back is used again at once. A rebuild of
-	 * lazy refcounts needs room of its own. */
-	if (seed % 4 == 3 && !c.direct && !c.spec.lazy_refcounts)
+	/* little room: what was given back is used again at once, and a rebuild
+	 * of lazy refcounts has to find a place */
+	if (seed % 4 == 3 && !c.direct)
 		c.device = (4 + seed % 8) << c.spec.cluster_bits;
 	c.cut_at = cut;
 	disk_case_describe(&c, now, sizeof(now));

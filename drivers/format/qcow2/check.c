@@ -367,7 +367,8 @@ struct rebuild {
 	uint64_t end;
 };
 
-static int plan_rebuild(const struct qcow2_check *c, struct rebuild *r)
+/* Behind everything in use. */
+static int plan_behind(const struct qcow2_check *c, struct rebuild *r)
 {
 	const struct qcow2_geometry *g = geo(c);
 
@@ -387,11 +388,43 @@ static int plan_rebuild(const struct qcow2_check *c, struct rebuild *r)
 	}
 }
 
+/*
+ * In the first gap that is large enough. Where the old refcounts lay is a gap
+ * too: the dirty bit says that nobody trusts them, until the header names the
+ * new ones.
+ */
+static int plan_between(const struct qcow2_check *c, struct rebuild *r)
+{
+	const struct qcow2_geometry *g = geo(c);
+	uint64_t n = 0, i;
+
+	*r = (struct rebuild){
+		.blocks = div_up(c->end, UINT64_C(1) << g->block_bits),
+	};
+	r->table_clusters = div_up(r->blocks * 8, g->cluster_size);
+	for (i = 0; i < c->end && n < r->blocks + r->table_clusters; i++)
+		n = c->counts[i] ? 0 : n + 1;
+	if (n < r->blocks + r->table_clusters)
+		return -ENOSPC;
+	r->end = i;
+	r->first = i - n;
+	return 0;
+}
+
+/* capacity: host clusters that the file can have. */
+static int plan_rebuild(const struct qcow2_check *c, uint64_t capacity,
+			struct rebuild *r)
+{
+	int ret = plan_behind(c, r);
+
+	return ret == 0 && r->end > capacity ? plan_between(c, r) : ret;
+}
+
 static uint64_t rebuilt_count(const struct qcow2_check *c,
 			      const struct rebuild *r, uint64_t cluster)
 {
-	if (cluster >= r->first)
-		return cluster < r->end;
+	if (cluster >= r->first && cluster < r->end)
+		return 1;
 	return cluster < c->counts_max ? c->counts[cluster] : 0;
 }
 
@@ -481,17 +514,20 @@ int qcow2_rebuild_refcounts(struct edge *file, struct qcow2_header *h,
 			    struct error **err)
 {
 	struct qcow2_check c = { .file = file, .header = h };
+	uint64_t capacity = UINT64_MAX;
 	struct rebuild r;
 	int ret = counts_map(&c);
 
 	if (ret == 0) {
 		ret = count_tables(&c);
-		if (fixed_size)
+		if (fixed_size) {
 			c.file_clusters = 0;
+			capacity = file->child->size >> h->geo.cluster_bits;
+		}
 		if (ret == 0 && c.errors)
 			ret = -EINVAL;
 		if (ret == 0)
-			ret = plan_rebuild(&c, &r);
+			ret = plan_rebuild(&c, capacity, &r);
 		if (ret == 0)
 			ret = write_rebuilt(&c, &r);
 		if (ret == 0)
