@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -242,11 +243,42 @@ static int co_stop_safe(struct ublk_device *dev, struct error **err)
 	}
 }
 
+struct disk_is_gone {
+	uint32_t id;
+	bool gone;
+};
+
+static void disk_is_gone_run(void *arg)
+{
+	struct disk_is_gone *d = arg;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/block/ublkb%u", d->id);
+	d->gone = access(path, F_OK) < 0 && errno == ENOENT;
+}
+
+/*
+ * Whether a STOP that passed its deadline has been carried out since: the
+ * kernel takes the disk away only once its last request is over (U8).
+ */
+static bool co_stopped_late(const struct ublk_device *dev)
+{
+	struct disk_is_gone d = { .id = dev->id };
+
+	if (strcmp(dev->stuck_in, "STOP_DEV") &&
+	    strcmp(dev->stuck_in, "TRY_STOP_DEV"))
+		return false;
+	co_blocking(disk_is_gone_run, &d);
+	return d.gone;
+}
+
 int co_ublk_device_stop(struct ublk_device *dev, enum export_stop mode,
 			struct error **err)
 {
 	int rc;
 
+	if (dev->state == UBLK_STUCK && co_stopped_late(dev))
+		dev->state = UBLK_LIVE;
 	if (dev->state == UBLK_STUCK)
 		return error_set(err, ETIMEDOUT,
 				 "/dev/ublkb%u is stuck in %s for %llu s",
