@@ -495,16 +495,30 @@ int qcow2_flush_all(struct qcow2 *s)
 	return ret;
 }
 
+static bool anything_in_limbo(struct qcow2 *s)
+{
+	bool any;
+
+	co_lock(&s->lock);
+	any = s->limbo.first;
+	co_unlock(&s->lock);
+	return any;
+}
+
 int qcow2_flush(struct node *node)
 {
 	struct qcow2 *s = node->state;
 	uint64_t want = __atomic_load_n(&s->gen, __ATOMIC_ACQUIRE);
+	bool durable = __atomic_load_n(&s->durable_gen,
+				       __ATOMIC_ACQUIRE) >= want;
 	int ret = 0;
 
-	if (__atomic_load_n(&s->durable_gen, __ATOMIC_ACQUIRE) >= want)
+	/* a disk that is trimmed and then left alone gives space back too */
+	if (durable && !anything_in_limbo(s))
 		return 0;
 	co_lock(&s->flush_lock);
-	if (__atomic_load_n(&s->durable_gen, __ATOMIC_ACQUIRE) < want)
+	if (durable ||
+	    __atomic_load_n(&s->durable_gen, __ATOMIC_ACQUIRE) < want)
 		ret = flush_locked(s, false);
 	co_unlock(&s->flush_lock);
 	return ret;
