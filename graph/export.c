@@ -11,6 +11,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,7 +24,7 @@
 
 struct generic {
 	char *id, *node_name;
-	bool writable;
+	bool writable, exclusive;
 };
 
 static const struct option generic_options[] = {
@@ -36,6 +37,9 @@ static const struct option generic_options[] = {
 	{ .name = "writable", .type = OPT_BOOL,
 	  .offset = offsetof(struct generic, writable),
 	  .help = "let it be written" },
+	{ .name = "exclusive", .type = OPT_BOOL,
+	  .offset = offsetof(struct generic, exclusive),
+	  .help = "let nobody else write to the node meanwhile" },
 	{ .name = NULL },
 };
 
@@ -195,6 +199,24 @@ static int export_begin(struct export *exp, struct node *node,
 	return 0;
 }
 
+struct root *export_root_new(struct export *exp, const struct root_ops *ops,
+			     void *owner, struct node *node,
+			     uint32_t granularity, uint64_t threads,
+			     struct error **err)
+{
+	unsigned perm = PERM_CONSISTENT_READ, shared = PERM_ALL;
+	char name[80];
+
+	if (exp->writable)
+		perm |= PERM_WRITE;
+	if (exp->exclusive)
+		shared &= ~(unsigned)(PERM_WRITE | PERM_RESIZE);
+	snprintf(name, sizeof(name), "export '%s'", exp->id);
+	exp->root = root_new(ops, owner, name, node, perm, shared, granularity,
+			     threads, err);
+	return exp->root;
+}
+
 struct export *export_add(json_t *options, struct error **err)
 {
 	json_t *copy = json_deep_copy(options);
@@ -216,6 +238,7 @@ struct export *export_add(json_t *options, struct error **err)
 	exp->type = type;
 	exp->id = strdup(g.id);
 	exp->writable = g.writable;
+	exp->exclusive = g.exclusive;
 	exp->opts = xcalloc(type->options_size);
 	exp->state = xcalloc(type->state_size);
 	if (!exp->id)

@@ -15,6 +15,8 @@
 struct node;
 struct json_t;
 struct export;
+struct root;
+struct root_ops;
 
 enum export_stop {
 	EXPORT_STOP_SAFE,	/* refuse while anybody has it open (C9) */
@@ -49,6 +51,7 @@ struct export {
 	const struct export_type *type;
 	char *id;
 	bool writable;
+	bool exclusive;		/* nobody else may write to the node (P1) */
 	void *opts;
 	void *state;
 	struct root *root;
@@ -63,8 +66,17 @@ struct export {
 void export_type_register(const struct export_type *type);
 const struct export_type *export_type_find(const char *name);
 
-/* Takes a copy of options ("type", "id", "node-name", "writable", the type's
- * own). On failure nothing is left. */
+/*
+ * For a type's open: the root that shows `node`, with the permissions that the
+ * export asks for; exp->root is set. The rest as root_new. NULL, and *err.
+ */
+struct root *export_root_new(struct export *exp, const struct root_ops *ops,
+			     void *owner, struct node *node,
+			     uint32_t granularity, uint64_t threads,
+			     struct error **err) MUST_CHECK;
+
+/* Takes a copy of options ("type", "id", "node-name", "writable", "exclusive",
+ * the type's own). On failure nothing is left. */
 struct export *export_add(struct json_t *options, struct error **err)
 	MUST_CHECK;
 int export_del(const char *id, enum export_stop mode, struct error **err)

@@ -7,12 +7,14 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "graph/export.h"
 #include "graph/graph.h"
+#include "runtime/io.h"
 #include "server/command.h"
 #include "server/commands.h"
 
@@ -131,7 +133,53 @@ static json_t *attach_export_options(json_t *args, const char *id,
 	json_object_set_new(options, "node-name", json_string(node->name));
 	json_object_set_new(options, "writable",
 			    json_boolean(!node->read_only));
+	/* two disks on one image would each undo what the other does */
+	if (!json_object_get(options, "exclusive"))
+		json_object_set_new(options, "exclusive", json_true());
 	return options;
+}
+
+static bool attach_uses_file(const struct node *node,
+			     const struct file_info *info)
+{
+	if (node->driver->kind == DRIVER_PROTOCOL && node->ino == info->ino &&
+	    node->dev == info->dev)
+		return true;
+	for (const struct edge *e = node->children; e; e = e->next_child)
+		if (attach_uses_file(e->child, info))
+			return true;
+	return false;
+}
+
+/*
+ * Whoever is refused a file's lock, or a permission on its node, because of a
+ * device of ours is told which one.
+ */
+static void attach_name_user(const char *filename, struct error **err)
+{
+	struct file_info info;
+	struct export *exp;
+	struct file *file;
+	int rc;
+
+	if ((*err)->code != EAGAIN && (*err)->code != EPERM)
+		return;
+	if (co_file_open(filename, O_RDONLY, 0, &file) < 0)
+		return;
+	rc = co_file_info(file, &info);
+	co_file_close(file);
+	if (rc < 0)
+		return;
+	for (exp = export_first(); exp; exp = exp->next) {
+		if (!exp->root || !attach_uses_file(exp->root->edge.child,
+						    &info))
+			continue;
+		error_clear(err);
+		error_set(err, EBUSY, "'%s' is in use: export '%s'%s%s shows "
+			  "it", filename, exp->id, *exp->device ? ", " : "",
+			  exp->device);
+		return;
+	}
 }
 
 static json_t *attach_with_id(json_t *args, const char *id, struct error **err)
@@ -172,5 +220,7 @@ json_t *cmd_attach(json_t *args, struct error **err)
 	attach_id_promise(&id);
 	result = attach_with_id(args, id.id, err);
 	attach_id_forget(&id);
+	if (!result)
+		attach_name_user(arg_string(args, "filename", ""), err);
 	return result;
 }

@@ -83,7 +83,6 @@ static int ublk_open(struct export *exp, struct node *node, struct error **err)
 {
 	struct ublk_export *state = exp->state;
 	struct ublk_device *dev;
-	char name[80];
 	int rc = co_ublk_control_open(true, err);
 
 	if (rc)
@@ -101,19 +100,15 @@ static int ublk_open(struct export *exp, struct node *node, struct error **err)
 					 exp->writable, err);
 	if (rc)
 		goto free_device;
-	snprintf(name, sizeof(name), "export '%s'", exp->id);
-	dev->root = root_new(&ublk_root_ops, dev, name, node,
-			     PERM_CONSISTENT_READ |
-			     (exp->writable ? PERM_WRITE : 0), PERM_ALL,
-			     dev->opts.logical_block_size,
-			     ublk_device_threads(dev), err);
+	dev->root = export_root_new(exp, &ublk_root_ops, dev, node,
+				    dev->opts.logical_block_size,
+				    ublk_device_threads(dev), err);
 	if (!dev->root) {
 		rc = *err && (*err)->code ? -(*err)->code : -EPERM;
 		if (!co_ublk_device_close(dev))
 			return rc;	/* stuck: its memory stays */
 		goto free_device;
 	}
-	exp->root = dev->root;
 	ublk_device_path(dev, exp->device);
 	state->dev = dev;
 	return 0;

@@ -22,6 +22,10 @@ struct door_state {
 	bool opened;
 };
 
+static const struct root_ops door_root_ops = {
+	.kind = "export",
+	.gated = true,
+};
 static unsigned opens, starts, stops, closes;
 static int fail_open, fail_start, fail_stop;
 
@@ -33,7 +37,8 @@ static int door_open(struct export *exp, struct node *node, struct error **err)
 	if (fail_open)
 		return error_set(err, -fail_open, "no door");
 	CU_ASSERT_EQUAL(opts->queues, 2);
-	exp->root = toy_root(exp->id, node, true, 512);
+	if (!export_root_new(exp, &door_root_ops, NULL, node, 512, 2, err))
+		return -EPERM;
 	s->opened = true;
 	opens++;
 	return 0;
@@ -169,9 +174,69 @@ static void body_export(void *arg)
 	node_unref(ro);
 }
 
+static struct export *add_sharing(const char *id, bool writable,
+				  bool exclusive, const char *refusal)
+{
+	json_t *options = json_pack("{s:s, s:s, s:s, s:b, s:b}", "type",
+				    "door", "id", id, "node-name", "n",
+				    "writable", writable, "exclusive",
+				    exclusive);
+	struct error *err = NULL;
+	struct export *exp = export_add(options, &err);
+
+	json_decref(options);
+	CU_ASSERT_EQUAL(exp == NULL, refusal != NULL);
+	if (!exp && refusal)
+		CU_ASSERT_PTR_NOT_NULL(strstr(err->text, refusal));
+	error_clear(&err);
+	return exp;
+}
+
+static void del(const char *id)
+{
+	struct error *err = NULL;
+
+	CU_ASSERT_EQUAL(export_del(id, EXPORT_STOP_HARD, &err), 0);
+}
+
+/* P1: who asks for it is the only one that writes, whoever comes first. */
+static void body_exclusive(void *arg)
+{
+	struct node *node;
+
+	(void)arg;
+	toy_start();
+	export_type_register(&door);
+	node = toy_open("{\"driver\":\"toy\",\"node-name\":\"n\"}");
+	node->held = true;
+	fail_stop = 0;
+	add_sharing("one", true, false, NULL);
+	add_sharing("two", true, false, NULL);
+	add_sharing("alone", true, true, "required by export 'two'");
+	del("two");
+	del("one");
+	add_sharing("alone", true, true, NULL);
+	add_sharing("one", true, false, "unshared by export 'alone'");
+	add_sharing("reader", false, false, NULL);
+	/* nor does what is read change under an exclusive reader */
+	add_sharing("strict", false, true, "required by export 'alone'");
+	del("alone");
+	add_sharing("strict", false, true, NULL);
+	add_sharing("one", true, false, "unshared by export 'strict'");
+	del("strict");
+	del("reader");
+	node->held = false;
+	node_unref(node);
+}
+
 static void test_export(void)
 {
 	test_run(1, 1, body_export, NULL);
 }
 
-TEST_MAIN("graph-export", TEST(test_export))
+static void test_exclusive(void)
+{
+	test_run(1, 1, body_exclusive, NULL);
+}
+
+TEST_MAIN("graph-export", TEST(test_export), TEST(test_exclusive))
