@@ -273,20 +273,20 @@ void node_discard(struct node *node)
 	node_unref(node);
 }
 
-int node_add(struct json_t *options, struct error **err)
+struct node *node_add(struct json_t *options, struct error **err)
 {
 	struct node *node = node_open(options, 0, err);
 
 	if (!node)
-		return (*err)->code ? -(*err)->code : -EINVAL;
+		return NULL;
 	if (node->name[0] == '#') {
 		error_set(err, EINVAL, "'node-name' must be specified for the"
 			  " root node");
 		node_unref(node);
-		return -EINVAL;
+		return NULL;
 	}
 	node->held = true;
-	return 0;
+	return node;
 }
 
 int node_del(const char *name, struct error **err)

@@ -114,8 +114,8 @@ struct json_t *node_options_for_file(const char *path, const char *format,
 /* Closes the node, and below it what nothing else needs, if it has neither
  * parent nor hold. Coroutine of the main thread. */
 void node_unref(struct node *node);
-/* The monitor's hold (G1); blockdev-add and -del. */
-int node_add(struct json_t *options, struct error **err) MUST_CHECK;
+/* The monitor's hold (G1); blockdev-add, which gives the node, and -del. */
+struct node *node_add(struct json_t *options, struct error **err) MUST_CHECK;
 int node_del(const char *name, struct error **err) MUST_CHECK;
 
 #endif

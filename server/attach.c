@@ -17,6 +17,7 @@
 #include "runtime/io.h"
 #include "server/command.h"
 #include "server/commands.h"
+#include "server/opening.h"
 
 #define EXPORT_ID_MAX 31	/* bytes */
 
@@ -184,7 +185,8 @@ static void attach_name_user(const char *filename, struct error **err)
 
 static json_t *attach_with_id(json_t *args, const char *id, struct error **err)
 {
-	struct node *node = attach_open(args, err);
+	struct node *node = co_open_by_deadline(
+		attach_open, args, arg_string(args, "filename", ""), err);
 	json_auto_t *options = NULL;
 	const char *format;
 	struct export *exp;

@@ -17,10 +17,12 @@
 #include "runtime/thread.h"
 
 #define EXIT_USAGE 2
+#define OPEN_DEADLINE_S 120
 
 enum {
 	CMD_SOCKET, CMD_STATE_DIR, CMD_DAEMONIZE, CMD_PIDFILE, CMD_LOG,
-	CMD_THREADS, CMD_DRAIN_DEADLINE, CMD_HELP, CMD_VERSION, CMD_COUNT,
+	CMD_THREADS, CMD_DRAIN_DEADLINE, CMD_OPEN_DEADLINE, CMD_HELP,
+	CMD_VERSION, CMD_COUNT,
 };
 
 static const struct cmdline_option {
@@ -45,6 +47,8 @@ static const struct cmdline_option {
 		"I/O threads; default: by the number of CPUs" },
 	[CMD_DRAIN_DEADLINE] = { "drain-deadline", 0, "SECONDS",
 		"undo a change whose drain takes longer: 10" },
+	[CMD_OPEN_DEADLINE] = { "open-deadline", 0, "SECONDS",
+		"give up opening what takes longer: 120" },
 	[CMD_HELP] = { "help", 'h', NULL, "show this" },
 	[CMD_VERSION] = { "version", 'V', NULL, "show the version" },
 };
@@ -151,6 +155,9 @@ static void cmdline_option_apply(struct cmdline *cmd, int which,
 	case CMD_DRAIN_DEADLINE:
 		cmd->drain_deadline_s = number(o, arg, 1, 3600);
 		break;
+	case CMD_OPEN_DEADLINE:
+		cmd->open_deadline_s = number(o, arg, 1, 86400);
+		break;
 	case CMD_HELP:
 		cmdline_print_help();
 		exit(EXIT_SUCCESS);
@@ -185,6 +192,7 @@ void cmdline_parse(struct cmdline *cmd, int argc, char **argv)
 	int which;
 
 	memset(cmd, 0, sizeof(*cmd));
+	cmd->open_deadline_s = OPEN_DEADLINE_S;
 	for (int i = 0; i < CMD_COUNT; i++) {
 		longs[i].name = cmdline_options[i].name;
 		longs[i].has_arg = cmdline_options[i].arg ?

@@ -19,6 +19,7 @@ struct cmdline {
 	char *pid_file, *log_file;	/* or NULL */
 	unsigned threads;	/* 0: by CPU count */
 	unsigned drain_deadline_s;	/* 0: the default */
+	unsigned open_deadline_s;
 	bool daemonize;
 };
 

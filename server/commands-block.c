@@ -8,6 +8,7 @@
 #include "graph/graph.h"
 #include "server/command.h"
 #include "server/commands.h"
+#include "server/opening.h"
 
 struct node *node_by_name(const char *name, struct error **err)
 {
@@ -31,7 +32,11 @@ struct node *open_image(json_t *options, unsigned flags, const char *filename,
 
 json_t *cmd_blockdev_add(json_t *args, struct error **err)
 {
-	return node_add(args, err) < 0 ? NULL : json_object();
+	const char *name = arg_string(args, "node-name", "");
+
+	if (!co_open_by_deadline(node_add, args, name, err))
+		return NULL;
+	return json_object();
 }
 
 json_t *cmd_blockdev_del(json_t *args, struct error **err)

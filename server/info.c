@@ -11,6 +11,7 @@
 #include "graph/graph.h"
 #include "server/command.h"
 #include "server/commands.h"
+#include "server/opening.h"
 
 static bool driver_has_backing(const char *name)
 {
@@ -23,29 +24,29 @@ static bool driver_has_backing(const char *name)
 	return false;
 }
 
-static json_t *info_options(json_t *args, unsigned *flags, struct error **err)
+static struct node *info_open(json_t *args, struct error **err)
 {
+	const char *filename = arg_string(args, "filename", "");
 	bool guessed = false;
-	json_t *options = node_options_for_file(
-		arg_string(args, "filename", ""),
-		arg_string(args, "format", NULL), true, false, &guessed, err);
+	json_auto_t *options = node_options_for_file(
+		filename, arg_string(args, "format", NULL), true, false,
+		&guessed, err);
 
 	if (!options)
 		return NULL;
-	*flags = guessed ? NODE_GUESSED : 0;
 	json_object_set_new(options, "force-share", json_true());
 	/* null: none; drivers without one know no such option */
 	if (driver_has_backing(arg_string(options, "driver", NULL)))
 		json_object_set_new(options, "backing", json_null());
-	return options;
+	return open_image(options, guessed ? NODE_GUESSED : 0, filename, err);
 }
 
-static json_t *info_describe(const struct node *node, bool guessed)
+static json_t *info_describe(const struct node *node)
 {
 	json_t *info = json_pack("{s:s,s:I,s:b}",
 				 "format", node->driver->name,
 				 "virtual-size", (json_int_t)node->size,
-				 "guessed", guessed);
+				 "guessed", node->guessed);
 
 	if (node->header_backing)
 		json_object_set_new(info, "backing-filename",
@@ -58,18 +59,13 @@ static json_t *info_describe(const struct node *node, bool guessed)
 
 json_t *cmd_info(json_t *args, struct error **err)
 {
-	unsigned flags = 0;
-	json_auto_t *options = info_options(args, &flags, err);
-	struct node *node;
+	struct node *node = co_open_by_deadline(
+		info_open, args, arg_string(args, "filename", ""), err);
 	json_t *info;
 
-	if (!options)
-		return NULL;
-	node = open_image(options, flags, arg_string(args, "filename", ""),
-			  err);
 	if (!node)
 		return NULL;
-	info = info_describe(node, flags & NODE_GUESSED);
+	info = info_describe(node);
 	json_object_set(info, "filename", json_object_get(args, "filename"));
 	if (node->driver->info)
 		node->driver->info(node, info);

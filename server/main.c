@@ -25,6 +25,7 @@
 #include "server/log.h"
 #include "server/monitor.h"
 #include "server/notify.h"
+#include "server/opening.h"
 #include "server/process.h"
 #include "server/signals.h"
 #include "server/statedir.h"
@@ -112,11 +113,30 @@ static void leave_stuck(void)
 	_exit(EXIT_FAILURE);
 }
 
+static void tell_late(const struct error *news)
+{
+	log_write(LOG_WARNING, "%s", news->text);
+}
+
+/* What opens an image that does not answer waits in the kernel: only our end
+ * ends that. Nothing was written by it, and nobody uses its nodes. */
+static void leave_late(void)
+{
+	if (!opening_count_late())
+		return;
+	log_write(LOG_WARNING, "%u images are still being opened",
+		  opening_count_late());
+	remove_files();
+	co_log_stop_async();
+	_exit(EXIT_SUCCESS);
+}
+
 static void serve(void *arg)
 {
 	(void)arg;
 	log_start_async();
 	graph_start(server.cmd.drain_deadline_s * NS_PER_S);
+	opening_start(server.cmd.open_deadline_s, tell_late);
 	ublk_register();
 	server.log = statelog_new(server.cmd.state_log);
 	if (serve_start(&server.failure) == 0) {
@@ -130,6 +150,7 @@ static void serve(void *arg)
 		co_signals_stop();
 		leave_stuck();
 		co_statelog_close(server.log, true);
+		leave_late();
 		log_write(LOG_INFO, "Left");
 	}
 	statelog_free(server.log);

@@ -94,7 +94,7 @@ static void command_add(void)
 				    json_string(child));
 	if (d == 1 && sim_random_below(2))
 		json_object_set_new(options, "backing", json_string(other));
-	count(node_add(options, &err), &err);
+	count(node_add(options, &err) ? 0 : -1, &err);
 	json_decref(options);
 }
 

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening by a deadline (A3): who asks hears in time, and what comes late is
+ * closed again.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <string.h>
+
+#include "runtime/co.h"
+#include "server/opening.h"
+#include "tests/lib/suite.h"
+#include "tests/lib/crew.h"
+#include "tests/lib/toy.h"
+
+#define MS 1000000ull
+#define DEADLINE_S 1u
+
+/* What an opening does: after so many ms a node, or an error. */
+static unsigned takes_ms;
+static bool fails, no_wait;
+static char news[200];
+
+static struct node *slow_open(json_t *args, struct error **err)
+{
+	if (!no_wait)
+		co_sleep(takes_ms * MS);
+	if (fails) {
+		error_set(err, EIO, "the disk is on fire");
+		return NULL;
+	}
+	return node_add(args, err);
+}
+
+static struct node *open_slowly(unsigned ms, struct error **err)
+{
+	json_t *args = json_pack("{s:s, s:s}", "driver", "toy", "node-name",
+				 "slow");
+	struct node *node;
+
+	takes_ms = ms;
+	node = co_open_by_deadline(slow_open, args, "/images/slow", err);
+	/* the arguments are the caller's, who is gone before a late end */
+	json_object_clear(args);
+	json_decref(args);
+	return node;
+}
+
+static void tell_late(const struct error *err)
+{
+	snprintf(news, sizeof(news), "%s", err->text);
+}
+
+static void start(void)
+{
+	toy_start();
+	opening_start(DEADLINE_S, tell_late);
+	news[0] = 0;
+	fails = no_wait = false;
+}
+
+static void check_opens(unsigned ms)
+{
+	struct error *err = NULL;
+	struct node *node = open_slowly(ms, &err);
+
+	CU_ASSERT_PTR_NULL(err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(node);
+	CU_ASSERT_PTR_EQUAL(node_find("slow"), node);
+	CU_ASSERT_EQUAL(node_del("slow", &err), 0);
+	CU_ASSERT_EQUAL(opening_count_late(), 0);
+}
+
+static void body_in_time(void *arg)
+{
+	(void)arg;
+	start();
+	check_opens(0);
+	check_opens(999);
+	no_wait = true;
+	check_opens(0);
+}
+
+static void body_fails(void *arg)
+{
+	struct error *err = NULL;
+
+	(void)arg;
+	start();
+	fails = true;
+	CU_ASSERT_PTR_NULL(open_slowly(500, &err));
+	CU_ASSERT_STRING_EQUAL(err->text, "the disk is on fire");
+	CU_ASSERT_EQUAL(opening_count_late(), 0);
+	error_clear(&err);
+}
+
+static void expect_late(void)
+{
+	struct error *err = NULL;
+	uint64_t before = clock_ns();
+
+	CU_ASSERT_PTR_NULL(open_slowly(5000, &err));
+	CU_ASSERT_EQUAL(err->code, ETIMEDOUT);
+	CU_ASSERT_STRING_EQUAL(err->text, "Opening '/images/slow' takes longer"
+			       " than 1 s and is undone when it ends");
+	/* simulated time: exact */
+	CU_ASSERT(clock_ns() - before < 1100 * MS);
+	CU_ASSERT_EQUAL(opening_count_late(), 1);
+	error_clear(&err);
+}
+
+static void body_late(void *arg)
+{
+	(void)arg;
+	start();
+	expect_late();
+	co_sleep(5000 * MS);
+	CU_ASSERT_EQUAL(opening_count_late(), 0);
+	CU_ASSERT_PTR_NULL(node_find("slow"));
+	CU_ASSERT_STRING_EQUAL(news, "Node 'slow', which opened past its "
+			       "deadline, is closed again");
+	check_opens(0);
+}
+
+static void body_late_failure(void *arg)
+{
+	(void)arg;
+	start();
+	fails = true;
+	expect_late();
+	co_sleep(5000 * MS);
+	CU_ASSERT_EQUAL(opening_count_late(), 0);
+	CU_ASSERT_STRING_EQUAL(news, "the disk is on fire");
+	fails = false;
+	check_opens(0);
+}
+
+/* The deadline and the end at one moment, in any order: both are right, and
+ * nothing is left of either. */
+static void body_race(void *arg)
+{
+	struct error *err = NULL;
+	struct node *node;
+
+	(void)arg;
+	start();
+	node = open_slowly(1000, &err);
+	CU_ASSERT(!node == (err != NULL));
+	if (node)
+		CU_ASSERT_EQUAL(node_del("slow", &err), 0);
+	error_clear(&err);
+	co_sleep(10 * MS);
+	CU_ASSERT_EQUAL(opening_count_late(), 0);
+	CU_ASSERT_PTR_NULL(node_find("slow"));
+}
+
+static void test_in_time(void)
+{
+	test_run(1, 1, body_in_time, NULL);
+}
+
+static void test_fails(void)
+{
+	test_run(1, 1, body_fails, NULL);
+}
+
+static void test_late(void)
+{
+	test_run(1, 1, body_late, NULL);
+}
+
+static void test_late_failure(void)
+{
+	test_run(1, 1, body_late_failure, NULL);
+}
+
+static void test_race(void)
+{
+	for (unsigned seed = 1; seed <= 50; seed++)
+		test_run(1, seed, body_race, NULL);
+}
+
+TEST_MAIN("server-opening", TEST(test_in_time), TEST(test_fails),
+	  TEST(test_late), TEST(test_late_failure), TEST(test_race))
