@@ -73,6 +73,7 @@ SIM := $(RUNTIME) $(call src,runtime/sim)
 GRAPH := $(call src,graph)
 DRIVERS := $(call src,drivers drivers/protocol drivers/format \
 	$(patsubst %/,%,$(sort $(dir $(wildcard drivers/format/*/*.c)))) drivers/filter)
+EXPORT := $(call src,export)
 UBLK := $(call src,ublk)
 SERVER := $(filter-out server/main.c,$(call src,server))
 CLI := $(call src,cli)
@@ -81,6 +82,7 @@ LIB_real := $B/libruntime-real.a
 LIB_sim := $B/libruntime-sim.a
 LIB_graph := $B/libgraph.a
 LIB_drivers := $B/libdrivers.a
+LIB_export := $B/libexport.a
 LIB_ublk := $B/libublk.a
 LIB_server := $B/libserver.a
 
@@ -102,6 +104,7 @@ $(LIB_real): $(call obj,$(REAL))
 $(LIB_sim): $(call obj,$(SIM))
 $(LIB_graph): $(call obj,$(GRAPH))
 $(LIB_drivers): $(call obj,$(DRIVERS))
+$(LIB_export): $(call obj,$(EXPORT))
 $(LIB_ublk): $(call obj,$(UBLK))
 $(LIB_server): $(call obj,$(SERVER))
 $B/%.a:
@@ -113,7 +116,7 @@ $B/%.a:
 group = -Wl,--start-group $1 -Wl,--end-group
 
 $B/blkgraphd: $(call obj,server/main.c) $(LIB_server) $(LIB_ublk) \
-		$(LIB_drivers) $(LIB_graph) $(LIB_real)
+		$(LIB_export) $(LIB_drivers) $(LIB_graph) $(LIB_real)
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $(call group,$^) \
 		$(LIBS_core) $(LIBS_real) $(LIBS_daemon)
 
@@ -131,7 +134,7 @@ REALT := $(call progs,real)
 TESTLIB := $B/libtest.a
 $(TESTLIB): $(call obj,$(call src,tests/lib))
 # parts of the daemon that unit tests exercise without a kernel
-LIBS_unit := $(LIB_server) $(LIB_ublk)
+LIBS_unit := $(LIB_server) $(LIB_ublk) $(LIB_export)
 
 $(UNIT) $(SIMT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIBS_unit) \
 		$(LIB_drivers) $(LIB_graph) $(LIB_sim)

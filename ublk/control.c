@@ -23,7 +23,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "ublk/wait.h"
+#include "export/wait.h"
 
 struct ublk_call {
 	struct message answer;
@@ -37,14 +37,14 @@ struct ublk_call {
 	} payload;
 	int res;
 	/* main */
-	struct ublk_event over;
+	struct wait_event over;
 	bool abandoned;
 };
 
 /* A coroutine that waits to be the one who adds or deletes. */
 struct turn {
 	struct turn *next;
-	struct ublk_event mine;
+	struct wait_event mine;
 };
 
 static struct {
@@ -181,7 +181,7 @@ static void add_del_over(void)
 	control.turns = turn->next;
 	if (!control.turns)
 		control.last_turn = &control.turns;
-	ublk_event_set(&turn->mine);
+	wait_event_set(&turn->mine);
 }
 
 static void turn_give_up(struct turn *turn)
@@ -235,7 +235,7 @@ static void call_answered(struct message *msg)
 	if (call->abandoned)
 		free(call);
 	else
-		ublk_event_set(&call->over);
+		wait_event_set(&call->over);
 }
 
 static const char *op_name(unsigned op)
@@ -302,7 +302,7 @@ static int co_add_del_turn(unsigned op, uint32_t id, struct error **err)
 	if (control.add_del_busy) {
 		*control.last_turn = &turn;
 		control.last_turn = &turn.next;
-		if (!co_ublk_event_wait(&turn.mine, UBLK_CONTROL_TIMEOUT_NS)) {
+		if (!co_wait_event(&turn.mine, UBLK_CONTROL_TIMEOUT_NS)) {
 			turn_give_up(&turn);
 			return error_set(err, EBUSY,
 					 "%s of a ublk device cannot begin: "
@@ -350,7 +350,7 @@ static int co_call_run(struct ublk_call *call, struct error **err)
 		return rc;
 	}
 	control_post(call);
-	if (!co_ublk_event_wait(&call->over, UBLK_CONTROL_TIMEOUT_NS)) {
+	if (!co_wait_event(&call->over, UBLK_CONTROL_TIMEOUT_NS)) {
 		call->abandoned = true;
 		return call_timed_out(op, call->cmd.dev_id, err);
 	}

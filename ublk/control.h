@@ -47,7 +47,7 @@ int co_ublk_del(uint32_t id, bool wait, struct error **err) MUST_CHECK;
 int co_ublk_get_info(uint32_t id, struct ublksrv_ctrl_dev_info *info,
 		     struct error **err) MUST_CHECK;
 
-/* module.c: blocking, for helper threads. A descriptor or a negative errno. */
+/* control-device.c: blocking, for helper threads. A descriptor or -errno. */
 int ublk_control_device(bool load, struct error **err) MUST_CHECK;
 
 #endif

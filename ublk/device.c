@@ -16,19 +16,11 @@
 #include <unistd.h>
 
 #include "ublk/control.h"
-#include "ublk/place.h"
-#include "ublk/settle.h"
+#include "export/place.h"
+#include "export/settle.h"
 
 /* From STOP_DEV's return to the last tag's end: only our threads are asked. */
 #define TAGS_TIMEOUT_NS SECONDS(10)
-
-/* Tags that each I/O thread serves, for placing (main thread). */
-static uint32_t thread_load[THREADS_MAX];
-
-void ublk_device_path(const struct ublk_device *dev, char path[UBLK_PATH_MAX])
-{
-	snprintf(path, UBLK_PATH_MAX, "/dev/ublkb%u", dev->id);
-}
 
 int ublk_device_stuck(struct ublk_device *dev, const char *in)
 {
@@ -107,8 +99,7 @@ static int queues_new(struct ublk_device *dev, struct error **err)
 	if (!dev->queue)
 		return error_set(err, ENOMEM, "no memory for %u queues",
 				 dev->queues);
-	ublk_place(thread_load, thread_count() - 1, dev->queues,
-		   dev->opts.depth, where);
+	place_take(dev->queues, dev->opts.depth, where);
 	for (i = 0; i < dev->queues; i++) {
 		struct ublk_queue *q = &dev->queue[i];
 
@@ -129,7 +120,7 @@ static void queues_free(struct ublk_device *dev)
 		struct ublk_queue *q = &dev->queue[i];
 
 		ublk_queue_unmap(q);
-		thread_load[thread_index(q->thread)] -= q->depth;
+		place_give_back(thread_index(q->thread), q->depth);
 	}
 	queues_release(dev);
 	free(dev->queue);
@@ -195,6 +186,8 @@ static int device_add(struct ublk_device *dev, struct error **err)
 		return rc;
 	dev->state = UBLK_ADDED;
 	dev->id = info.dev_id;
+	dev->disk.completed = ublk_device_completed;
+	snprintf(dev->disk.name, sizeof(dev->disk.name), "ublkb%u", dev->id);
 	dev->flags = info.flags;
 	if ((info.flags & need) != need || info.nr_hw_queues != dev->queues ||
 	    info.queue_depth != dev->opts.depth)
@@ -239,43 +232,45 @@ int co_ublk_device_open(struct ublk_device *dev, const struct limits *lim,
 }
 
 struct settle_job {
-	struct ublk_job job;
-	struct ublk_settle settle;
+	struct wait_job job;
+	struct settle settle;
 	struct error *err;
 	int rc;
 	const char *name;
-	uint32_t id;
+	const char *disk;
 };
 
 static void settle_begin_run(void *arg)
 {
 	struct settle_job *s = arg;
 
-	ublk_settle_begin(&s->settle, s->id, s->name);
+	settle_begin(&s->settle, s->disk, s->name);
 }
 
 static void settle_wait_run(void *arg)
 {
 	struct settle_job *s = arg;
 
-	s->rc = ublk_settle_wait(&s->settle, &s->err);
+	s->rc = settle_wait(&s->settle, &s->err);
 }
 
 static void settle_end_run(void *arg)
 {
 	struct settle_job *s = arg;
 
-	ublk_settle_end(&s->settle);
+	settle_end(&s->settle);
 }
 
 static void forget_run(void *arg)
 {
-	ublk_settle_forget(((struct ublk_device *)arg)->id);
+	settle_forget(((struct ublk_device *)arg)->disk.name);
 }
 
 int co_ublk_device_start(struct ublk_device *dev, struct error **err)
 {
-	struct settle_job s = { .name = dev->export_id, .id = dev->id };
+	struct settle_job s = {
+		.name = dev->export_id, .disk = dev->disk.name,
+	};
 	unsigned i;
 	int rc;
 
@@ -313,7 +308,7 @@ int co_ublk_device_end(struct ublk_device *dev, bool wait, struct error **err)
 
 		if (!q->fetching)
 			continue;
-		if (now >= end || !co_ublk_event_wait(&q->dead, end - now)) {
+		if (now >= end || !co_wait_event(&q->dead, end - now)) {
 			error_set(err, ETIMEDOUT,
 				  "ublk device %u is stopped, but the kernel "
 				  "keeps tags of its queue %u", dev->id, i);

@@ -15,6 +15,7 @@
 #ifndef UBLK_DEVICE_H
 #define UBLK_DEVICE_H
 
+#include "export/hold.h"
 #include "graph/export.h"
 #include "ublk/params.h"
 #include "ublk/queue.h"
@@ -34,6 +35,7 @@ struct ublk_device {
 	struct root *root;
 	struct ublk_options opts;
 	enum ublk_state state;
+	struct disk disk;		/* from ADDED on */
 	uint32_t id;
 	int char_fd;
 	uint64_t size;			/* bytes, as shown */
@@ -47,10 +49,6 @@ struct ublk_device {
 	struct ublk_queue *queue;
 	unsigned readers;	/* coroutines that ask the queues something */
 };
-
-/* The name that users know it by. */
-#define UBLK_PATH_MAX 24
-void ublk_device_path(const struct ublk_device *dev, char path[UBLK_PATH_MAX]);
 
 /*
  * Takes room on the I/O threads, adds the device and sets its parameters (U1).
@@ -78,6 +76,8 @@ int co_ublk_device_idle(struct ublk_device *dev, struct error **err)
  */
 bool co_ublk_device_close(struct ublk_device *dev);
 
+/* In stop.c, for device.c. */
+uint64_t ublk_device_completed(struct disk *disk);
 /* For stop.c: marks it and says so. -ETIMEDOUT. */
 int ublk_device_stuck(struct ublk_device *dev, const char *in);
 /* For stop.c: after STOP, waits until no tag is in the kernel, then deletes. */

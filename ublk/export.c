@@ -16,7 +16,7 @@
 #include "graph/root.h"
 #include "ublk/control.h"
 #include "ublk/device.h"
-#include "ublk/payload.h"
+#include "export/payload.h"
 #include "ublk/ublk.h"
 
 #define OPT(field) offsetof(struct ublk_options, field)
@@ -109,7 +109,7 @@ static int ublk_open(struct export *exp, struct node *node, struct error **err)
 			return rc;	/* stuck: its memory stays */
 		goto free_device;
 	}
-	ublk_device_path(dev, exp->device);
+	snprintf(exp->device, sizeof(exp->device), "/dev/%s", dev->disk.name);
 	state->dev = dev;
 	return 0;
 
@@ -191,12 +191,11 @@ static json_t *query_queues(struct ublk_device *dev)
 static void ublk_query(struct export *exp, json_t *object)
 {
 	struct ublk_device *dev = device_of(exp);
-	char path[UBLK_PATH_MAX], features[32];
+	char features[32];
 
 	if (!dev)
 		return;
-	ublk_device_path(dev, path);
-	set_text(object, "device", path);
+	set_text(object, "device", exp->device);
 	json_object_set_new(object, "device-id", json_integer(dev->id));
 	json_object_set_new(object, "size", json_integer((json_int_t)
 							 dev->size));

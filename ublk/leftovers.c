@@ -19,9 +19,9 @@
 
 #include "ublk/control.h"
 #include "ublk/params.h"
-#include "ublk/settle.h"
+#include "export/settle.h"
 #include "ublk/ublk.h"
-#include "ublk/wait.h"
+#include "export/wait.h"
 
 #define CHAR_CLASS "/sys/class/ublk-char"
 #define LEFTOVERS_MAX 1024
@@ -75,7 +75,10 @@ static void claim_run(void *arg)
 
 static void forget_run(void *arg)
 {
-	ublk_settle_forget(*(uint32_t *)arg);
+	char disk[16];
+
+	snprintf(disk, sizeof(disk), "ublkb%u", *(uint32_t *)arg);
+	settle_forget(disk);
 }
 
 /* 1: gone; 0: not ours, or alive; or a negative errno. */

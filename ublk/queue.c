@@ -24,7 +24,7 @@
 
 #include "runtime/ring.h"
 #include "ublk/params.h"
-#include "ublk/payload.h"
+#include "export/payload.h"
 
 struct ublk_tag {
 	struct request req;
@@ -245,7 +245,7 @@ static void queue_died(struct message *msg)
 	struct ublk_queue *q = container_of(msg, struct ublk_queue, dead_msg);
 
 	q->fetching = false;
-	ublk_event_set(&q->dead);
+	wait_event_set(&q->dead);
 }
 
 int ublk_queue_map(struct ublk_queue *q)

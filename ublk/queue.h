@@ -20,7 +20,7 @@
 #include <linux/ublk_cmd.h>
 
 #include "graph/root.h"
-#include "ublk/wait.h"
+#include "export/wait.h"
 
 struct ublk_tag;
 
@@ -39,7 +39,7 @@ struct ublk_queue {
 	uint64_t copied;	/* of these, with a payload in our memory */
 	/* main */
 	bool reserved, fetching;
-	struct ublk_event dead;
+	struct wait_event dead;
 	struct message dead_msg;
 };
 

@@ -5,14 +5,9 @@
  *	export.c	the export type "ublk": options, query
  *	device.h	a device's life from ADD to DEL; device.c, stop.c
  *	queue.h		one queue on its I/O thread; queue.c
- *	payload.h	memory that requests' bytes pass through (A7)
  *	params.h	features, parameters, descriptors: no side effects
- *	place.h		which queue on which I/O thread
- *	control.h	control commands with deadlines (A6); module.c
- *	settle.h	until udev is done with a new device
- *	users.h		who has a device open
+ *	control.h	control commands with deadlines (A6); control-device.c
  *	leftovers.c	devices of a daemon that died
- *	wait.h		waiting with a deadline
  *
  * The invariants U1... are in Documentation/ublk.md.
  */

@@ -5,7 +5,7 @@
  * All of it is a look at one moment: whoever comes later is kept out by the
  * exclusive open, or by TRY_STOP_DEV (stop.c); this is for naming them.
  */
-#include "ublk/users.h"
+#include "export/users.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -24,7 +24,8 @@
 #define NAMESPACES_MAX 256
 
 struct search {
-	struct ublk_users *out;
+	struct users *out;
+	const char *file;		/* its path; NULL: it is a disk */
 	char name[16];			/* "ublkb0" */
 	char number[NUMBERS_MAX][16];	/* "259:3", of disk and partitions */
 	const char *numbers[NUMBERS_MAX];
@@ -37,7 +38,7 @@ struct search {
 static void PRINTF(3, 4) found(struct search *s, bool udev, const char *fmt,
 			       ...)
 {
-	struct ublk_users *out = s->out;
+	struct users *out = s->out;
 	size_t len = strlen(out->text), room = sizeof(out->text) - len;
 	char one[200];
 	va_list ap;
@@ -135,8 +136,7 @@ static bool is_disk_or_partition(const char *text, const char *name)
 	return *text == '\0';
 }
 
-/* Octal escapes of mountinfo and swaps: \040 and such. */
-static void unescape(char *to, size_t size, const char *from, size_t len)
+void mountinfo_unescape(char *to, size_t size, const char *from, size_t len)
 {
 	size_t i = 0, o = 0;
 
@@ -153,8 +153,7 @@ static void unescape(char *to, size_t size, const char *from, size_t len)
 	to[o] = '\0';
 }
 
-/* The field behind n blanks; its length in *len. */
-static const char *field(const char *line, unsigned n, size_t *len)
+const char *mountinfo_field(const char *line, unsigned n, size_t *len)
 {
 	while (n--) {
 		line += strcspn(line, " ");
@@ -165,9 +164,8 @@ static const char *field(const char *line, unsigned n, size_t *len)
 	return line;
 }
 
-bool ublk_mountinfo_match(const char *line, const char *const *numbers,
-			  unsigned n, const char *name, char *point,
-			  size_t size)
+bool mountinfo_match(const char *line, const char *const *numbers, unsigned n,
+		     const char *name, char *point, size_t size)
 {
 	const char *number, *source, *dash;
 	char path[64];
@@ -175,23 +173,24 @@ bool ublk_mountinfo_match(const char *line, const char *const *numbers,
 	bool hit = false;
 	unsigned i;
 
-	number = field(line, 2, &len);
+	number = mountinfo_field(line, 2, &len);
 	for (i = 0; i < n; i++)
 		hit |= strlen(numbers[i]) == len &&
 		       !strncmp(numbers[i], number, len);
 	/* btrfs shows a number of its own, but its source */
 	dash = strstr(line, " - ");
 	if (!hit && dash) {
-		source = field(dash + 1, 2, &len);
+		source = mountinfo_field(dash + 1, 2, &len);
 		if (len < sizeof(path) && !strncmp(source, "/dev/", 5)) {
-			unescape(path, sizeof(path), source + 5, len - 5);
+			mountinfo_unescape(path, sizeof(path), source + 5,
+					   len - 5);
 			hit = is_disk_or_partition(path, name);
 		}
 	}
 	if (!hit)
 		return false;
-	number = field(line, 4, &len);
-	unescape(point, size, number, len);
+	number = mountinfo_field(line, 4, &len);
+	mountinfo_unescape(point, size, number, len);
 	return true;
 }
 
@@ -217,7 +216,7 @@ static void find_mounts(struct search *s, const char *pid)
 	if (!f)
 		return;
 	while (getline(&line, &size, f) > 0)
-		if (ublk_mountinfo_match(line, s->numbers, s->n, s->name,
+		if (mountinfo_match(line, s->numbers, s->n, s->name,
 					 point, sizeof(point)))
 			found(s, false, "mounted on %s", point);
 	free(line);
@@ -248,12 +247,28 @@ static void found_process(struct search *s, const char *pid)
 	found(s, udev, "open in %s (pid %.20s)", comm, pid);
 }
 
+/* Whether an open file of a process is the disk, or the file, looked for. */
+static bool is_looked_for(const struct search *s, int dir, const char *fd)
+{
+	char link[USERS_PATH_MAX];
+	struct stat st;
+	ssize_t n = readlinkat(dir, fd, link, sizeof(link) - 1);
+
+	if (n < 0)
+		return false;
+	link[n] = '\0';
+	if (s->file)
+		return !strcmp(link, s->file);
+	/* a stat of any file may hang: only what is below /dev */
+	return !strncmp(link, "/dev/", 5) && !fstatat(dir, fd, &st, 0) &&
+	       S_ISBLK(st.st_mode) && is_our_device(s, st.st_rdev);
+}
+
 static void find_open_files(struct search *s, const char *pid)
 {
 	bool own = atoi(pid) == getpid();
-	char path[64], link[64];
+	char path[64];
 	struct dirent *e;
-	struct stat st;
 	DIR *dir;
 
 	snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
@@ -261,17 +276,9 @@ static void find_open_files(struct search *s, const char *pid)
 	if (!dir)
 		return;
 	while ((e = readdir(dir))) {
-		ssize_t n;
-
 		if (e->d_name[0] == '.' ||
-		    (own && atoi(e->d_name) == s->skip_fd))
-			continue;
-		/* a stat of any file may hang: only what is below /dev */
-		n = readlinkat(dirfd(dir), e->d_name, link, sizeof(link));
-		if (n < 5 || strncmp(link, "/dev/", 5) != 0)
-			continue;
-		if (fstatat(dirfd(dir), e->d_name, &st, 0) ||
-		    !S_ISBLK(st.st_mode) || !is_our_device(s, st.st_rdev))
+		    (own && (s->file || atoi(e->d_name) == s->skip_fd)) ||
+		    !is_looked_for(s, dirfd(dir), e->d_name))
 			continue;
 		found_process(s, pid);
 		break;
@@ -289,7 +296,8 @@ static void find_processes(struct search *s)
 	while ((e = readdir(proc))) {
 		if (!isdigit((unsigned char)e->d_name[0]))
 			continue;
-		find_mounts(s, e->d_name);
+		if (!s->file)
+			find_mounts(s, e->d_name);
 		find_open_files(s, e->d_name);
 	}
 	closedir(proc);
@@ -308,7 +316,7 @@ static void find_swaps(struct search *s)
 		if (len < 5 || len >= sizeof(path) ||
 		    strncmp(line, "/dev/", 5) != 0)
 			continue;
-		unescape(path, sizeof(path), line + 5, len - 5);
+		mountinfo_unescape(path, sizeof(path), line + 5, len - 5);
 		if (is_disk_or_partition(path, s->name))
 			found(s, false, "swap on /dev/%s", path);
 	}
@@ -316,7 +324,7 @@ static void find_swaps(struct search *s)
 	fclose(f);
 }
 
-void ublk_users_find(uint32_t id, int skip_fd, struct ublk_users *out)
+void users_find_disk(const char *disk, int skip_fd, struct users *out)
 {
 	struct search *s = calloc(1, sizeof(*s));
 
@@ -325,9 +333,48 @@ void ublk_users_find(uint32_t id, int skip_fd, struct ublk_users *out)
 		return;
 	s->out = out;
 	s->skip_fd = skip_fd;
-	snprintf(s->name, sizeof(s->name), "ublkb%u", id);
+	snprintf(s->name, sizeof(s->name), "%s", disk);
 	look_at_disk(s);
 	find_processes(s);
 	find_swaps(s);
+	free(s);
+}
+
+bool users_find_loop(const char *path, char disk[16])
+{
+	char sys[320], file[USERS_PATH_MAX];
+	DIR *dir = opendir("/sys/block");
+	struct dirent *e;
+	bool hit = false;
+
+	if (!dir)
+		return false;
+	while (!hit && (e = readdir(dir))) {
+		if (strncmp(e->d_name, "loop", 4) != 0)
+			continue;
+		snprintf(sys, sizeof(sys), "/sys/block/%s/loop/backing_file",
+			 e->d_name);
+		hit = read_line(sys, file, sizeof(file)) && !strcmp(file, path);
+		if (hit)
+			snprintf(disk, 16, "%.15s", e->d_name);
+	}
+	closedir(dir);
+	return hit;
+}
+
+void users_find_file(const char *path, struct users *out)
+{
+	struct search *s = calloc(1, sizeof(*s));
+	char disk[16];
+
+	memset(out, 0, sizeof(*out));
+	if (!s)
+		return;
+	s->out = out;
+	s->file = path;
+	s->skip_fd = -1;
+	if (users_find_loop(path, disk))
+		found(s, false, "used by %s", disk);
+	find_processes(s);
 	free(s);
 }

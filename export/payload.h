@@ -12,8 +12,8 @@
  *
  * I/O threads; each has shares of its own.
  */
-#ifndef UBLK_PAYLOAD_H
-#define UBLK_PAYLOAD_H
+#ifndef EXPORT_PAYLOAD_H
+#define EXPORT_PAYLOAD_H
 
 #include "runtime/buffer.h"
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ublk-users.c - finding a device in lines of mountinfo.
+ * export-users.c - finding a device in lines of mountinfo.
  */
 #include "tests/lib/suite.h"
 
 #include <string.h>
 
-#include "ublk/users.h"
+#include "export/users.h"
 
 static const char *const numbers[] = { "259:7", "259:8" };
 static char point[64];
@@ -14,8 +14,8 @@ static char point[64];
 static bool match(const char *line)
 {
 	point[0] = '\0';
-	return ublk_mountinfo_match(line, numbers, 2, "ublkb1", point,
-				    sizeof(point));
+	return mountinfo_match(line, numbers, 2, "ublkb1", point,
+			       sizeof(point));
 }
 
 static void finds_disk_and_partition(void)
@@ -56,7 +56,7 @@ static void survives_short_lines(void)
 	CU_ASSERT(!match("1 2 3:4 / - "));
 }
 
-TEST_MAIN("ublk-users",
+TEST_MAIN("export-users",
 	  TEST(finds_disk_and_partition),
 	  TEST(numbers_match_whole),
 	  TEST(finds_by_source),

@@ -3,10 +3,10 @@
  * settle.c - see settle.h. Helper threads only.
  *
  * The name of an export reaches the udev rule by a file that the rule imports:
- * /run/blkgraph/udev/ublkbN. It is there before the disk is, so the first event
- * already finds it.
+ * /run/blkgraph/udev/DISK. It is there before the disk is, so the first
+ * event already finds it.
  */
-#include "ublk/settle.h"
+#include "export/settle.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,12 +31,12 @@ static bool name_char(char c)
 	       (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
 }
 
-static void name_file(char *path, size_t size, uint32_t id)
+static void name_file(char *path, size_t size, const char *disk)
 {
-	snprintf(path, size, NAMES "/ublkb%u", id);
+	snprintf(path, size, NAMES "/%s", disk);
 }
 
-static bool name_write(const struct ublk_settle *s)
+static bool name_write(const struct settle *s)
 {
 	char path[64], line[128];
 	int fd, len;
@@ -44,7 +44,7 @@ static bool name_write(const struct ublk_settle *s)
 
 	mkdir("/run/blkgraph", 0755);
 	mkdir(NAMES, 0755);
-	name_file(path, sizeof(path), s->id);
+	name_file(path, sizeof(path), s->disk);
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
 		  0644);
 	if (fd < 0)
@@ -55,20 +55,20 @@ static bool name_write(const struct ublk_settle *s)
 	return ok;
 }
 
-void ublk_settle_forget(uint32_t id)
+void settle_forget(const char *disk)
 {
 	char path[64];
 
-	name_file(path, sizeof(path), id);
+	name_file(path, sizeof(path), disk);
 	unlink(path);
 }
 
-void ublk_settle_begin(struct ublk_settle *s, uint32_t id, const char *name)
+void settle_begin(struct settle *s, const char *disk, const char *name)
 {
 	size_t i;
 
 	memset(s, 0, sizeof(*s));
-	s->id = id;
+	snprintf(s->disk, sizeof(s->disk), "%s", disk);
 	for (i = 0; name[i] && i < sizeof(s->name) - 1; i++)
 		s->name[i] = name_char(name[i]) ? name[i] : '_';
 	/* a name of dots would leave the folder */
@@ -94,7 +94,7 @@ void ublk_settle_begin(struct ublk_settle *s, uint32_t id, const char *name)
 	}
 }
 
-void ublk_settle_end(struct ublk_settle *s)
+void settle_end(struct settle *s)
 {
 	if (s->monitor)
 		udev_monitor_unref(s->monitor);
@@ -105,13 +105,11 @@ void ublk_settle_end(struct ublk_settle *s)
 }
 
 /* Whether an event of this disk came before the time. */
-static bool udev_wait(struct ublk_settle *s, uint64_t end)
+static bool udev_wait(struct settle *s, uint64_t end)
 {
 	struct pollfd pfd = { .events = POLLIN };
-	char name[32];
 	bool found = false;
 
-	snprintf(name, sizeof(name), "ublkb%u", s->id);
 	pfd.fd = udev_monitor_get_fd(s->monitor);
 	while (!found) {
 		struct udev_device *dev;
@@ -126,7 +124,7 @@ static bool udev_wait(struct ublk_settle *s, uint64_t end)
 		dev = udev_monitor_receive_device(s->monitor);
 		if (!dev)
 			continue;
-		found = !strcmp(udev_device_get_sysname(dev), name) &&
+		found = !strcmp(udev_device_get_sysname(dev), s->disk) &&
 			strcmp(udev_device_get_action(dev), "remove") != 0;
 		udev_device_unref(dev);
 	}
@@ -134,14 +132,14 @@ static bool udev_wait(struct ublk_settle *s, uint64_t end)
 }
 
 /* The kernel's number of the disk, 0 if there is none. */
-static dev_t disk_number(uint32_t id)
+static dev_t disk_number(const char *disk)
 {
 	char path[64], text[32] = "";
 	unsigned maj, min_;
 	ssize_t n;
 	int fd;
 
-	snprintf(path, sizeof(path), "/sys/block/ublkb%u/dev", id);
+	snprintf(path, sizeof(path), "/sys/block/%s/dev", disk);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return 0;
@@ -152,22 +150,22 @@ static dev_t disk_number(uint32_t id)
 	return makedev(maj, min_);
 }
 
-static bool node_is_there(uint32_t id)
+static bool node_is_there(const char *disk)
 {
 	struct stat st;
 	char path[32];
 
-	snprintf(path, sizeof(path), "/dev/ublkb%u", id);
+	snprintf(path, sizeof(path), "/dev/%s", disk);
 	return !stat(path, &st) && S_ISBLK(st.st_mode) &&
-	       st.st_rdev == disk_number(id);
+	       st.st_rdev == disk_number(disk);
 }
 
 /* devtmpfs has the node at once; where udev makes it, it takes a moment. */
-static bool node_wait(uint32_t id)
+static bool node_wait(const char *disk)
 {
 	uint64_t end = clock_ns() + NODE_TIMEOUT_NS;
 
-	while (!node_is_there(id)) {
+	while (!node_is_there(disk)) {
 		if (clock_ns() >= end)
 			return false;
 		usleep(5000);
@@ -175,25 +173,25 @@ static bool node_wait(uint32_t id)
 	return true;
 }
 
-static bool link_is_there(const struct ublk_settle *s)
+static bool link_is_there(const struct settle *s)
 {
 	struct stat st;
 	char path[128];
 
 	snprintf(path, sizeof(path), "/dev/blkgraph/%s", s->name);
 	return !stat(path, &st) && S_ISBLK(st.st_mode) &&
-	       st.st_rdev == disk_number(s->id);
+	       st.st_rdev == disk_number(s->disk);
 }
 
-int ublk_settle_wait(struct ublk_settle *s, struct error **err)
+int settle_wait(struct settle *s, struct error **err)
 {
 	bool settled = s->monitor &&
 		       udev_wait(s, clock_ns() + UDEV_TIMEOUT_NS);
 
-	if (!node_wait(s->id))
+	if (!node_wait(s->disk))
 		return error_set(err, ENOENT,
-				 "the kernel has the disk, but /dev/ublkb%u "
-				 "did not appear: /dev is no devtmpfs%s", s->id,
+				 "the kernel has the disk, but /dev/%s did "
+				 "not appear: /dev is no devtmpfs%s", s->disk,
 				 s->udevd ? "" : " and udevd does not run");
 	if (!s->udevd)
 		s->note = "udevd does not run: no links under /dev/blkgraph "

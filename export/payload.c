@@ -6,7 +6,7 @@
  * memory, and where even that is not there (others have it) waits once more in
  * the runtime's line.
  */
-#include "ublk/payload.h"
+#include "export/payload.h"
 
 static struct share {
 	uint64_t used, limit;

@@ -2,9 +2,9 @@
 /*
  * wait.c - see wait.h. Main thread only.
  */
-#include "ublk/wait.h"
+#include "export/wait.h"
 
-static void event_wake(struct ublk_event *ev)
+static void event_wake(struct wait_event *ev)
 {
 	struct co *co = ev->waiter;
 
@@ -14,7 +14,7 @@ static void event_wake(struct ublk_event *ev)
 		co_wake(co);
 }
 
-void ublk_event_set(struct ublk_event *ev)
+void wait_event_set(struct wait_event *ev)
 {
 	ev->set = true;
 	event_wake(ev);
@@ -22,10 +22,10 @@ void ublk_event_set(struct ublk_event *ev)
 
 static void event_expired(struct timer *timer)
 {
-	event_wake(container_of(timer, struct ublk_event, timer));
+	event_wake(container_of(timer, struct wait_event, timer));
 }
 
-bool co_ublk_event_wait(struct ublk_event *ev, uint64_t timeout_ns)
+bool co_wait_event(struct wait_event *ev, uint64_t timeout_ns)
 {
 	assert(!ev->waiter);
 	if (ev->set || !timeout_ns)
@@ -39,27 +39,27 @@ bool co_ublk_event_wait(struct ublk_event *ev, uint64_t timeout_ns)
 
 static void job_run(void *arg)
 {
-	struct ublk_job *job = arg;
+	struct wait_job *job = arg;
 
 	job->fn(job);
 }
 
 static void job_coroutine(void *arg)
 {
-	struct ublk_job *job = arg;
+	struct wait_job *job = arg;
 
 	co_blocking(job_run, job);
 	if (job->abandoned)
 		job->late(job);
 	else
-		ublk_event_set(&job->over);
+		wait_event_set(&job->over);
 }
 
-bool co_ublk_blocking(struct ublk_job *job, uint64_t timeout_ns)
+bool co_wait_job(struct wait_job *job, uint64_t timeout_ns)
 {
 	uint64_t before, now = 0;
 
-	job->over = (struct ublk_event) { 0 };
+	job->over = (struct wait_event) { 0 };
 	job->abandoned = false;
 	if (!co_spawn(job_coroutine, job)) {
 		/* no stack left: without one, no way to give up either */
@@ -68,7 +68,7 @@ bool co_ublk_blocking(struct ublk_job *job, uint64_t timeout_ns)
 	}
 	do {
 		before = now;
-		if (co_ublk_event_wait(&job->over, timeout_ns))
+		if (co_wait_event(&job->over, timeout_ns))
 			return true;
 		if (job->progress)
 			now = job->progress(job);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ublk-payload.c - shares of a thread's memory: bounded, in order, and never
+ * export-payload.c - shares of a thread's memory: bounded, in order, and never
  * all held by requests that wait at a gate.
  */
 #include "tests/lib/suite.h"
 
 #include "runtime/co.h"
-#include "ublk/payload.h"
+#include "export/payload.h"
 
 #define PIECE (512u * 1024)
 #define MOST 256
@@ -121,7 +121,7 @@ static void served_without_recursion(void)
 	run(at_once_body);
 }
 
-TEST_MAIN("ublk-payload",
+TEST_MAIN("export-payload",
 	  TEST(waiters_are_served_in_order),
 	  TEST(a_full_gate_leaves_room),
 	  TEST(served_without_recursion))

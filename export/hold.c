@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hold.c - see hold.h.
+ */
+#include "export/hold.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "export/users.h"
+
+/* How long udev is waited for. */
+#define UDEV_NS SECONDS(5)
+#define RETRY_NS 20000000ull
+
+struct disk_hold {
+	struct wait_job job;
+	struct disk *disk;	/* not when abandoned */
+	char path[32];
+	int fd;
+	int error;	/* positive; of open, or of sync when fd is there */
+};
+
+static void hold_run(struct wait_job *job)
+{
+	struct disk_hold *h = container_of(job, struct disk_hold, job);
+
+	h->fd = open(h->path, O_RDONLY | O_EXCL | O_CLOEXEC);
+	h->error = h->fd < 0 ? errno : 0;
+	if (h->fd >= 0 && fsync(h->fd))
+		h->error = errno;
+}
+
+static void hold_close_run(void *arg)
+{
+	close(((struct disk_hold *)arg)->fd);
+}
+
+int disk_hold_fd(const struct disk_hold *hold)
+{
+	return hold->fd;
+}
+
+void co_disk_release(struct disk_hold *hold)
+{
+	if (hold->fd >= 0)
+		co_blocking(hold_close_run, hold);
+	free(hold);
+}
+
+static void hold_late(struct wait_job *job)
+{
+	co_disk_release(container_of(job, struct disk_hold, job));
+}
+
+static uint64_t hold_progress(struct wait_job *job)
+{
+	struct disk *disk = container_of(job, struct disk_hold, job)->disk;
+
+	return disk->completed(disk);
+}
+
+static bool no_disk(int error)
+{
+	return error == ENOENT || error == ENXIO || error == ENODEV;
+}
+
+int co_disk_hold(struct disk *disk, struct disk_hold **out, struct error **err)
+{
+	struct disk_hold *h = calloc(1, sizeof(*h));
+	int rc = 0;
+
+	if (!h)
+		return error_set(err, ENOMEM, "no memory to stop a device");
+	h->job.fn = hold_run;
+	h->job.late = hold_late;
+	h->job.progress = hold_progress;
+	h->disk = disk;
+	h->fd = -1;
+	snprintf(h->path, sizeof(h->path), "/dev/%s", disk->name);
+	if (!co_wait_job(&h->job, DISK_STALL_NS))
+		return error_set(err, ETIMEDOUT,
+				 "cannot detach /dev/%s: its storage has "
+				 "completed no request for %llu s", disk->name,
+				 DISK_STALL_NS / SECONDS(1));
+	if (h->fd < 0 && h->error == EBUSY)
+		rc = -EBUSY;
+	else if (h->fd < 0 && no_disk(h->error))
+		rc = -ENODEV;
+	else if (h->error)
+		rc = error_set(err, h->error, "cannot %s %s: %s",
+			       h->fd < 0 ? "open" : "sync", h->path,
+			       strerror(h->error));
+	if (rc)
+		co_disk_release(h);
+	else
+		*out = h;
+	return rc;
+}
+
+struct users_job {
+	struct wait_job job;
+	struct users users;
+	char disk[16];
+	int skip_fd;
+};
+
+static void users_run(struct wait_job *job)
+{
+	struct users_job *u = container_of(job, struct users_job, job);
+
+	users_find_disk(u->disk, u->skip_fd, &u->users);
+}
+
+static void users_late(struct wait_job *job)
+{
+	free(container_of(job, struct users_job, job));
+}
+
+/* NULL only when there is no memory or no answer. */
+static struct users_job *co_users(struct disk *disk, int skip_fd)
+{
+	struct users_job *u = calloc(1, sizeof(*u));
+
+	if (!u)
+		return NULL;
+	u->job.fn = users_run;
+	u->job.late = users_late;
+	snprintf(u->disk, sizeof(u->disk), "%s", disk->name);
+	u->skip_fd = skip_fd;
+	return co_wait_job(&u->job, DISK_STALL_NS) ? u : NULL;
+}
+
+static int busy_error(const struct disk *disk, const char *who,
+		      struct error **err)
+{
+	return error_set(err, EBUSY, "/dev/%s is in use: %s", disk->name,
+			 who && *who ? who : "somebody has it open");
+}
+
+int co_disk_judge_users(struct disk *disk, const struct disk_hold *hold,
+			bool known, bool patient, struct error **err)
+{
+	struct users_job *u = co_users(disk, hold ? hold->fd : -1);
+	int rc;
+
+	if (!u)
+		return known ? busy_error(disk, NULL, err) : 0;
+	if (!u->users.count)
+		rc = known ? -EAGAIN : 0;
+	else
+		rc = u->users.count == u->users.udev ? -EAGAIN : -EBUSY;
+	if (rc == -EBUSY || (rc == -EAGAIN && !patient))
+		rc = busy_error(disk, u->users.text, err);
+	free(u);
+	return rc;
+}
+
+int co_disk_retry(int (*try)(void *arg, bool patient, struct error **err),
+		  void *arg, struct error **err)
+{
+	uint64_t end = clock_ns() + UDEV_NS;
+	int rc;
+
+	for (;;) {
+		rc = try(arg, clock_ns() < end, err);
+		if (rc != -EAGAIN)
+			return rc;
+		co_sleep(RETRY_NS);
+	}
+}
+
+static int co_idle(void *arg, bool patient, struct error **err)
+{
+	return co_disk_judge_users(arg, NULL, false, patient, err);
+}
+
+int co_disk_idle(struct disk *disk, struct error **err)
+{
+	return co_disk_retry(co_idle, disk, err);
+}

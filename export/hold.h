@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hold.h - what taking a disk away has in common, whatever shows it: nobody
+ * else may have it open, and what the kernel caches for it must be written
+ * (C9).
+ *
+ * Main thread, coroutines. Opening the disk, syncing it and looking for its
+ * users block, so they run on helper threads with a deadline: while the disk's
+ * storage makes no progress, they do not return at all.
+ */
+#ifndef EXPORT_HOLD_H
+#define EXPORT_HOLD_H
+
+#include "export/wait.h"
+#include "runtime/error.h"
+
+/* A disk of ours. Outlives every call below. */
+struct disk {
+	char name[16];		/* "ublkb0" */
+	/* Coroutine: requests completed so far. */
+	uint64_t (*completed)(struct disk *disk);
+};
+
+/* Without any request completing for so long, syncing has failed. */
+#define DISK_STALL_NS SECONDS(10)
+
+/* An exclusive open of the disk; all that was cached for it is written. */
+struct disk_hold;
+
+/* Gives -EBUSY where somebody else holds it, -ENODEV where there is no disk
+ * any more; only then without a sentence. */
+int co_disk_hold(struct disk *disk, struct disk_hold **out,
+		 struct error **err) MUST_CHECK;
+int disk_hold_fd(const struct disk_hold *hold);
+void co_disk_release(struct disk_hold *hold);
+
+/*
+ * What to do about others who have it open: 0 nobody has; -EAGAIN they are only
+ * udev's or already gone, and the caller is patient; -EBUSY with their names.
+ * hold: ours, which does not count, or NULL. known: somebody surely has.
+ */
+int co_disk_judge_users(struct disk *disk, const struct disk_hold *hold,
+			bool known, bool patient, struct error **err)
+	MUST_CHECK;
+/*
+ * Tries until it gives something else than -EAGAIN. udev looks at a disk after
+ * each close by a writer: it is waited for, then patient is false.
+ */
+int co_disk_retry(int (*try)(void *arg, bool patient, struct error **err),
+		  void *arg, struct error **err) MUST_CHECK;
+/* Names who uses it; changes nothing. -EBUSY or 0. */
+int co_disk_idle(struct disk *disk, struct error **err) MUST_CHECK;
+
+#endif
