@@ -71,6 +71,17 @@ static const struct argument args_info[] = {
 	{ NULL, 0, false, NULL }
 };
 
+static const struct argument args_object_add[] = {
+	{ "qom-type", ARG_STRING, true, NULL },
+	{ "id", ARG_STRING, true, NULL },
+	{ NULL, 0, false, NULL }
+};
+
+static const struct argument args_id[] = {
+	{ "id", ARG_STRING, true, NULL },
+	{ NULL, 0, false, NULL }
+};
+
 const struct command command_table[] = {
 	{ .name = "qmp_capabilities", .args = args_capabilities },
 	{ .name = "query-version", .run = cmd_query_version },
@@ -99,6 +110,12 @@ const struct command command_table[] = {
 		.args = args_export_del, .run = cmd_block_export_del,
 	},
 	{ .name = "query-block-exports", .run = cmd_query_block_exports },
+	/* not in the state log, which would have the secrets in it */
+	{
+		.name = "object-add", .args = args_object_add,
+		.open_args = true, .run = cmd_object_add,
+	},
+	{ .name = "object-del", .args = args_id, .run = cmd_object_del },
 	{
 		.name = "blkgraph-attach", .kind = COMMAND_SHOW,
 		.args = args_attach, .open_args = true, .run = cmd_attach,

@@ -7,6 +7,7 @@
  *	commands-block.c	nodes
  *	commands-filter.c	live insertion and removal of filters
  *	commands-export.c	exports
+ *	object.c		objects: secrets, credentials
  *	attach.c		an image file as a device, in one step
  *	info.c			an image file, looked at and left alone
  */
@@ -36,6 +37,9 @@ json_t *cmd_remove(json_t *args, struct error **err);
 json_t *cmd_block_export_add(json_t *args, struct error **err);
 json_t *cmd_block_export_del(json_t *args, struct error **err);
 json_t *cmd_query_block_exports(json_t *args, struct error **err);
+
+json_t *cmd_object_add(json_t *args, struct error **err);
+json_t *cmd_object_del(json_t *args, struct error **err);
 
 json_t *cmd_attach(json_t *args, struct error **err);
 json_t *cmd_info(json_t *args, struct error **err);

@@ -25,6 +25,7 @@
 #include "server/log.h"
 #include "server/monitor.h"
 #include "server/notify.h"
+#include "server/object.h"
 #include "server/opening.h"
 #include "server/process.h"
 #include "server/signals.h"
@@ -148,6 +149,7 @@ static void serve(void *arg)
 		notify_systemd("STOPPING=1");
 		co_monitor_stop();
 		co_signals_stop();
+		object_del_all();
 		leave_stuck();
 		co_statelog_close(server.log, true);
 		leave_late();

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * object.c - the registry of objects, and the commands on it. Main thread.
+ *
+ * An object is in the list from the moment its id is taken, but is found by
+ * others only when it is whole.
+ */
+#include "server/object.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/command.h"
+#include "server/commands.h"
+
+static struct object *objects;
+
+const struct object_type *const object_types[] = {
+	&object_iothread,
+	&object_secret,
+	NULL
+};
+
+const struct object_type *object_type_find(const char *name)
+{
+	const struct object_type *const *type = object_types;
+
+	while (*type && strcmp((*type)->name, name))
+		type++;
+	return *type;
+}
+
+static struct object *object_by_id(const char *id)
+{
+	struct object *obj = objects;
+
+	while (obj && strcmp(obj->id, id))
+		obj = obj->next;
+	return obj;
+}
+
+struct object *object_find(const char *id)
+{
+	struct object *obj = object_by_id(id);
+
+	return obj && obj->ready ? obj : NULL;
+}
+
+struct object *object_first(void)
+{
+	return objects;
+}
+
+void object_ref(struct object *obj)
+{
+	obj->users++;
+}
+
+void object_unref(struct object *obj)
+{
+	assert(obj->users);
+	obj->users--;
+}
+
+static int object_check_id(const char *id, struct error **err)
+{
+	const char *c = id;
+
+	if (!isalpha((unsigned char)*c))
+		return error_set(err, EINVAL,
+				 "Parameter 'id' expects an identifier");
+	for (; *c; c++)
+		if (!isalnum((unsigned char)*c) && !strchr("-._", *c))
+			return error_set(err, EINVAL, "Parameter 'id' expects "
+					 "an identifier");
+	if (object_by_id(id))
+		return error_set(err, EEXIST, "attempt to add duplicate "
+				 "property '%s' to object (type 'container')",
+				 id);
+	return 0;
+}
+
+static void object_unlink(struct object *obj)
+{
+	struct object **at = &objects;
+
+	while (*at != obj)
+		at = &(*at)->next;
+	*at = obj->next;
+}
+
+static void object_free(struct object *obj)
+{
+	object_unlink(obj);
+	if (obj->type->options)
+		options_free(obj->type->options, obj->opts);
+	free(obj->opts);
+	free(obj->state);
+	free(obj->id);
+	free(obj);
+}
+
+static struct object *object_new(const struct object_type *type,
+				 const char *id)
+{
+	struct object *obj = calloc(1, sizeof(*obj));
+
+	if (!obj)
+		abort();
+	obj->type = type;
+	obj->id = strdup(id);
+	obj->opts = calloc(1, type->options_size + 1);
+	obj->state = calloc(1, type->state_size + 1);
+	if (!obj->id || !obj->opts || !obj->state)
+		abort();
+	obj->next = objects;
+	objects = obj;
+	return obj;
+}
+
+static int object_open(struct object *obj, json_t *options,
+		       struct error **err)
+{
+	void *left;
+	int rc = 0;
+
+	json_object_del(options, "qom-type");
+	json_object_del(options, "id");
+	if (obj->type->options)
+		rc = options_parse(options, obj->type->options, NULL,
+				   obj->opts, err);
+	left = json_object_iter(options);
+	if (rc == 0 && left)
+		rc = error_set(err, EINVAL, "Parameter '%s' is unexpected",
+			       json_object_iter_key(left));
+	if (rc == 0 && obj->type->open)
+		rc = obj->type->open(obj, err);
+	return rc;
+}
+
+struct object *object_add(json_t *options, struct error **err)
+{
+	const char *name = arg_string(options, "qom-type", "");
+	const struct object_type *type = object_type_find(name);
+	const char *id = arg_string(options, "id", "");
+	struct object *obj;
+	json_t *copy;
+	int rc;
+
+	if (!type) {
+		error_set(err, EINVAL, "Parameter 'qom-type' does not accept "
+			  "value '%s'", name);
+		return NULL;
+	}
+	if (object_check_id(id, err) < 0)
+		return NULL;
+	obj = object_new(type, id);
+	copy = json_copy(options);
+	rc = object_open(obj, copy, err);
+	json_decref(copy);
+	if (rc < 0) {
+		object_free(obj);
+		return NULL;
+	}
+	obj->ready = true;
+	return obj;
+}
+
+static void object_end(struct object *obj)
+{
+	if (obj->type->close)
+		obj->type->close(obj);
+	object_free(obj);
+}
+
+int object_del(const char *id, struct error **err)
+{
+	struct object *obj = object_find(id);
+
+	if (!obj)
+		return error_set(err, ENOENT, "object '%s' not found", id);
+	if (obj->users)
+		return error_set(err, EBUSY, "object '%s' is in use, can not "
+				 "be deleted", id);
+	object_end(obj);
+	return 0;
+}
+
+void object_del_all(void)
+{
+	while (objects)
+		object_end(objects);
+}
+
+json_t *cmd_object_add(json_t *args, struct error **err)
+{
+	return object_add(args, err) ? json_object() : NULL;
+}
+
+json_t *cmd_object_del(json_t *args, struct error **err)
+{
+	return object_del(arg_string(args, "id", ""), err) < 0 ?
+		NULL : json_object();
+}
