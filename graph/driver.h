@@ -85,6 +85,35 @@ struct map {
 	struct file *file;
 };
 
+/*
+ * status: what [offset, offset + len) is. In: offset and len as this node sees
+ * them, len > 0, inside the node, at any alignment. Out: kind, len shortened to
+ * the prefix that the answer holds for, and what the kind needs. Coroutine, may
+ * wait, for metadata only; status.c does the rest.
+ */
+enum extent_kind {
+	EXTENT_HERE,	/* this node decides, by flags; with STATUS_OFFSET the
+			 * bytes lie at (new) offset of its file */
+	EXTENT_CHILD,	/* ask `child` at (new) offset: the same image */
+	EXTENT_BACKING,	/* not in this image: its backing image, if any */
+};
+
+enum {
+	STATUS_DATA = 1,	/* reading reads storage */
+	STATUS_ZERO = 2,	/* reads as zeroes */
+	STATUS_COMPRESSED = 4,
+	STATUS_OFFSET = 8,	/* is at one place of the file, as it is */
+	STATUS_PAST_END = 16,	/* zero since the image that decides ends */
+};
+
+struct extent {
+	uint8_t kind;		/* enum extent_kind, out */
+	uint8_t flags;		/* STATUS_*, out */
+	uint32_t len;
+	uint64_t offset;
+	struct edge *child;
+};
+
 /* A child that the driver's options name, in the order they are opened. */
 struct child_decl {
 	const char *name;	/* option and edge name: "file", "backing" */
@@ -164,6 +193,12 @@ struct driver {
 	 * so a node without metadata has none.
 	 */
 	int (*flush)(struct node *node);
+
+	/*
+	 * Coroutine, any thread. 0 or a negative errno. NULL: a filter asks
+	 * its child; any other has data everywhere.
+	 */
+	int (*status)(struct node *node, struct extent *extent);
 
 	/* Queries; main. info: adds driver specific members to the object. */
 	void (*info)(struct node *node, struct json_t *object);

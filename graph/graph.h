@@ -7,6 +7,7 @@
  *	resolve.h	the fast path (A9)
  *	slow.h		operations in coroutines; serialise.h realigning (A12)
  *	io.h		data operations for drivers and jobs
+ *	status.h	what is data, zero, or in which image of a chain
  *	node.h		nodes and edges; node.c, edge.c their life and shape
  *	open.c		from options to nodes; backing.h from names to files
  *	driver.h	the driver's operations; options.h their parameters

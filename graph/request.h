@@ -19,11 +19,13 @@ enum req_op {
 	REQ_FLUSH,	/* offset and len 0 */
 	REQ_DISCARD,	/* advisory: contents undefined, usually zeroes */
 	REQ_ZEROES,
+	REQ_STATUS,	/* buf: a struct status, valid in done (status.h) */
 };
 
 enum {
 	REQ_FUA = 1,		/* WRITE, ZEROES: durable when done */
 	REQ_NO_UNMAP = 2,	/* ZEROES: space stays allocated */
+	REQ_OFFSETS = 4,	/* STATUS: with STATUS_OFFSET */
 };
 
 struct root;
@@ -35,7 +37,8 @@ struct request {
 	uint8_t flags;		/* REQ_FUA, ... */
 	uint32_t len;		/* bytes, below 2 GiB */
 	uint64_t offset;
-	void *buf;		/* payload of READ and WRITE; NULL when fixed */
+	/* payload of READ and WRITE, NULL when fixed; answer of STATUS */
+	void *buf;
 	int32_t fixed;		/* registered buffer, or IO_NOT_FIXED */
 	/*
 	 * Called once on the submitting thread; res is 0 or a negative errno.

@@ -190,25 +190,28 @@ static bool request_is_plain(const struct request *req,
 	uint64_t end = req->offset + req->len;
 
 	return req->len - 1 < INT32_MAX && end <= node->size &&
-	       req->offset < end &&
+	       req->offset < end && req->op != REQ_STATUS &&
 	       !((req->offset | req->len) & (root->granularity - 1)) &&
 	       (req->op == REQ_READ || root->writable);
 }
 
-/* The rest: flushes, nothing at all, and what is refused. */
+/* The rest: flushes, status, nothing at all, and what is refused. */
 static void request_odd(struct request *req, const struct node *node)
 {
 	const struct root *root = req->root;
 
 	if (req->op == REQ_FLUSH)
 		request_slow(req);
-	else if (req->op != REQ_READ && !root->writable)
+	else if (req->op != REQ_READ && req->op != REQ_STATUS &&
+		 !root->writable)
 		request_finish(req, -EROFS);
 	else if ((req->offset | req->len) & (root->granularity - 1) ||
 		 req->len >> 31)
 		request_finish(req, -EINVAL);
 	else if (req->len > node->size || req->offset > node->size - req->len)
 		request_finish(req, -EIO);
+	else if (req->op == REQ_STATUS && req->len)
+		request_slow(req);
 	else
 		request_finish(req, 0);
 }

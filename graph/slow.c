@@ -19,6 +19,7 @@
 #include "graph/resolve.h"
 #include "graph/serialise.h"
 #include "graph/state.h"
+#include "graph/status.h"
 #include "runtime/co.h"
 
 /* ---- one step ---- */
@@ -404,6 +405,9 @@ static int co_request(struct request *req)
 
 	if (req->op == REQ_FLUSH)
 		return co_node_flush(o.node);
+	if (req->op == REQ_STATUS)
+		return co_node_status(o.node, o.offset, o.len,
+				      req->root->granularity, o.flags, o.buf);
 	if (req->fixed != IO_NOT_FIXED && req->op <= REQ_WRITE) {
 		ret = req->root->ops->materialise(req);
 		if (ret < 0)

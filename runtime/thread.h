@@ -95,9 +95,9 @@ void timer_stop(struct timer *timer);
 void rt_step(void);
 
 /*
- * Runs fn(arg) on a helper thread that serves no I/O and waits for it
- * (coroutine of the main thread). For calls that may block: ioctl on block
- * devices, libudev, libkmod (A3, A6).
+ * Runs fn(arg) on a helper thread that serves no I/O and waits for it (any
+ * coroutine). For calls that may block: ioctl on block devices, libudev,
+ * libkmod (A3, A6), seeking holes.
  */
 void co_blocking(void (*fn)(void *), void *arg);
 

@@ -208,6 +208,16 @@ static int64_t raw_discard(struct node *node, uint64_t offset, uint32_t len)
 	return ret < 0 ? ret : len;
 }
 
+static int raw_status(struct node *node, struct extent *e)
+{
+	const struct raw_opts *opts = node->opts;
+
+	e->kind = EXTENT_CHILD;
+	e->child = node->file;
+	e->offset += opts->offset;
+	return 0;
+}
+
 const struct driver raw_driver = {
 	.name = "raw",
 	.kind = DRIVER_FORMAT,
@@ -222,4 +232,5 @@ const struct driver raw_driver = {
 	.write = raw_write,
 	.zeroes = raw_zeroes,
 	.discard = raw_discard,
+	.status = raw_status,
 };

@@ -303,12 +303,27 @@ static void file_map(struct node *node, struct map *map)
 	case REQ_ZEROES:
 		file_map_zeroes(node, map);
 		break;
+	case REQ_STATUS:
+		break;	/* never asked here */
 	}
 }
 
 static int file_flush(struct node *node)
 {
 	return co_file_sync(file_io(node));
+}
+
+/* Asked on a helper thread: seeking holes may read the file system's metadata,
+ * on a slow disk or over a network. */
+static int file_status(struct node *node, struct extent *e)
+{
+	uint64_t len = e->len;
+	bool data;
+
+	co_file_extent(file_io(node), e->offset, &len, &data);
+	e->len = (uint32_t)len;
+	e->flags = STATUS_OFFSET | (data ? STATUS_DATA : STATUS_ZERO);
+	return 0;
 }
 
 const struct driver file_driver = {
@@ -326,6 +341,7 @@ const struct driver file_driver = {
 	.perm_abort = file_perm_abort,
 	.map = file_map,
 	.flush = file_flush,
+	.status = file_status,
 };
 
 const struct driver host_device_driver = {
@@ -343,4 +359,5 @@ const struct driver host_device_driver = {
 	.perm_abort = file_perm_abort,
 	.map = file_map,
 	.flush = file_flush,
+	.status = file_status,
 };

@@ -117,6 +117,14 @@ static int64_t null_co_discard(struct node *node, uint64_t offset,
 	return null_co_write(node, offset, len, NULL, 0);
 }
 
+static int null_co_status(struct node *node, struct extent *e)
+{
+	const struct null_co_opts *opts = node->opts;
+
+	e->flags = opts->read_zeroes ? STATUS_ZERO : STATUS_DATA;
+	return 0;
+}
+
 const struct driver null_co_driver = {
 	.name = "null-co",
 	.kind = DRIVER_PROTOCOL,
@@ -129,4 +137,5 @@ const struct driver null_co_driver = {
 	.write = null_co_write,
 	.zeroes = null_co_zeroes,
 	.discard = null_co_discard,
+	.status = null_co_status,
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * file.c - opening, describing, locking and closing files. Main thread; what
- * may block runs on a helper thread (A3).
+ * file.c - opening, describing, locking and closing files. Main thread, but
+ * for co_file_extent; what may block runs on a helper thread (A3).
  *
  * Descriptors are plain, not registered with the ring (A30).
  */
@@ -321,4 +321,38 @@ int co_file_truncate(struct file *f, uint64_t size)
 		return -EFBIG;
 	co_blocking(truncate_run, &j);
 	return j.rc;
+}
+
+struct extent_job {
+	struct file *file;
+	uint64_t offset, len;
+	bool data;
+};
+
+static void extent_run(void *arg)
+{
+	struct extent_job *j = arg;
+	off_t at = (off_t)j->offset, data, hole;
+
+	data = lseek(j->file->fd, at, SEEK_DATA);
+	/* ENXIO: no data from here on */
+	j->data = data < 0 ? errno != ENXIO : data <= at;
+	if (!j->data && data > at)
+		j->len = min(j->len, (uint64_t)(data - at));
+	if (data != at)
+		return;
+	hole = lseek(j->file->fd, at, SEEK_HOLE);
+	if (hole > at)
+		j->len = min(j->len, (uint64_t)(hole - at));
+}
+
+void co_file_extent(struct file *f, uint64_t offset, uint64_t *len,
+		    bool *data)
+{
+	struct extent_job j = { .file = f, .offset = offset, .len = *len };
+
+	assert(offset <= INT64_MAX);
+	co_blocking(extent_run, &j);
+	*len = j.len;
+	*data = j.data;
 }

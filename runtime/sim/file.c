@@ -232,6 +232,13 @@ int co_file_truncate(struct file *f, uint64_t size)
 	return co_io(&io);
 }
 
+void co_file_extent(struct file *f, uint64_t offset, uint64_t *len,
+		    bool *data)
+{
+	take_time();
+	*data = store_extent(f->inode->store, offset, len);
+}
+
 const char *file_path(const struct file *f)
 {
 	return f->inode->path;

@@ -195,6 +195,21 @@ void image_zero(struct image *im, uint64_t offset, uint64_t len)
 	}
 }
 
+bool image_extent(const struct image *im, uint64_t offset, uint64_t *len)
+{
+	uint64_t index = offset >> PAGE_SHIFT;
+	uint64_t end = im->leaf_count * LEAF_PAGES;
+	bool data = page_at(im, index);
+
+	/* past the last page that could exist there is one hole */
+	do
+		index++;
+	while (index < end && !page_at(im, index) == !data);
+	if (data || index < end)
+		*len = min(*len, (index << PAGE_SHIFT) - offset);
+	return data;
+}
+
 void image_resize(struct image *im, uint64_t size)
 {
 	/* the end of the last page too: growing later shows zeroes */

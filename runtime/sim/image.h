@@ -29,6 +29,8 @@ void image_write(struct image *im, uint64_t offset, const void *buf,
 		 uint64_t len);
 /* Within the image only. */
 void image_zero(struct image *im, uint64_t offset, uint64_t len);
+/* Whether a page exists at offset; *len shortened to where that changes. */
+bool image_extent(const struct image *im, uint64_t offset, uint64_t *len);
 void image_resize(struct image *im, uint64_t size);
 
 #endif

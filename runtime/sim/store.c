@@ -89,6 +89,11 @@ uint64_t store_allocated(const struct store *s)
 	return s->cache.pages * 4096;
 }
 
+bool store_extent(const struct store *s, uint64_t offset, uint64_t *len)
+{
+	return image_extent(&s->cache, offset, len);
+}
+
 void store_read(const struct store *s, uint64_t offset, void *buf,
 		uint64_t len, bool skip_holes)
 {

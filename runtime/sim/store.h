@@ -30,6 +30,8 @@ struct store *store_new(uint64_t size);
 void store_free(struct store *s);
 uint64_t store_size(const struct store *s);
 uint64_t store_allocated(const struct store *s);	/* bytes */
+/* Whether there is data at offset; *len shortened to where that changes. */
+bool store_extent(const struct store *s, uint64_t offset, uint64_t *len);
 
 /* Zeroes past the end; buf may be fresh zeroed memory that stays untouched
  * where the file has holes (skip_holes). */

@@ -261,6 +261,32 @@ static int toy_flush(struct node *node)
 	return 0;
 }
 
+static bool sector_is_zero(const struct toy *toy, uint64_t offset)
+{
+	for (uint64_t i = align_down(offset, 512);
+	     i < align_down(offset, 512) + 512 && i < toy->size; i++)
+		if (toy->data[i])
+			return false;
+	return true;
+}
+
+static int toy_status(struct node *node, struct extent *e)
+{
+	struct toy *toy = node->state;
+	uint64_t end = e->offset + toy_begin(node, e->offset, e->len, NULL,
+					     false);
+	uint64_t at = align_down(e->offset, 512) + 512;
+	bool zero = sector_is_zero(toy, e->offset);
+
+	while (at < end && sector_is_zero(toy, at) == zero)
+		at += 512;
+	e->len = (uint32_t)(min(at, end) - e->offset);
+	e->flags = STATUS_OFFSET | (zero ? STATUS_ZERO : STATUS_DATA);
+	COUNT(toy->statuses);
+	return (int)toy_end(node, e->offset >= toy_wishes.fail_status_from ?
+			    toy_wishes.fail_status : 0, 0);
+}
+
 static const struct option toy_options[] = {
 	{ .name = "size", .type = OPT_SIZE, .def = "1M",
 	  .offset = offsetof(struct toy_opts, size) },
@@ -290,6 +316,7 @@ static const struct driver toy_driver = {
 	.zeroes = toy_zero,
 	.discard = toy_discard,
 	.flush = toy_flush,
+	.status = toy_status,
 };
 
 /* ---- toy-format ---- */
@@ -441,6 +468,22 @@ static int64_t format_zeroes(struct node *node, uint64_t offset, uint32_t len,
 	return ret;
 }
 
+static int format_status(struct node *node, struct extent *e)
+{
+	struct format *f = node->state;
+	uint64_t cluster = e->offset / TOY_CLUSTER;
+
+	e->len = (uint32_t)min((uint64_t)e->len,
+			       (cluster + 1) * TOY_CLUSTER - e->offset);
+	co_yield();
+	e->kind = EXTENT_BACKING;
+	if (byte_get(&f->allocated[cluster])) {
+		e->kind = EXTENT_CHILD;
+		e->child = node->file;
+	}
+	return 0;
+}
+
 void toy_format_forget(struct node *node)
 {
 	struct format *f = node->state;
@@ -488,6 +531,7 @@ static const struct driver format_driver = {
 	.read = format_read,
 	.write = format_write,
 	.zeroes = format_zeroes,
+	.status = format_status,
 };
 
 /* ---- filters ---- */

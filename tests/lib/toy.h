@@ -4,7 +4,7 @@
  * call, count, and do what the test says.
  *
  *	toy		protocol: memory, no map, so always slow; can hold,
- *			fail and refuse
+ *			fail and refuse; sectors of zeroes are zero in status
  *	toy-format	format: clusters that lie in the file where the disk
  *			has them, are filled from `backing` when written, and
  *			lose their mapping at the test's will (-EAGAIN)
@@ -23,7 +23,7 @@ struct toy {
 	char *data;
 	uint64_t size;
 	/* atomic, for real threads */
-	unsigned reads, writes, zeroes, discards, flushes;
+	unsigned reads, writes, zeroes, discards, flushes, statuses;
 	unsigned busy;		/* operations inside the driver */
 	unsigned held;		/* of these, waiting for toy_release */
 	/* what was on stable storage at the last flush */
@@ -40,6 +40,8 @@ struct toy_wishes {
 	int fail_close;
 	const char *name;		/* whom fail_* of life concern */
 	unsigned prefix;		/* bytes an operation does at most */
+	int fail_status;
+	uint64_t fail_status_from;	/* offset from which on it does */
 };
 extern struct toy_wishes toy_wishes;
 

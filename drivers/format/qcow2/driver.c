@@ -521,5 +521,6 @@ const struct driver qcow2_driver = {
 	.zeroes = qcow2_zeroes,
 	.discard = qcow2_discard,
 	.flush = qcow2_flush,
+	.status = qcow2_status,
 	.info = qcow2_info,
 };

@@ -151,6 +151,42 @@ void qcow2_map(struct node *node, struct map *map)
 		map->kind = MAP_SLOW;
 }
 
+int qcow2_status(struct node *node, struct extent *e)
+{
+	struct qcow2 *s = node->state;
+	struct qcow2_run run;
+	int ret;
+
+	qcow2_lookup(s, e->offset, e->len, &run);
+	while (run.missing) {
+		ret = qcow2_load_slice(s, qcow2_pos(&s->geo, e->offset).slice);
+		if (ret < 0)
+			return ret;
+		qcow2_lookup(s, e->offset, e->len, &run);
+	}
+	e->len = run.len;
+	switch (run.kind) {
+	case QCOW2_NORMAL:
+		e->flags = STATUS_DATA | STATUS_OFFSET;
+		e->offset = run.host;
+		break;
+	case QCOW2_UNALLOCATED:
+		e->kind = EXTENT_BACKING;
+		break;
+	case QCOW2_ZERO_PLAIN:
+	case QCOW2_ZERO_ALLOCATED:
+		/* what the file has there is not what is read */
+		e->flags = STATUS_ZERO;
+		break;
+	case QCOW2_PACKED:
+		e->flags = STATUS_DATA | STATUS_COMPRESSED;
+		break;
+	case QCOW2_BAD:
+		return -EIO;
+	}
+	return 0;
+}
+
 int qcow2_read_backing(const struct qcow2 *s, uint64_t offset, uint32_t len,
 		       void *buf)
 {

@@ -201,6 +201,7 @@ void qcow2_lookup(const struct qcow2 *s, uint64_t offset, uint32_t len,
 void qcow2_map(struct node *node, struct map *map);
 int64_t qcow2_read(struct node *node, uint64_t offset, uint32_t len,
 		   void *buf);
+int qcow2_status(struct node *node, struct extent *extent);
 /* What lies behind the image: the backing file, zeroes past its end. */
 int qcow2_read_backing(const struct qcow2 *s, uint64_t offset, uint32_t len,
 		       void *buf) MUST_CHECK;
