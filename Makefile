@@ -75,6 +75,7 @@ DRIVERS := $(call src,drivers drivers/protocol drivers/format \
 	$(patsubst %/,%,$(sort $(dir $(wildcard drivers/format/*/*.c)))) drivers/filter)
 EXPORT := $(call src,export)
 UBLK := $(call src,ublk)
+FUSE := $(call src,fuse)
 SERVER := $(filter-out server/main.c,$(call src,server))
 CLI := $(call src,cli)
 
@@ -84,6 +85,7 @@ LIB_graph := $B/libgraph.a
 LIB_drivers := $B/libdrivers.a
 LIB_export := $B/libexport.a
 LIB_ublk := $B/libublk.a
+LIB_fuse := $B/libfuse.a
 LIB_server := $B/libserver.a
 
 LIBS_core := -ljansson -lz -lzstd
@@ -106,6 +108,7 @@ $(LIB_graph): $(call obj,$(GRAPH))
 $(LIB_drivers): $(call obj,$(DRIVERS))
 $(LIB_export): $(call obj,$(EXPORT))
 $(LIB_ublk): $(call obj,$(UBLK))
+$(LIB_fuse): $(call obj,$(FUSE))
 $(LIB_server): $(call obj,$(SERVER))
 $B/%.a:
 	@mkdir -p $(@D)
@@ -115,7 +118,7 @@ $B/%.a:
 # graph/ calls the one list of drivers, which calls graph/
 group = -Wl,--start-group $1 -Wl,--end-group
 
-$B/blkgraphd: $(call obj,server/main.c) $(LIB_server) $(LIB_ublk) \
+$B/blkgraphd: $(call obj,server/main.c) $(LIB_server) $(LIB_ublk) $(LIB_fuse) \
 		$(LIB_export) $(LIB_drivers) $(LIB_graph) $(LIB_real)
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $(call group,$^) \
 		$(LIBS_core) $(LIBS_real) $(LIBS_daemon)
@@ -134,7 +137,7 @@ REALT := $(call progs,real)
 TESTLIB := $B/libtest.a
 $(TESTLIB): $(call obj,$(call src,tests/lib))
 # parts of the daemon that unit tests exercise without a kernel
-LIBS_unit := $(LIB_server) $(LIB_ublk) $(LIB_export)
+LIBS_unit := $(LIB_server) $(LIB_ublk) $(LIB_fuse) $(LIB_export)
 
 $(UNIT) $(SIMT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIBS_unit) \
 		$(LIB_drivers) $(LIB_graph) $(LIB_sim)

@@ -72,6 +72,29 @@ void payload_get(struct payload *p, enum payload_share share, uint32_t size,
 	s->last = &p->next;
 }
 
+bool payload_try(struct payload *p, enum payload_share share, uint32_t size)
+{
+	struct share *s = share_of(share);
+
+	if (s->first || s->used + rounded(size) > s->limit)
+		return false;
+	p->buf = buffer_get(size);
+	if (!p->buf)
+		return false;
+	p->size = size;
+	p->share = (uint8_t)share;
+	s->used += rounded(size);
+	return true;
+}
+
+void payload_move(struct payload *to, struct payload *from)
+{
+	to->buf = from->buf;
+	to->size = from->size;
+	to->share = from->share;
+	from->buf = NULL;
+}
+
 void payload_put(struct payload *p)
 {
 	struct share *s = share_of(p->share);

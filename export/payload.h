@@ -35,6 +35,11 @@ struct payload {
 /* Calls fn when buf is there, perhaps before it returns. */
 void payload_get(struct payload *p, enum payload_share share, uint32_t size,
 		 void (*fn)(struct payload *p));
+/* The same without waiting: false when there is none at once. */
+bool payload_try(struct payload *p, enum payload_share share, uint32_t size)
+	MUST_CHECK;
+/* The memory changes hands. */
+void payload_move(struct payload *to, struct payload *from);
 void payload_put(struct payload *p);
 
 /* The calling thread's, for tests and queries: bytes now and at most. */

@@ -27,6 +27,9 @@ struct ring_op {
 struct io_uring_sqe *ring_sqe(void);
 void ring_set_op(struct io_uring_sqe *sqe, struct ring_op *op);
 
+/* Cancels victim, if it is in flight; op completes besides it. */
+void ring_cancel(struct ring_op *victim, struct ring_op *op);
+
 /*
  * Budgets of one thread (A4, A31). Taken and given back on that thread.
  * ring_reserve: operations that may be in flight at once (completion queue).

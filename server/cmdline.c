@@ -180,6 +180,10 @@ static void cmdline_complete(struct cmdline *cmd)
 	else if (!cmd->state_dir)
 		cmd->state_dir = checked(strndup(cmd->socket, (size_t)
 			(base == cmd->socket ? 1 : base - cmd->socket)));
+	if (!strcmp(cmd->socket, DEFAULT_SOCKET))
+		set_path(&cmd->mount_dir, DEFAULT_MOUNT_DIR);
+	else
+		cmd->mount_dir = join(cmd->socket, "", ".fuse");
 	cmd->lock = join(cmd->socket, "", ".lock");
 	if (cmd->daemonize && !cmd->log_file)
 		cmd->log_file = join(cmd->socket, "", ".log");
@@ -221,6 +225,7 @@ void cmdline_free(struct cmdline *cmd)
 	free(cmd->socket);
 	free(cmd->lock);
 	free(cmd->state_dir);
+	free(cmd->mount_dir);
 	free(cmd->state_log);
 	free(cmd->pid_file);
 	free(cmd->log_file);

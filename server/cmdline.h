@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #define DEFAULT_SOCKET "/run/blkgraph/blkgraph.sock"
+#define DEFAULT_MOUNT_DIR "/run/blkgraph/fuse"
 #define DEFAULT_STATE_DIR "/var/lib/blkgraph"
 
 /* Paths are absolute: the daemon leaves the directory it was started in. */
@@ -15,6 +16,7 @@ struct cmdline {
 	char *socket;		/* --socket, BLKGRAPH_SOCKET, the default */
 	char *lock;		/* SOCKET.lock */
 	char *state_dir;
+	char *mount_dir;	/* of FUSE mount points that nobody named */
 	char *state_log;	/* STATE_DIR/name of the socket.state */
 	char *pid_file, *log_file;	/* or NULL */
 	unsigned threads;	/* 0: by CPU count */

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fuse/fuse.h"
 #include "graph/export.h"
 #include "graph/graph.h"
 #include "runtime/co.h"
@@ -44,13 +45,24 @@ static struct {
 
 /* --- in the runtime --------------------------------------------------- */
 
+static void remove_leftovers(unsigned (*co_remove)(struct error **err),
+			     const char *what)
+{
+	struct error *left CLEANUP_ERROR = NULL;
+	unsigned removed = co_remove(&left);
+
+	if (removed)
+		log_write(LOG_WARNING, "%u %s of a dead blkgraphd removed",
+			  removed, what);
+	if (left)
+		log_error(LOG_WARNING, &left);
+}
+
 /* What the last daemon wrote and left (A23). Devices come back with recovery,
  * which is not built: here they are taken away. */
 static int serve_clean_up(struct error **err)
 {
 	struct statelog_past past;
-	struct error *left CLEANUP_ERROR = NULL;
-	unsigned removed;
 	int rc = co_statelog_load(server.log, &past, err);
 
 	if (rc < 0)
@@ -67,12 +79,8 @@ static int serve_clean_up(struct error **err)
 			  "things in use", json_object_size(past.state));
 	json_decref(past.state);
 	co_statelog_close(server.log, true);
-	removed = co_ublk_remove_leftovers(&left);
-	if (removed)
-		log_write(LOG_WARNING, "%u devices of a dead blkgraphd removed",
-			  removed);
-	if (left)
-		log_error(LOG_WARNING, &left);
+	remove_leftovers(co_ublk_remove_leftovers, "devices");
+	remove_leftovers(co_fuse_remove_leftovers, "mounts");
 	return 0;
 }
 
@@ -97,6 +105,7 @@ static int serve_start(struct error **err)
 static void remove_files(void)
 {
 	unlink(server.cmd.socket);
+	rmdir(server.cmd.mount_dir);
 	if (server.cmd.pid_file)
 		unlink(server.cmd.pid_file);
 }
@@ -139,6 +148,7 @@ static void serve(void *arg)
 	graph_start(server.cmd.drain_deadline_s * NS_PER_S);
 	opening_start(server.cmd.open_deadline_s, tell_late);
 	ublk_register();
+	fuse_register(server.cmd.mount_dir);
 	server.log = statelog_new(server.cmd.state_log);
 	if (serve_start(&server.failure) == 0) {
 		signals_watch(co_leave_signal);

@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "export/host-mounts.h"
 #include "server/log.h"
 
 /* Written to once when the daemon serves; -1 in the foreground. */
@@ -163,7 +164,9 @@ static void process_unshare_mounts(void)
 {
 	bool shared = root_mount_is_shared();
 
+	host_mounts_keep();
 	if (unshare(CLONE_NEWNS) < 0) {
+		host_mounts_stay();
 		log_write(LOG_WARNING, "No mount namespace of our own: %s; "
 			  "do not mount our devices where we run",
 			  strerror(errno));

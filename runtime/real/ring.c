@@ -88,6 +88,14 @@ void ring_set_op(struct io_uring_sqe *sqe, struct ring_op *op)
 	sqe->user_data = (uintptr_t)op | USER_DATA_OP;
 }
 
+void ring_cancel(struct ring_op *victim, struct ring_op *op)
+{
+	struct io_uring_sqe *sqe = ring_sqe();
+
+	io_uring_prep_cancel64(sqe, (uintptr_t)victim | USER_DATA_OP, 0);
+	ring_set_op(sqe, op);
+}
+
 bool ring_reap(struct real_thread *t)
 {
 	struct io_uring_cqe *cqe;

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * leftovers.c - files of a daemon that died (F9, F10).
+ *
+ * When a daemon dies the kernel ends its connections: whoever uses a file, or
+ * the loop device on it, gets errors. What stays is the mount and the loop
+ * device. They are ours when the mount's source says so and the process that it
+ * names is not alive.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "export/host-mounts.h"
+#include "export/users.h"
+#include "fuse/fuse.h"
+#include "fuse/loop.h"
+#include "fuse/mount.h"
+#include "runtime/thread.h"
+
+struct scan {
+	unsigned removed;
+	struct error *err;
+};
+
+static bool daemon_is_alive(int pid)
+{
+	return pid != getpid() && (!kill(pid, 0) || errno != ESRCH);
+}
+
+static void remove_one(struct scan *s, const char *point)
+{
+	char disk[16];
+	int rc = 0;
+
+	if (users_find_loop(point, disk))
+		rc = loop_clear(disk);
+	if (!rc)
+		rc = fuse_unmount_here(point, MNT_DETACH);
+	if (!rc)
+		s->removed++;
+	else if (!s->err)
+		error_set(&s->err, rc, "'%s' of a dead blkgraphd cannot be "
+			  "unmounted: %s", point, strerror(rc));
+}
+
+static void remove_all(void *arg)
+{
+	char *line = NULL, point[USERS_PATH_MAX];
+	struct scan *s = arg;
+	size_t size = 0;
+	int pid;
+	FILE *f = fopen("/proc/thread-self/mountinfo", "re");
+
+	while (f && getline(&line, &size, f) > 0)
+		if (fuse_mountinfo_match(line, &pid, point, sizeof(point)) &&
+		    !daemon_is_alive(pid))
+			remove_one(s, point);
+	free(line);
+	if (f)
+		fclose(f);
+}
+
+static void remove_run(void *arg)
+{
+	struct scan *s = arg, copies = { 0 };
+	int rc = host_mounts_run(remove_all, s);
+
+	if (rc && !s->err)
+		error_set(&s->err, rc, "cannot look for mounts of a dead "
+			  "blkgraphd: %s", strerror(rc));
+	/* our namespace began as a copy of the users' */
+	if (host_mounts_apart())
+		remove_all(&copies);
+	error_clear(&copies.err);
+}
+
+unsigned co_fuse_remove_leftovers(struct error **err)
+{
+	struct scan s = { 0 };
+
+	co_blocking(remove_run, &s);
+	if (s.err)
+		error_propagate(err, &s.err);
+	return s.removed;
+}

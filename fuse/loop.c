@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * loop.c - see loop.h.
+ */
+#include "fuse/loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "export/host-mounts.h"
+#include "export/module.h"
+#include "export/settle.h"
+#include "export/users.h"
+
+#define CONTROL "/dev/loop-control"
+/* Others may be quicker to take the device that was free. */
+#define TRIES 64
+/* From the last close to the file's: the kernel's own work. */
+#define GONE_NS SECONDS(5)
+#define POLL_NS 5000000ull
+
+/* --- attach --- */
+
+struct attach_job {
+	struct wait_job job;
+	struct loop *loop;
+	void (*abort)(struct loop *loop);
+	const char *name;
+	struct settle settle;
+	bool settling;
+	struct error *err;
+	int rc;
+	uint64_t seen;
+	bool aborted;
+};
+
+static int control_open(struct error **err)
+{
+	int fd = open(CONTROL, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0 && (errno == ENOENT || errno == ENODEV || errno == ENXIO)) {
+		int rc = module_load("loop", "loop devices", err);
+
+		if (rc)
+			return rc;
+		fd = open(CONTROL, O_RDWR | O_CLOEXEC);
+	}
+	if (fd < 0)
+		return error_set(err, errno, "cannot open " CONTROL ": %s",
+				 strerror(errno));
+	return fd;
+}
+
+static int file_open(const struct loop *loop, struct error **err)
+{
+	int fd = open(loop->file, (loop->writable ? O_RDWR : O_RDONLY) |
+		      O_CLOEXEC);
+	struct stat st;
+
+	/* the kernel asks us for the size only when somebody asks it */
+	if (fd < 0 || fstat(fd, &st))
+		error_set(err, errno, "cannot open '%s': %s", loop->file,
+			  strerror(errno));
+	return fd;
+}
+
+static void look_at_flags(struct loop *loop, int device)
+{
+	struct loop_info64 info;
+
+	loop->direct = !ioctl(device, LOOP_GET_STATUS64, &info) &&
+		       info.lo_flags & LO_FLAGS_DIRECT_IO;
+}
+
+/* -EBUSY, without a sentence: somebody else has taken this one. */
+static int configure(struct loop *loop, int device, int file,
+		     struct error **err)
+{
+	struct loop_config config = {
+		.fd = (uint32_t)file,
+		.block_size = loop->block_size,
+		.info.lo_flags = LO_FLAGS_DIRECT_IO |
+			(loop->writable ? 0 : LO_FLAGS_READ_ONLY) |
+			(loop->partition_scan ? LO_FLAGS_PARTSCAN : 0),
+	};
+
+	snprintf((char *)config.info.lo_file_name, LO_NAME_SIZE, "%s",
+		 loop->file);
+	if (!ioctl(device, LOOP_CONFIGURE, &config)) {
+		look_at_flags(loop, device);
+		return 0;
+	}
+	if (errno == EBUSY)
+		return -EBUSY;
+	return error_set(err, errno, "cannot put /dev/%s on '%s': %s",
+			 loop->disk.name, loop->file, strerror(errno));
+}
+
+static void unsettle(struct attach_job *job)
+{
+	settle_end(&job->settle);
+	settle_forget(job->loop->disk.name);
+	job->settling = false;
+}
+
+static int attach_free_one(struct attach_job *job, int control, int file)
+{
+	struct loop *loop = job->loop;
+	char path[32];
+	int rc, device, n = ioctl(control, LOOP_CTL_GET_FREE);
+
+	if (n < 0)
+		return error_set(&job->err, errno, "no loop device is to be "
+				 "had: %s", strerror(errno));
+	snprintf(loop->disk.name, sizeof(loop->disk.name), "loop%d", n);
+	snprintf(path, sizeof(path), "/dev/loop%d", n);
+	device = open(path, (loop->writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	if (device < 0)
+		return error_set(&job->err, errno, "cannot open %s: %s", path,
+				 strerror(errno));
+	settle_begin(&job->settle, loop->disk.name, job->name);
+	job->settling = true;
+	rc = configure(loop, device, file, &job->err);
+	close(device);
+	if (rc)
+		unsettle(job);
+	return rc;
+}
+
+static void attach_in_namespace(void *arg)
+{
+	struct attach_job *job = arg;
+	int file, control = control_open(&job->err), tries = TRIES;
+
+	job->rc = control;
+	if (control < 0)
+		return;
+	file = file_open(job->loop, &job->err);
+	job->rc = job->err ? -job->err->code : -EBUSY;
+	while (!job->err && job->rc == -EBUSY && tries--)
+		job->rc = attach_free_one(job, control, file);
+	if (job->rc == -EBUSY && !job->err)
+		error_set(&job->err, EBUSY, "others take each loop device that "
+			  "is free");
+	if (file >= 0)
+		close(file);
+	close(control);
+}
+
+static void attach_run(struct wait_job *wait)
+{
+	struct attach_job *job = container_of(wait, struct attach_job, job);
+	int rc = host_mounts_run(attach_in_namespace, job);
+
+	if (rc)
+		job->rc = error_set(&job->err, rc, "cannot enter the mount "
+				    "namespace of '%s': %s", job->loop->file,
+				    strerror(rc));
+}
+
+static void attach_abort_run(void *arg)
+{
+	struct attach_job *job = arg;
+
+	job->abort(job->loop);
+}
+
+/* A file that does not answer is made to: then the job comes to its end. */
+static uint64_t attach_progress(struct wait_job *wait)
+{
+	struct attach_job *job = container_of(wait, struct attach_job, job);
+	uint64_t now = job->loop->disk.completed(&job->loop->disk);
+
+	if (now == job->seen && !job->aborted) {
+		co_blocking(attach_abort_run, job);
+		job->aborted = true;
+		return now + 1;
+	}
+	job->seen = now;
+	return now;
+}
+
+static void attach_late(struct wait_job *wait)
+{
+	struct attach_job *job = container_of(wait, struct attach_job, job);
+
+	error_clear(&job->err);
+	free(job);
+}
+
+static void attach_settle_run(void *arg)
+{
+	struct attach_job *job = arg;
+
+	job->rc = settle_wait(&job->settle, &job->err);
+	job->loop->note = job->settle.note;
+	settle_end(&job->settle);
+}
+
+int co_loop_attach(struct loop *loop, const char *name,
+		   void (*abort_file)(struct loop *loop), struct error **err)
+{
+	struct attach_job *job = calloc(1, sizeof(*job));
+	int rc;
+
+	if (!job)
+		return error_set(err, ENOMEM, "no memory for a loop device");
+	job->job.fn = attach_run;
+	job->job.late = attach_late;
+	job->job.progress = attach_progress;
+	job->loop = loop;
+	job->abort = abort_file;
+	job->name = name;
+	if (!co_wait_job(&job->job, DISK_STALL_NS)) {
+		loop->disk.name[0] = '\0';
+		return error_set(err, ETIMEDOUT, "a loop device on '%s' does "
+				 "not come into being", loop->file);
+	}
+	if (!job->rc)
+		co_blocking(attach_settle_run, job);
+	rc = job->rc;
+	if (rc) {
+		error_propagate(err, &job->err);
+		if (!job->settling)
+			loop->disk.name[0] = '\0';
+	}
+	if (rc && loop->disk.name[0])
+		co_loop_abandon(loop);
+	free(job);
+	return rc;
+}
+
+/* --- detach --- */
+
+struct clear_job {
+	const struct loop *loop;
+	int fd, error;
+	bool there;
+};
+
+static void clear_run(void *arg)
+{
+	struct clear_job *c = arg;
+
+	settle_forget(c->loop->disk.name);
+	c->error = ioctl(c->fd, LOOP_CLR_FD) && errno != ENXIO ? errno : 0;
+}
+
+/* Whether the file has this loop device still. */
+static void there_run(void *arg)
+{
+	struct clear_job *c = arg;
+	char disk[16];
+
+	c->there = users_find_loop(c->loop->file, disk) &&
+		   !strcmp(disk, c->loop->disk.name);
+}
+
+static bool co_loop_there(const struct loop *loop)
+{
+	struct clear_job c = { .loop = loop };
+
+	co_blocking(there_run, &c);
+	return c.there;
+}
+
+/* Somebody came after we looked: it stays, as if we had not tried. */
+static void keep_run(void *arg)
+{
+	struct clear_job *c = arg;
+	struct loop_info64 info;
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/%s", c->loop->disk.name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (!ioctl(fd, LOOP_GET_STATUS64, &info)) {
+		info.lo_flags &= ~(uint32_t)LO_FLAGS_AUTOCLEAR;
+		ioctl(fd, LOOP_SET_STATUS64, &info);
+	}
+	close(fd);
+}
+
+static int co_loop_cleared(struct loop *loop, bool patient, struct error **err)
+{
+	struct clear_job c = { .loop = loop };
+	uint64_t end = clock_ns() + GONE_NS;
+
+	while (co_loop_there(loop)) {
+		if (clock_ns() >= end) {
+			co_blocking(keep_run, &c);
+			return co_disk_judge_users(&loop->disk, NULL, true,
+						   patient, err);
+		}
+		co_sleep(POLL_NS);
+	}
+	return 0;
+}
+
+/* Once: 0 it is gone, -EAGAIN somebody was there who will go. */
+static int co_detach_unused(void *arg, bool patient, struct error **err)
+{
+	struct loop *loop = arg;
+	struct clear_job c = { .loop = loop };
+	struct disk_hold *hold = NULL;
+	int rc;
+
+	/* somebody may have taken it away, and the number be another's now */
+	if (!co_loop_there(loop))
+		return 0;
+	rc = co_disk_hold(&loop->disk, &hold, err);
+	if (rc == -EBUSY)
+		return co_disk_judge_users(&loop->disk, NULL, true, patient,
+					   err);
+	if (rc)
+		return rc == -ENODEV ? 0 : rc;
+	/* shared openers are not kept out by ours: look, then be quick */
+	rc = co_disk_judge_users(&loop->disk, hold, false, patient, err);
+	if (!rc) {
+		c.fd = disk_hold_fd(hold);
+		co_blocking(clear_run, &c);
+		if (c.error)
+			rc = error_set(err, c.error, "cannot detach /dev/%s: "
+				       "%s", loop->disk.name,
+				       strerror(c.error));
+	}
+	co_disk_release(hold);
+	return rc ? rc : co_loop_cleared(loop, patient, err);
+}
+
+int co_loop_detach(struct loop *loop, struct error **err)
+{
+	int rc = co_disk_retry(co_detach_unused, loop, err);
+
+	if (!rc)
+		loop->disk.name[0] = '\0';
+	return rc;
+}
+
+int loop_clear(const char *disk)
+{
+	char path[32];
+	int fd, rc;
+
+	snprintf(path, sizeof(path), "/dev/%s", disk);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno;
+	rc = ioctl(fd, LOOP_CLR_FD) && errno != ENXIO ? errno : 0;
+	close(fd);
+	settle_forget(disk);
+	return rc;
+}
+
+struct abandon_job {
+	struct wait_job job;
+	char disk[16];
+};
+
+static void abandon_run(struct wait_job *wait)
+{
+	struct abandon_job *job = container_of(wait, struct abandon_job, job);
+	int ignored = loop_clear(job->disk);
+
+	(void)ignored;
+}
+
+static void abandon_late(struct wait_job *wait)
+{
+	free(container_of(wait, struct abandon_job, job));
+}
+
+void co_loop_abandon(struct loop *loop)
+{
+	struct abandon_job *job = calloc(1, sizeof(*job));
+
+	if (job && co_loop_there(loop)) {
+		job->job.fn = abandon_run;
+		job->job.late = abandon_late;
+		memcpy(job->disk, loop->disk.name, sizeof(job->disk));
+		if (!co_wait_job(&job->job, DISK_STALL_NS))
+			job = NULL;
+	}
+	free(job);
+	loop->disk.name[0] = '\0';
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * loop.h - a loop device on a file: /dev/loopN, for kernels that have no other
+ * way to make a disk of what a process serves.
+ *
+ * Main thread, coroutines. The file is on a mount of ours: each system call
+ * that reads it waits for our own I/O threads, so they all run on helpers, and
+ * none is waited for longer than the file makes progress.
+ */
+#ifndef FUSE_LOOP_H
+#define FUSE_LOOP_H
+
+#include "export/hold.h"
+
+struct loop {
+	struct disk disk;	/* name empty: there is no loop device */
+	const char *file;	/* its path, as users see it */
+	bool writable, partition_scan;
+	uint32_t block_size;	/* bytes */
+	bool direct;		/* past the page cache of the file */
+	const char *note;	/* what the user should know; static */
+};
+
+/*
+ * Makes the device, called `name` under /dev/blkgraph; returns when it can be
+ * used. abort: ends every request to the file with an error, for when the file
+ * does not answer; called on a helper thread. On failure nothing is left.
+ */
+int co_loop_attach(struct loop *loop, const char *name,
+		   void (*abort)(struct loop *loop), struct error **err)
+	MUST_CHECK;
+/* C9: refused while somebody has it open, naming him. When it returns 0 the
+ * kernel has written and closed the file. */
+int co_loop_detach(struct loop *loop, struct error **err) MUST_CHECK;
+/* Whoever uses it: it goes when he closes it. The file gives errors. */
+void co_loop_abandon(struct loop *loop);
+
+/* Blocking, for helper threads: of a dead daemon. 0 or a positive errno. */
+int loop_clear(const char *disk) MUST_CHECK;
+
+#endif

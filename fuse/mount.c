@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mount.c - see mount.h. Helper threads only.
+ */
+#include "fuse/mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "export/host-mounts.h"
+#include "export/module.h"
+#include "export/users.h"
+#include "fuse/protocol.h"
+
+#define DEVICE "/dev/fuse"
+
+static const char *mount_dir;
+
+void fuse_set_mount_dir(const char *dir)
+{
+	mount_dir = dir;
+}
+
+char *fuse_default_path(const char *id)
+{
+	char *path;
+
+	return asprintf(&path, "%s/%s", mount_dir, id) < 0 ? NULL : path;
+}
+
+static bool is_ours(const char *path)
+{
+	size_t len = strlen(mount_dir);
+
+	return !strncmp(path, mount_dir, len) && path[len] == '/' &&
+	       !strchr(path + len + 1, '/');
+}
+
+static int device_open(struct error **err)
+{
+	static const int flags = O_RDWR | O_NONBLOCK | O_CLOEXEC;
+	int fd = open(DEVICE, flags);
+
+	if (fd < 0 && (errno == ENOENT || errno == ENODEV || errno == ENXIO)) {
+		int rc = module_load("fuse", "FUSE", err);
+
+		if (rc)
+			return rc;
+		fd = open(DEVICE, flags);
+	}
+	if (fd < 0)
+		return error_set(err, errno, "cannot open " DEVICE ": %s",
+				 strerror(errno));
+	return fd;
+}
+
+/* A mount point that nobody named. */
+static int file_make(const char *path, struct error **err)
+{
+	int fd = -1;
+
+	if (!mkdir(mount_dir, 0700) || errno == EEXIST)
+		fd = open(path, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+			  0600);
+	if (fd < 0)
+		return error_set(err, errno, "cannot make '%s': %s", path,
+				 strerror(errno));
+	close(fd);
+	return 0;
+}
+
+static int file_check(const char *path, struct error **err)
+{
+	struct stat st;
+
+	if (stat(path, &st))
+		return error_set(err, errno, "cannot mount on '%s': %s", path,
+				 strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return error_set(err, EINVAL, "cannot mount on '%s': it is no "
+				 "regular file", path);
+	return 0;
+}
+
+static int mount_first(struct fuse_mount *m, struct error **err)
+{
+	char source[96], data[160];
+
+	m->fd[0] = device_open(err);
+	if (m->fd[0] < 0)
+		return m->fd[0];
+	snprintf(source, sizeof(source), FUSE_MOUNT_SOURCE "%d:%s",
+		 (int)getpid(), m->id);
+	snprintf(data, sizeof(data), "fd=%d,rootmode=%o,user_id=%u,group_id=%u,"
+		 "max_read=%u,default_permissions%s", m->fd[0], S_IFREG,
+		 geteuid(), getegid(), FUSE_IO_MAX,
+		 m->allow_other ? ",allow_other" : "");
+	if (!mount(source, m->path, FUSE_MOUNT_TYPE, MS_NOSUID | MS_NODEV |
+		   (m->writable ? 0 : MS_RDONLY), data))
+		return 0;
+	return error_set(err, errno, "cannot mount on '%s': %s", m->path,
+			 errno == EPERM ? "it needs root" : strerror(errno));
+}
+
+/* Each thread reads from a descriptor of its own. */
+static int clone_first(struct fuse_mount *m, unsigned i, struct error **err)
+{
+	uint32_t first = (uint32_t)m->fd[0];
+
+	m->fd[i] = device_open(err);
+	if (m->fd[i] < 0)
+		return m->fd[i];
+	if (!ioctl(m->fd[i], FUSE_DEV_IOC_CLONE, &first))
+		return 0;
+	return error_set(err, errno, "cannot serve '%s' on several threads: %s",
+			 m->path, strerror(errno));
+}
+
+static void close_all(struct fuse_mount *m)
+{
+	for (unsigned i = 0; i < m->queues; i++)
+		if (m->fd[i] >= 0)
+			close(m->fd[i]);
+}
+
+struct mount_job {
+	struct fuse_mount *m;
+	struct error **err;
+	int rc;
+};
+
+static void mount_run(void *arg)
+{
+	struct mount_job *job = arg;
+	struct fuse_mount *m = job->m;
+	unsigned i;
+
+	job->rc = is_ours(m->path) ? file_make(m->path, job->err) : 0;
+	if (!job->rc)
+		job->rc = file_check(m->path, job->err);
+	if (!job->rc)
+		job->rc = mount_first(m, job->err);
+	if (job->rc)
+		goto close;
+	for (i = 1; i < m->queues && !job->rc; i++)
+		job->rc = clone_first(m, i, job->err);
+	if (!job->rc)
+		return;
+	umount2(m->path, MNT_DETACH | UMOUNT_NOFOLLOW);
+close:
+	close_all(m);
+	if (is_ours(m->path))
+		unlink(m->path);
+}
+
+/*
+ * Our namespace is the users' slave, so the new mount may have come here too.
+ * It must not: nobody would see that we still have it.
+ */
+static void hide_here(const char *path)
+{
+	char *line = NULL, point[USERS_PATH_MAX];
+	size_t size = 0;
+	bool here = false;
+	int pid;
+	FILE *f;
+
+	if (!host_mounts_apart())
+		return;
+	f = fopen("/proc/self/mountinfo", "re");
+	while (f && getline(&line, &size, f) > 0)
+		here |= fuse_mountinfo_match(line, &pid, point,
+					     sizeof(point)) &&
+			pid == getpid() && !strcmp(point, path);
+	free(line);
+	if (f)
+		fclose(f);
+	if (here)
+		umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
+int fuse_mount(struct fuse_mount *m, struct error **err)
+{
+	struct mount_job job = { .m = m, .err = err };
+	int rc;
+
+	for (unsigned i = 0; i < FUSE_QUEUES_MAX; i++)
+		m->fd[i] = -1;
+	rc = host_mounts_run(mount_run, &job);
+	if (rc)
+		return error_set(err, rc, "cannot mount on '%s': the mount "
+				 "namespace of its users cannot be entered: %s",
+				 m->path, strerror(rc));
+	if (!job.rc)
+		hide_here(m->path);
+	return job.rc;
+}
+
+struct unmount_job {
+	const char *path;
+	int flags, error;
+};
+
+int fuse_unmount_here(const char *path, int flags)
+{
+	if (umount2(path, flags | UMOUNT_NOFOLLOW))
+		return errno;
+	if (is_ours(path))
+		unlink(path);
+	return 0;
+}
+
+static void unmount_run(void *arg)
+{
+	struct unmount_job *job = arg;
+
+	job->error = fuse_unmount_here(job->path, job->flags);
+}
+
+int fuse_unmount(const char *path, int flags)
+{
+	struct unmount_job job = { .path = path, .flags = flags };
+	int rc = host_mounts_run(unmount_run, &job);
+
+	return rc ? rc : job.error;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * protocol.h - what the kernel's requests mean for a node that is shown as one
+ * file, and what they are answered with. Plain functions of their arguments,
+ * any thread.
+ */
+#ifndef FUSE_PROTOCOL_H
+#define FUSE_PROTOCOL_H
+
+#include <linux/fuse.h>
+#include <stdbool.h>
+
+#include "graph/request.h"
+
+#define FUSE_IO_MAX (1u << 20)		/* bytes of one READ or WRITE */
+#define FUSE_PIECE_MAX (1u << 30)	/* bytes of one request of the graph */
+
+/* What the file is, for as long as it is shown. */
+struct fuse_shape {
+	uint64_t size;		/* bytes */
+	bool writable;
+	bool allow_other;
+};
+
+/* What users may change of it. */
+struct fuse_owner {
+	uint32_t mode, uid, gid;
+};
+
+/* One request as it is read: the longest arguments that we look at. */
+struct fuse_input {
+	struct fuse_in_header head;
+	union {
+		struct fuse_init_in init;
+		struct fuse_open_in open;
+		struct fuse_read_in read;
+		struct fuse_write_in write;
+		struct fuse_setattr_in setattr;
+		struct fuse_fallocate_in fallocate;
+	} arg;
+};
+
+/* The part of it in front of a WRITE's bytes. */
+#define FUSE_INPUT_HEAD (sizeof(struct fuse_in_header) + \
+			 sizeof(struct fuse_write_in))
+
+/* False: this kernel speaks another major version. depth: requests at once. */
+bool fuse_fill_init(const struct fuse_init_in *in, uint32_t depth,
+		    struct fuse_init_out *out) MUST_CHECK;
+void fuse_fill_attr(const struct fuse_shape *shape,
+		    const struct fuse_owner *owner, struct fuse_attr_out *out);
+void fuse_fill_statfs(const struct fuse_shape *shape,
+		      struct fuse_statfs_out *out);
+/* Takes over what may change. 0 or a negative errno; then nothing changed. */
+int fuse_set_owner(const struct fuse_shape *shape,
+		   const struct fuse_setattr_in *in, struct fuse_owner *owner)
+	MUST_CHECK;
+
+/*
+ * How much of a READ or WRITE lies inside the file: bytes, 0 at its end; or a
+ * negative errno. A file does not grow, so a WRITE at its end finds no space.
+ */
+int64_t fuse_clip(const struct fuse_shape *shape, bool write, uint64_t offset,
+		  uint32_t len) MUST_CHECK;
+
+/* What an fallocate asks of the graph; len 0: nothing. */
+struct fuse_range {
+	uint8_t op, flags;	/* of a struct request */
+	uint64_t offset, len;
+};
+
+/* 0 or a negative errno. */
+int fuse_map_fallocate(const struct fuse_shape *shape,
+		       const struct fuse_fallocate_in *in,
+		       struct fuse_range *out) MUST_CHECK;
+
+#endif
