@@ -72,3 +72,8 @@ const struct driver *driver_find(const char *name)
 			return drivers[i];
 	return NULL;
 }
+
+const struct driver *driver_at(unsigned i)
+{
+	return i < driver_count ? drivers[i] : NULL;
+}

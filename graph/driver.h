@@ -207,6 +207,10 @@ struct driver {
 /* Called by driver_register_all; asserts the rules of A9. */
 void driver_register(const struct driver *driver);
 const struct driver *driver_find(const char *name);
+/* All of them, by 0, 1, ...; NULL behind the last. */
+const struct driver *driver_at(unsigned i);
+/* In open.c: options of every node, and the members of its "cache". */
+extern const struct option node_options[], node_cache_options[];
 /* In drivers/drivers.c: the one list of all drivers. */
 void driver_register_all(void);
 

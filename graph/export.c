@@ -27,7 +27,7 @@ struct generic {
 	bool writable, exclusive;
 };
 
-static const struct option generic_options[] = {
+const struct option export_options[] = {
 	{ .name = "id", .type = OPT_STRING, .required = true,
 	  .offset = offsetof(struct generic, id),
 	  .help = "unique name of the export" },
@@ -61,6 +61,11 @@ const struct export_type *export_type_find(const char *name)
 		if (!strcmp(types[i]->name, name))
 			return types[i];
 	return NULL;
+}
+
+const struct export_type *export_type_at(unsigned i)
+{
+	return i < type_count ? types[i] : NULL;
 }
 
 struct export *export_find(const char *id)
@@ -227,7 +232,7 @@ struct export *export_add(json_t *options, struct error **err)
 
 	assert(thread_is_main() && co_self());
 	type = take_type(copy, err);
-	if (!type || options_parse(copy, generic_options, NULL, &g, err) < 0)
+	if (!type || options_parse(copy, export_options, NULL, &g, err) < 0)
 		goto out;
 	if (check_id(g.id, err) < 0)
 		goto out;
@@ -249,7 +254,7 @@ struct export *export_add(json_t *options, struct error **err)
 		exp = NULL;
 	}
 out:
-	options_free(generic_options, &g);
+	options_free(export_options, &g);
 	json_decref(copy);
 	return exp;
 }

@@ -65,6 +65,10 @@ struct export {
 
 void export_type_register(const struct export_type *type);
 const struct export_type *export_type_find(const char *name);
+/* All of them, by 0, 1, ...; NULL behind the last. */
+const struct export_type *export_type_at(unsigned i);
+/* Options of every type. */
+extern const struct option export_options[];
 
 /*
  * For a type's open: the root that shows `node`, with the permissions that the

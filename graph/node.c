@@ -112,9 +112,7 @@ int node_check_name(const char *name, struct error **err)
 	const char *c = name;
 
 	if (strlen(name) > NODE_NAME_MAX)
-		return error_set(err, EINVAL,
-				 "Node name '%s' is longer than %d bytes",
-				 name, NODE_NAME_MAX);
+		return error_set(err, EINVAL, "Node name too long");
 	if (!isalpha((unsigned char)*c))
 		return error_set(err, EINVAL, "Invalid node-name: '%s'", name);
 	for (; *c; c++)
@@ -289,6 +287,25 @@ struct node *node_add(struct json_t *options, struct error **err)
 	return node;
 }
 
+/* Says who keeps it, in the words that the protocol's users know. */
+static int node_del_refuse(const struct node *node, struct error **err)
+{
+	bool by_node = false;
+
+	for (const struct edge *e = node->parents; e; e = e->next_parent) {
+		by_node |= e->parent != NULL;
+		if (e->parent && e->role & ROLE_COW)
+			return error_set(err, EBUSY, "Node '%s' is busy: node "
+					 "is used as backing hd of '%s'",
+					 node->name, e->parent->name);
+	}
+	if (!node->held)
+		return error_set(err, EBUSY, "Node %s is not owned by the "
+				 "monitor", node->name);
+	return error_set(err, EBUSY, "%s %s is in use",
+			 by_node ? "Block device" : "Node", node->name);
+}
+
 int node_del(const char *name, struct error **err)
 {
 	struct node *node = node_find(name);
@@ -298,11 +315,8 @@ int node_del(const char *name, struct error **err)
 		return error_set(err, ENOENT,
 				 "Failed to find node with node-name='%s'",
 				 name);
-	if (!node->held)
-		return error_set(err, EBUSY,
-				 "Node %s is not owned by the monitor", name);
-	if (node->parents || node->pins)
-		return error_set(err, EBUSY, "Node %s is in use", name);
+	if (node->parents || node->pins || !node->held)
+		return node_del_refuse(node, err);
 	node->held = false;
 	node_unref(node);
 	return 0;

@@ -49,7 +49,7 @@ static const char *const discard_values[] = { "ignore", "unmap", NULL };
 /* looking for zeroes in what is written is not done */
 static const char *const detect_values[] = { "off", NULL };
 
-static const struct option generic_options[] = {
+const struct option node_options[] = {
 	{ .name = "node-name", .type = OPT_STRING,
 	  .offset = offsetof(struct generic, node_name),
 	  .help = "unique name of the node" },
@@ -71,7 +71,7 @@ static const struct option generic_options[] = {
 	{ .name = NULL },
 };
 
-static const struct option cache_options[] = {
+const struct option node_cache_options[] = {
 	{ .name = "direct", .type = OPT_BOOL,
 	  .offset = offsetof(struct cache, direct),
 	  .help = "O_DIRECT: leave the page cache out" },
@@ -104,7 +104,7 @@ static int parse_cache(json_t *options, const struct inherit *from,
 		return error_set(err, EINVAL, "Invalid parameter type for"
 				 " 'cache', expected: object");
 	if (object) {
-		ret = options_parse(object, cache_options, "cache", &cache,
+		ret = options_parse(object, node_cache_options, "cache", &cache,
 				    err);
 		if (ret == 0)
 			ret = refuse_rest(object, err);
@@ -132,7 +132,7 @@ static int parse_generic(json_t *options, const struct inherit *from,
 	int ret;
 
 	memset(g, 0, sizeof(*g));
-	ret = options_parse(options, generic_options, NULL, g, err);
+	ret = options_parse(options, node_options, NULL, g, err);
 	if (ret < 0)
 		return ret;
 	if (!read_only)
@@ -259,8 +259,9 @@ static struct node *open_or_find(struct opening *o, json_t *value,
 	}
 	node = node_find(json_string_value(value));
 	if (!node)
-		error_set(o->err, ENOENT, "Cannot find device='' nor"
-			  " node-name='%s'", json_string_value(value));
+		error_set(o->err, ENOENT, "Cannot find device='%s' nor"
+			  " node-name='%s'", json_string_value(value),
+			  json_string_value(value));
 	return node;
 }
 
@@ -376,7 +377,7 @@ static struct node *open_node(struct opening *o, json_t *options,
 		if (ret < 0)
 			node = NULL;
 	}
-	options_free(generic_options, &g);
+	options_free(node_options, &g);
 	return node;
 }
 

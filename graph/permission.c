@@ -69,19 +69,26 @@ static int permission_conflict(const struct node *node, const struct edge *a,
 static int permission_check_pairs(const struct transaction *t,
 				  const struct node *node, struct error **err)
 {
+	const struct edge *holder = NULL, *asker = NULL;
 	struct edge *a, *b;
 
+	/* of several the newest holder is named, as the protocol's users know
+	 * it: a new edge, though they come last, else the first */
 	for (a = transaction_first_parent(t, node); a;
 	     a = transaction_next_parent(t, node, a)) {
 		if (a->new_shared == PERM_ALL)
 			continue;
 		for (b = transaction_first_parent(t, node); b;
 		     b = transaction_next_parent(t, node, b)) {
-			if (a != b && b->new_perm & ~a->new_shared)
-				return permission_conflict(node, a, b, err);
+			if (a == b || !(b->new_perm & ~a->new_shared))
+				continue;
+			if (holder && (holder == a || !a->changing))
+				continue;
+			holder = a;
+			asker = b;
 		}
 	}
-	return 0;
+	return holder ? permission_conflict(node, holder, asker, err) : 0;
 }
 
 static int permission_check_node(const struct node *node, struct error **err)

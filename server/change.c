@@ -62,7 +62,7 @@ int co_change_begin(struct change *change, const char *command, json_t *args,
 	json_object_set_new(changes.intents, change->key,
 			    json_pack("{s:s,s:O}", "command", command,
 				      "arguments", args));
-	if (shows || statelog_active(changes.log))
+	if (changes.log && (shows || statelog_active(changes.log)))
 		rc = co_statelog_update(changes.log, change_state, err);
 	if (rc < 0)
 		change_forget(change);
@@ -76,7 +76,7 @@ void co_change_end(struct change *change)
 	change_forget(change);
 	/* The change is made; a log that cannot say so is behind, and the
 	 * next change is refused unless it can be written then. */
-	if (statelog_active(changes.log) &&
+	if (changes.log && statelog_active(changes.log) &&
 	    co_statelog_update(changes.log, change_state, &err) < 0)
 		log_error(LOG_ERROR, &err);
 }

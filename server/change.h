@@ -25,7 +25,8 @@ struct change {
 	struct change *next;
 };
 
-/* The log that changes go to; once, before the first change. */
+/* The log that changes go to, or NULL: there is none. Once, before the first
+ * change. */
 void change_set_log(struct statelog *log);
 
 /* shows: the change shows the world an export, so the log must begin. */

@@ -21,8 +21,9 @@
 
 enum {
 	CMD_SOCKET, CMD_STATE_DIR, CMD_DAEMONIZE, CMD_PIDFILE, CMD_LOG,
-	CMD_THREADS, CMD_DRAIN_DEADLINE, CMD_OPEN_DEADLINE, CMD_HELP,
-	CMD_VERSION, CMD_COUNT,
+	CMD_THREADS, CMD_DRAIN_DEADLINE, CMD_OPEN_DEADLINE,
+	CMD_BLOCKDEV, CMD_EXPORT, CMD_NBD_SERVER, CMD_OBJECT, CMD_CHARDEV,
+	CMD_MONITOR, CMD_TRACE, CMD_HELP, CMD_VERSION, CMD_COUNT,
 };
 
 static const struct cmdline_option {
@@ -49,6 +50,23 @@ static const struct cmdline_option {
 		"undo a change whose drain takes longer: 10" },
 	[CMD_OPEN_DEADLINE] = { "open-deadline", 0, "SECONDS",
 		"give up opening what takes longer: 120" },
+	[CMD_BLOCKDEV] = { "blockdev", 0, "OPTIONS",
+		"open a node: [driver=]DRIVER,node-name=NAME,...\n"
+		"('help', 'DRIVER,help' show more)" },
+	[CMD_EXPORT] = { "export", 0, "OPTIONS",
+		"show a node: [type=]TYPE,id=ID,node-name=NAME" },
+	[CMD_NBD_SERVER] = { "nbd-server", 0, "OPTIONS",
+		"listen: addr.type=unix,addr.path=PATH,..." },
+	[CMD_OBJECT] = { "object", 0, "OPTIONS",
+		"make an object: [qom-type=]TYPE,id=ID,..." },
+	[CMD_CHARDEV] = { "chardev", 0, "OPTIONS",
+		"make an end to talk on: [backend=]socket,id=ID,\n"
+		"path=PATH,server=on,wait=off; or stdio,id=ID" },
+	[CMD_MONITOR] = { "monitor", 0, "OPTIONS",
+		"speak the control protocol there:\n"
+		"[chardev=]ID[,pretty=on]" },
+	[CMD_TRACE] = { "trace", 'T', "PATTERN",
+		"there are no trace events: a warning" },
 	[CMD_HELP] = { "help", 'h', NULL, "show this" },
 	[CMD_VERSION] = { "version", 'V', NULL, "show the version" },
 };
@@ -128,6 +146,17 @@ static unsigned number(const struct cmdline_option *o, const char *text,
 	return (unsigned)value;
 }
 
+static void add_step(struct cmdline *cmd, int which, const char *text)
+{
+	struct cmdline_step *step;
+
+	cmd->steps = checked(reallocarray(cmd->steps, cmd->step_count + 1,
+					  sizeof(*cmd->steps)));
+	step = &cmd->steps[cmd->step_count++];
+	step->option = cmdline_options[which].name;
+	step->text = checked(strdup(text));
+}
+
 static void cmdline_option_apply(struct cmdline *cmd, int which,
 				 const char *arg)
 {
@@ -158,6 +187,18 @@ static void cmdline_option_apply(struct cmdline *cmd, int which,
 	case CMD_OPEN_DEADLINE:
 		cmd->open_deadline_s = number(o, arg, 1, 86400);
 		break;
+	case CMD_BLOCKDEV:
+	case CMD_EXPORT:
+	case CMD_NBD_SERVER:
+	case CMD_OBJECT:
+	case CMD_CHARDEV:
+	case CMD_MONITOR:
+		add_step(cmd, which, arg);
+		break;
+	case CMD_TRACE:
+		fprintf(stderr, "blkgraphd: warning: trace event '%s' does "
+			"not exist\n", arg);
+		break;
 	case CMD_HELP:
 		cmdline_print_help();
 		exit(EXIT_SUCCESS);
@@ -172,6 +213,15 @@ static void cmdline_complete(struct cmdline *cmd)
 {
 	const char *env = getenv("BLKGRAPH_SOCKET"), *base;
 
+	if (!cmd->socket && cmd->state_dir && cmd->step_count) {
+		fprintf(stderr, "blkgraphd: --state-dir needs --socket where "
+			"--%s is given\n", cmd->steps[0].option);
+		exit(EXIT_USAGE);
+	}
+	if (!cmd->socket && cmd->step_count) {
+		set_path(&cmd->mount_dir, DEFAULT_MOUNT_DIR);
+		return;
+	}
 	if (!cmd->socket)
 		set_path(&cmd->socket, env && *env ? env : DEFAULT_SOCKET);
 	base = strrchr(cmd->socket, '/');
@@ -203,11 +253,13 @@ void cmdline_parse(struct cmdline *cmd, int argc, char **argv)
 			required_argument : no_argument;
 		longs[i].val = 256 + i;
 	}
-	while ((which = getopt_long(argc, argv, "hV", longs, NULL)) != -1) {
+	while ((which = getopt_long(argc, argv, "hVT:", longs, NULL)) != -1) {
 		if (which == 'h')
 			which = 256 + CMD_HELP;
 		else if (which == 'V')
 			which = 256 + CMD_VERSION;
+		else if (which == 'T')
+			which = 256 + CMD_TRACE;
 		else if (which < 256)
 			exit(EXIT_USAGE);
 		cmdline_option_apply(cmd, which - 256, optarg);
@@ -222,6 +274,9 @@ void cmdline_parse(struct cmdline *cmd, int argc, char **argv)
 
 void cmdline_free(struct cmdline *cmd)
 {
+	for (unsigned i = 0; i < cmd->step_count; i++)
+		free(cmd->steps[i].text);
+	free(cmd->steps);
 	free(cmd->socket);
 	free(cmd->lock);
 	free(cmd->state_dir);

@@ -11,13 +11,25 @@
 #define DEFAULT_MOUNT_DIR "/run/blkgraph/fuse"
 #define DEFAULT_STATE_DIR "/var/lib/blkgraph"
 
-/* Paths are absolute: the daemon leaves the directory it was started in. */
+/* What is to be done at start, in the order given: --blockdev and the like. */
+struct cmdline_step {
+	const char *option;	/* "blockdev" */
+	char *text;
+};
+
+/*
+ * Paths are absolute: the daemon may leave the directory it was started in.
+ * With steps and without --socket there is no control socket of our own, and
+ * what lies beside it is NULL too.
+ */
 struct cmdline {
 	char *socket;		/* --socket, BLKGRAPH_SOCKET, the default */
 	char *lock;		/* SOCKET.lock */
 	char *state_dir;
 	char *mount_dir;	/* of FUSE mount points that nobody named */
 	char *state_log;	/* STATE_DIR/name of the socket.state */
+	struct cmdline_step *steps;
+	unsigned step_count;
 	char *pid_file, *log_file;	/* or NULL */
 	unsigned threads;	/* 0: by CPU count */
 	unsigned drain_deadline_s;	/* 0: the default */

@@ -4,11 +4,12 @@
  */
 #include "server/command.h"
 
-#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "server/change.h"
+#include "server/json-token.h"
 
 const struct command *command_find(const struct command *table,
 				   const char *name)
@@ -29,94 +30,34 @@ json_t *command_names(const struct command *table)
 	return list;
 }
 
-static bool argument_has_type(const struct argument *arg, json_t *value)
+const struct type *command_takes(const struct command *cmd)
 {
-	switch (arg->type) {
-	case ARG_STRING:
-		return json_is_string(value);
-	case ARG_BOOL:
-		return json_is_boolean(value);
-	case ARG_INT:
-		return json_is_integer(value);
-	case ARG_OBJECT:
-		return json_is_object(value);
-	case ARG_ARRAY:
-		return json_is_array(value);
-	}
-	return false;
+	char name[80];
+	struct type *type;
+
+	if (cmd->takes && !strchr(cmd->takes, ':'))
+		return type_named(cmd->takes);
+	snprintf(name, sizeof(name), "%s-arg", cmd->name);
+	type = type_named(name);
+	if (cmd->takes && !type->member_count)
+		type_add_members(type, cmd->takes);
+	type->open = cmd->open_args;
+	return type;
 }
 
-static const char *argument_type_name(const struct argument *arg)
+const struct type *command_gives(const struct command *cmd)
 {
-	static const char *const names[] = {
-		[ARG_STRING] = "string", [ARG_BOOL] = "boolean",
-		[ARG_INT] = "integer", [ARG_OBJECT] = "object",
-		[ARG_ARRAY] = "array",
-	};
-
-	return names[arg->type];
-}
-
-static bool argument_allows(const struct argument *arg, json_t *value)
-{
-	const char *const *allowed;
-
-	for (allowed = arg->values; allowed && *allowed; allowed++)
-		if (!strcmp(*allowed, json_string_value(value)))
-			return true;
-	return !arg->values;
-}
-
-static bool argument_check(const struct argument *arg, json_t *args,
-			   struct error **err)
-{
-	json_t *value = json_object_get(args, arg->name);
-
-	if (!value && arg->required)
-		error_set(err, EINVAL, "Parameter '%s' is missing", arg->name);
-	else if (value && !argument_has_type(arg, value))
-		error_set(err, EINVAL,
-			  "Invalid parameter type for '%s', expected: %s",
-			  arg->name, argument_type_name(arg));
-	else if (value && !argument_allows(arg, value))
-		error_set(err, EINVAL,
-			  "Parameter '%s' does not accept value '%s'",
-			  arg->name, json_string_value(value));
-	else
-		return true;
-	return false;
-}
-
-static const struct argument *argument_find(const struct command *cmd,
-					    const char *name)
-{
-	const struct argument *arg;
-
-	for (arg = cmd->args; arg && arg->name; arg++)
-		if (!strcmp(arg->name, name))
-			return arg;
-	return NULL;
+	return type_parse(cmd->gives ? cmd->gives : "Empty");
 }
 
 bool command_check_args(const struct command *cmd, json_t *args,
-			struct error **err)
+			enum type_source source, struct error **err)
 {
-	const struct argument *arg;
-	const char *name;
-	json_t *value;
+	json_t *whole = json_incref(args);
+	bool ok = type_check(command_takes(cmd), NULL, &whole, source, err);
 
-	for (arg = cmd->args; arg && arg->name; arg++)
-		if (!argument_check(arg, args, err))
-			return false;
-	if (cmd->open_args)
-		return true;
-	json_object_foreach(args, name, value) {
-		if (argument_find(cmd, name))
-			continue;
-		error_set(err, EINVAL, "Parameter '%s' is unexpected", name);
-		return false;
-	}
-	return true;
+	json_decref(whole);
+	return ok;
 }
 
 json_t *command_run(const struct command *cmd, json_t *args,
@@ -137,16 +78,23 @@ json_t *command_run(const struct command *cmd, json_t *args,
 
 json_t *json_text(const char *text)
 {
+	static const char unknown[] = "\xef\xbf\xbd";	/* U+FFFD */
+	const char *end = text + strlen(text);
 	json_t *value = json_string(text);
-	char *plain;
+	char *plain, *to;
 
 	if (value)
 		return value;
-	plain = strdup(text);
-	for (char *c = plain; plain && *c; c++)
-		if ((unsigned char)*c >= 0x80)
-			*c = '?';
-	value = json_string(plain ? plain : "?");
+	to = plain = malloc(3 * (size_t)(end - text) + 1);
+	if (!plain)
+		abort();
+	while (text < end) {
+		size_t len = utf8_length(text, end);
+
+		to = mempcpy(to, len ? text : unknown, len ? len : 3);
+		text += len ? len : 1;
+	}
+	value = json_stringn(plain, (size_t)(to - plain));
 	free(plain);
 	return value;
 }

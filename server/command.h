@@ -2,9 +2,8 @@
 /*
  * command.h - control commands: what they are called, what they take.
  *
- * One table (command-table.c) drives dispatch, the check of arguments and
- * query-commands (A21). Texts of errors about arguments are those that clients
- * of the storage daemon's protocol know.
+ * One table (command-table.c) drives dispatch, the check of arguments,
+ * query-commands and query-qmp-schema (A21).
  */
 #ifndef SERVER_COMMAND_H
 #define SERVER_COMMAND_H
@@ -13,15 +12,7 @@
 #include <stdbool.h>
 
 #include "runtime/error.h"
-
-enum argument_type { ARG_STRING, ARG_BOOL, ARG_INT, ARG_OBJECT, ARG_ARRAY };
-
-struct argument {
-	const char *name;	/* NULL ends a list */
-	enum argument_type type;
-	bool required;
-	const char *const *values;	/* strings allowed, ends with NULL */
-};
+#include "server/types.h"
 
 enum command_kind {
 	COMMAND_QUERY,		/* changes nothing that the state log keeps */
@@ -32,10 +23,14 @@ enum command_kind {
 struct command {
 	const char *name;	/* NULL ends the table */
 	enum command_kind kind;
-	const struct argument *args;	/* NULL: none */
-	/* Members that args does not list belong to a driver or an export
-	 * type, which refuses what it does not know. */
+	/* "node-name:str mode?:BlockExportRemoveMode": the members of its
+	 * arguments, with types of types.h; or the name of a type, which has
+	 * them all. NULL: none. */
+	const char *takes;
+	/* Members that takes does not list belong to an export type, which
+	 * refuses what it does not know. */
 	bool open_args;
+	const char *gives;	/* type of what it returns; NULL: {} */
 	/*
 	 * Main thread, a coroutine of the client's connection; may wait as
 	 * long as it takes: other connections go on. args is the command's to
@@ -52,15 +47,20 @@ const struct command *command_find(const struct command *table,
 				   const char *name);
 /* Names in the order of the table; new reference. */
 json_t *command_names(const struct command *table);
+/* The types of a command's arguments and of what it returns. */
+const struct type *command_takes(const struct command *cmd);
+const struct type *command_gives(const struct command *cmd);
+/* May replace members of args, which came from a command line as text. */
 bool command_check_args(const struct command *cmd, json_t *args,
-			struct error **err) MUST_CHECK;
+			enum type_source source, struct error **err)
+	MUST_CHECK;
 
 /* Runs it with checked arguments: a change is logged before and after. */
 json_t *command_run(const struct command *cmd, json_t *args,
 		    struct error **err) MUST_CHECK;
 
 /* A JSON string of any bytes: names of files and names in images may be no
- * UTF-8, the protocol is; what does not fit becomes '?'. */
+ * UTF-8, the protocol is; what does not fit becomes U+FFFD. */
 json_t *json_text(const char *text);
 
 /* Readers of checked arguments; what is absent gives the default. */

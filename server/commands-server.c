@@ -2,9 +2,12 @@
 /*
  * commands-server.c - commands about the daemon itself. Main thread.
  */
+#include "server/chardev.h"
+#include "server/command.h"
 #include "server/commands.h"
 #include "server/leave.h"
 #include "server/qmp.h"
+#include "server/schema.h"
 
 json_t *cmd_query_version(json_t *args, struct error **err)
 {
@@ -18,6 +21,20 @@ json_t *cmd_query_commands(json_t *args, struct error **err)
 	(void)args;
 	(void)err;
 	return command_names(command_table);
+}
+
+json_t *cmd_query_qmp_schema(json_t *args, struct error **err)
+{
+	(void)args;
+	(void)err;
+	return schema_query(command_table);
+}
+
+json_t *cmd_query_chardev(json_t *args, struct error **err)
+{
+	(void)args;
+	(void)err;
+	return chardev_list();
 }
 
 json_t *cmd_quit(json_t *args, struct error **err)

@@ -24,11 +24,14 @@ struct node;
 
 json_t *cmd_query_version(json_t *args, struct error **err);
 json_t *cmd_query_commands(json_t *args, struct error **err);
+json_t *cmd_query_qmp_schema(json_t *args, struct error **err);
 json_t *cmd_quit(json_t *args, struct error **err);
+json_t *cmd_query_chardev(json_t *args, struct error **err);
 
 json_t *cmd_blockdev_add(json_t *args, struct error **err);
 json_t *cmd_blockdev_del(json_t *args, struct error **err);
 json_t *cmd_query_named_block_nodes(json_t *args, struct error **err);
+json_t *cmd_query_block(json_t *args, struct error **err);
 json_t *cmd_query_block_graph(json_t *args, struct error **err);
 
 json_t *cmd_insert(json_t *args, struct error **err);

@@ -113,6 +113,11 @@ void co_leave_wait(void)
 	leaving.waiter = NULL;
 }
 
+bool leave_asked(void)
+{
+	return leaving.left;
+}
+
 void co_leave_signal(int signo)
 {
 	struct error *err CLEANUP_ERROR = NULL;

@@ -6,6 +6,8 @@
 #ifndef SERVER_LEAVE_H
 #define SERVER_LEAVE_H
 
+#include <stdbool.h>
+
 #include "runtime/error.h"
 
 /*
@@ -17,6 +19,9 @@
 int co_leave(struct error **err) MUST_CHECK;
 /* Waits until somebody's co_leave has succeeded. Coroutine. */
 void co_leave_wait(void);
+
+/* Whether somebody's co_leave has succeeded. */
+bool leave_asked(void);
 
 /*
  * SIGTERM and SIGINT: as quit; from the second one on the process ends also

@@ -22,18 +22,24 @@
 
 static struct {
 	int fd;
+	enum log_level least;
 	bool journal;	/* lines begin with "<level>" */
 	bool async;
 	char buffer[LOG_BUFFER];
 	unsigned start, used, dropped;
 	struct ring_op write;
 	bool writing;
-} logger = { .fd = STDERR_FILENO };
+} logger = { .fd = STDERR_FILENO, .least = LOG_INFO };
 
 void log_open(int fd)
 {
 	logger.fd = fd;
 	logger.journal = fd == STDERR_FILENO && getenv("JOURNAL_STREAM");
+}
+
+void log_only(enum log_level least)
+{
+	logger.least = least;
 }
 
 static const char *log_level_name(enum log_level level)
@@ -131,6 +137,8 @@ void log_write(enum log_level level, const char *fmt, ...)
 	unsigned len;
 	va_list args;
 
+	if (level > logger.least)
+		return;
 	va_start(args, fmt);
 	len = log_format(line, level, fmt, args);
 	va_end(args);

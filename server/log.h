@@ -19,6 +19,8 @@ enum log_level { LOG_ERROR = 3, LOG_WARNING = 4, LOG_INFO = 6 };
 
 /* fd: where messages go from now on; not taken over. */
 void log_open(int fd);
+/* What matters less is not said from now on. */
+void log_only(enum log_level least);
 /* The ring runs from here on. */
 void log_start_async(void);
 /* Back to writing at once; waits a second at most for what is in flight.

@@ -16,11 +16,13 @@
 #include <unistd.h>
 
 #include "fuse/fuse.h"
+#include "graph/driver.h"
 #include "graph/export.h"
 #include "graph/graph.h"
 #include "runtime/co.h"
 #include "runtime/thread.h"
 #include "server/change.h"
+#include "server/chardev.h"
 #include "server/cmdline.h"
 #include "server/leave.h"
 #include "server/log.h"
@@ -29,7 +31,9 @@
 #include "server/object.h"
 #include "server/opening.h"
 #include "server/process.h"
+#include "server/schema.h"
 #include "server/signals.h"
+#include "server/startup.h"
 #include "server/statedir.h"
 #include "server/statelog.h"
 #include "ublk/ublk.h"
@@ -41,7 +45,7 @@ static struct {
 	int socket;
 	struct statelog *log;
 	struct error *failure;	/* why it could not serve */
-} server;
+} server = { .socket = -1 };
 
 /* --- in the runtime --------------------------------------------------- */
 
@@ -79,33 +83,46 @@ static int serve_clean_up(struct error **err)
 			  "things in use", json_object_size(past.state));
 	json_decref(past.state);
 	co_statelog_close(server.log, true);
-	remove_leftovers(co_ublk_remove_leftovers, "devices");
-	remove_leftovers(co_fuse_remove_leftovers, "mounts");
 	return 0;
 }
 
+/* Before the runtime starts: the command line may ask what there is. */
+static void register_types(void)
+{
+	driver_register_all();
+	ublk_register();
+	fuse_register(server.cmd.mount_dir);
+	schema_start();
+}
+
+/* Clients are served when all that the command line says is done, and the pid
+ * file tells so. */
 static int serve_start(struct error **err)
 {
-	int rc = serve_clean_up(err);
+	int rc = server.log ? serve_clean_up(err) : 0;
 
-	if (rc < 0) {
-		close(server.socket);
+	if (rc < 0)
 		return rc;
-	}
-	if (server.cmd.pid_file)
-		rc = process_write_pid(server.cmd.pid_file, err);
-	if (rc < 0) {
-		close(server.socket);
-		return rc;
-	}
+	remove_leftovers(co_ublk_remove_leftovers, "devices");
+	remove_leftovers(co_fuse_remove_leftovers, "mounts");
 	change_set_log(server.log);
-	return monitor_start(server.socket, command_table, err);
+	rc = co_startup_run(&server.cmd, err);
+	/* who gives steps may name files from where they are */
+	if (rc == 0 && (server.cmd.daemonize || !server.cmd.step_count) &&
+	    chdir("/") < 0)
+		rc = error_set(err, errno, "Cannot go to '/': %s",
+			       strerror(errno));
+	if (rc == 0 && server.cmd.pid_file)
+		rc = process_write_pid(server.cmd.pid_file, err);
+	return rc == 0 ? monitor_start(err) : rc;
 }
 
 static void remove_files(void)
 {
-	unlink(server.cmd.socket);
+	if (server.cmd.socket)
+		unlink(server.cmd.socket);
 	rmdir(server.cmd.mount_dir);
+	chardev_close_all();
 	if (server.cmd.pid_file)
 		unlink(server.cmd.pid_file);
 }
@@ -141,31 +158,55 @@ static void leave_late(void)
 	_exit(EXIT_SUCCESS);
 }
 
+/* What the command line began is undone. */
+static void serve_give_up(void)
+{
+	struct error *err CLEANUP_ERROR = NULL;
+
+	if (leave_asked() || co_leave(&err) == 0)
+		return;
+	error_prefix(&err, "%s", server.failure->text);
+	log_error(LOG_ERROR, &err);
+	remove_files();
+	co_log_stop_async();
+	_exit(EXIT_FAILURE);
+}
+
+static void serve_until_left(void)
+{
+	if (server.cmd.socket)
+		log_write(LOG_INFO, "Serving on %s", server.cmd.socket);
+	process_ready();
+	notify_systemd("READY=1");
+	co_leave_wait();
+	notify_systemd("STOPPING=1");
+}
+
 static void serve(void *arg)
 {
 	(void)arg;
 	log_start_async();
 	graph_start(server.cmd.drain_deadline_s * NS_PER_S);
 	opening_start(server.cmd.open_deadline_s, tell_late);
-	ublk_register();
-	fuse_register(server.cmd.mount_dir);
-	server.log = statelog_new(server.cmd.state_log);
-	if (serve_start(&server.failure) == 0) {
-		signals_watch(co_leave_signal);
-		log_write(LOG_INFO, "Serving on %s", server.cmd.socket);
-		process_ready();
-		notify_systemd("READY=1");
-		co_leave_wait();
-		notify_systemd("STOPPING=1");
-		co_monitor_stop();
-		co_signals_stop();
-		object_del_all();
-		leave_stuck();
+	if (server.cmd.state_log)
+		server.log = statelog_new(server.cmd.state_log);
+	signals_watch(co_leave_signal);
+	if (server.socket >= 0)
+		monitor_add(server.socket);
+	if (serve_start(&server.failure) == 0)
+		serve_until_left();
+	else
+		serve_give_up();
+	co_monitor_stop();
+	co_signals_stop();
+	object_del_all();
+	leave_stuck();
+	if (server.log)
 		co_statelog_close(server.log, true);
-		leave_late();
-		log_write(LOG_INFO, "Left");
-	}
-	statelog_free(server.log);
+	leave_late();
+	log_write(LOG_INFO, "Left");
+	if (server.log)
+		statelog_free(server.log);
 	ublk_stop();
 	graph_stop();
 	co_log_stop_async();
@@ -181,6 +222,9 @@ static int open_log(struct error **err)
 
 	if (!path) {
 		log_open(STDERR_FILENO);
+		/* as quiet as those who wrote the script expect */
+		if (!server.cmd.socket)
+			log_only(LOG_WARNING);
 		return 0;
 	}
 	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
@@ -211,22 +255,17 @@ static int prepare(struct error **err)
 		rc = process_daemonize(err);
 	umask(077);
 	if (rc == 0)
-		rc = make_socket_dir(err);
+		rc = open_log(err);
+	if (rc < 0 || !server.cmd.socket)
+		return rc;
+	rc = make_socket_dir(err);
 	if (rc == 0)
 		rc = process_lock(server.cmd.lock, err);
 	if (rc == 0)
 		rc = statedir_prepare(server.cmd.state_dir, err);
 	if (rc == 0)
-		rc = open_log(err);
-	if (rc == 0 && chdir("/") < 0)
-		rc = error_set(err, errno, "Cannot go to '/': %s",
-			       strerror(errno));
-	if (rc == 0)
-		rc = monitor_listen(server.cmd.socket, err);
-	if (rc < 0)
-		return rc;
-	server.socket = rc;
-	return 0;
+		rc = server.socket = monitor_listen(server.cmd.socket, err);
+	return min(rc, 0);
 }
 
 static int start_runtime(struct error **err)
@@ -262,6 +301,8 @@ int main(int argc, char **argv)
 	int status = EXIT_SUCCESS;
 
 	cmdline_parse(&server.cmd, argc, argv);
+	register_types();
+	startup_help(&server.cmd);
 	signals_block();
 	if (prepare(&err) == 0) {
 		if (start_runtime(&err) == 0) {

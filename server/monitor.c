@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * monitor.c - the control socket and its clients.
+ * monitor.c - where clients of the control protocol come from, and the clients.
  *
  * Main thread. A client is freed by its own coroutine, when its reader has
  * seen the end of the connection, its command is over and its writer has left.
@@ -8,6 +8,7 @@
 #include "server/monitor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,8 @@
 
 #include "runtime/co.h"
 #include "runtime/ring.h"
+#include "server/chardev.h"
+#include "server/command.h"
 #include "server/json-stream.h"
 #include "server/log.h"
 #include "server/qmp.h"
@@ -28,12 +31,27 @@
 /* How long a client that does not read keeps the daemon from leaving. */
 #define LEAVE_TIMEOUT_NS 1000000000ull
 #define STALL_NS 10000000ull
+/* How often a client that is no socket, and so cannot be shut down, looks
+ * whether it is to end. */
+#define LOOK_NS 100000000ull
+
+/* Where clients come from. */
+struct point {
+	int fd;			/* listened on; -1: there is one client only */
+	const struct chardev *chardev;	/* or NULL: our own socket */
+	bool pretty;
+	unsigned clients;
+	struct point *next;
+};
 
 struct client {
-	int fd;
+	struct point *from;
+	int in, out;
+	bool socket;
+	int in_flags, out_flags;	/* as they were: no socket is ours */
 	struct qmp_session session;
-	struct json_stream in;
-	char *out;
+	struct json_stream in_stream;
+	char *queue;
 	size_t out_len, out_sent;
 	bool writing;		/* client_write is at work */
 	bool closing;
@@ -43,28 +61,34 @@ struct client {
 };
 
 static struct {
-	int fd;
-	const struct command *commands;
+	struct point *points;
 	struct client *clients;
 	unsigned count;
-	bool accepting, stopping;
+	unsigned accepting;	/* points */
+	bool stopping;
 	struct co *stopper;
-} monitor = { .fd = -1 };
+} monitor;
 
 static void client_drop(struct client *c)
 {
 	c->closing = true;
 	/* wakes whoever waits for this descriptor */
-	shutdown(c->fd, SHUT_RDWR);
+	if (c->socket)
+		shutdown(c->in, SHUT_RDWR);
+}
+
+static ssize_t client_put(const struct client *c, const char *data, size_t len)
+{
+	return c->socket ? send(c->out, data, len, MSG_NOSIGNAL) :
+		write(c->out, data, len);
 }
 
 /* Sends what the socket takes at once. False: it would wait, or is dead. */
 static bool client_send_some(struct client *c)
 {
 	while (c->out_sent < c->out_len) {
-		ssize_t n = send(c->fd, c->out + c->out_sent,
-				 c->out_len - c->out_sent,
-				 MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = client_put(c, c->queue + c->out_sent,
+				       c->out_len - c->out_sent);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -80,7 +104,7 @@ static bool client_send_some(struct client *c)
 /* Waits until more can be sent. False: that will not be. */
 static bool client_wait_writable(struct client *c)
 {
-	int ready = co_poll(c->fd, POLLOUT, LEAVE_TIMEOUT_NS);
+	int ready = co_poll(c->out, POLLOUT, LEAVE_TIMEOUT_NS);
 
 	if (ready == -ETIMEDOUT)
 		return !c->closing && !monitor.stopping;
@@ -115,9 +139,10 @@ static void client_write(void *arg)
 /* Takes over msg. Any coroutine of the main thread; does not wait. */
 static void client_send(struct client *c, json_t *msg)
 {
-	char *text = json_dumps(msg, JSON_COMPACT);
+	char *text = json_dumps(msg, c->from->pretty ? JSON_INDENT(4) :
+				JSON_COMPACT);
 	size_t len = text ? strlen(text) : 0;
-	char *out;
+	char *queue;
 
 	json_decref(msg);
 	if (c->closing || c->out_len - c->out_sent > BACKLOG_MAX) {
@@ -127,19 +152,19 @@ static void client_send(struct client *c, json_t *msg)
 	}
 	if (c->out_sent) {
 		c->out_len -= c->out_sent;
-		memmove(c->out, c->out + c->out_sent, c->out_len);
+		memmove(c->queue, c->queue + c->out_sent, c->out_len);
 		c->out_sent = 0;
 	}
-	out = realloc(c->out, c->out_len + len + 1);
-	if (!text || !out) {
+	queue = realloc(c->queue, c->out_len + len + 1);
+	if (!text || !queue) {
 		free(text);
 		client_drop(c);
 		return;
 	}
-	memcpy(out + c->out_len, text, len);
-	out[c->out_len + len] = '\n';
+	memcpy(queue + c->out_len, text, len);
+	queue[c->out_len + len] = '\n';
 	free(text);
-	c->out = out;
+	c->queue = queue;
 	c->out_len += len + 1;
 	if (c->writing || client_send_some(c))
 		return;
@@ -158,46 +183,62 @@ static void client_wait_sent(struct client *c)
 	c->reader = NULL;
 }
 
-/* After this the stream cannot be followed any more. */
-static void client_refuse(struct client *c, enum json_stream_result why)
-{
-	struct error *err CLEANUP_ERROR = NULL;
-
-	if (why == JSON_STREAM_TOO_DEEP)
-		error_set(&err, E2BIG, "JSON nested deeper than %u levels",
-			  JSON_STREAM_DEPTH);
-	else
-		error_set(&err, E2BIG, "JSON longer than %u bytes",
-			  JSON_STREAM_MAX);
-	client_send(c, qmp_error(&err));
-	client_wait_sent(c);
-	client_drop(c);
-}
-
 static void client_input(struct client *c, const char *data, size_t len)
 {
 	while (!c->closing && !monitor.stopping) {
+		struct error *err CLEANUP_ERROR = NULL;
+		json_t *msg = NULL;
 		enum json_stream_result got =
-			json_stream_feed(&c->in, &data, &len);
+			json_stream_feed(&c->in_stream, &data, &len, &msg,
+					 &err);
 
 		if (got == JSON_STREAM_MORE)
 			return;
-		if (got != JSON_STREAM_VALUE) {
-			client_refuse(c, got);
-			return;
-		}
-		client_send(c, qmp_handle(&c->session, c->in.text, c->in.len));
+		client_send(c, got == JSON_STREAM_VALUE ?
+			    qmp_handle(&c->session, msg) : qmp_error(&err));
 		/* who does not read replies gives no more commands */
 		client_wait_sent(c);
+		if (got == JSON_STREAM_LOST)
+			client_drop(c);
 	}
 }
 
-static void client_read(struct client *c)
+struct blocking_read {
+	int fd;
+	char *data;
+	size_t size;
+	ssize_t got;
+	int code;
+};
+
+static void blocking_read(void *arg)
+{
+	struct blocking_read *r = arg;
+
+	r->got = read(r->fd, r->data, r->size);
+	r->code = errno;
+}
+
+/* As read(2): standard input may be a file. */
+static ssize_t co_client_get(struct client *c, char *data, size_t size)
+{
+	struct blocking_read r = { c->in, data, size, 0, 0 };
+
+	if (c->socket)
+		return recv(c->in, data, size, 0);
+	if (c->in_flags >= 0)
+		return read(c->in, data, size);
+	co_blocking(blocking_read, &r);
+	errno = r.code;
+	return r.got;
+}
+
+static void co_client_read(struct client *c)
 {
 	char data[2048];
 
 	while (!c->closing) {
-		ssize_t n = recv(c->fd, data, sizeof(data), MSG_DONTWAIT);
+		ssize_t n = co_client_get(c, data, sizeof(data));
 
 		if (n > 0)
 			client_input(c, data, (size_t)n);
@@ -206,7 +247,7 @@ static void client_read(struct client *c)
 		else if (monitor.stopping)
 			return;
 		else
-			co_poll(c->fd, POLLIN, 0);
+			co_poll(c->in, POLLIN, c->socket ? 0 : LOOK_NS);
 	}
 }
 
@@ -218,6 +259,38 @@ static void client_unlink(struct client *c)
 		at = &(*at)->next;
 	*at = c->next;
 	monitor.count--;
+	c->from->clients--;
+}
+
+/* Files are never waited for; others are set so that they do not wait, and set
+ * back at the end: who started us has them too. -1: nothing was changed. */
+static int set_nonblocking(int fd)
+{
+	struct stat st;
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fstat(fd, &st) < 0 || S_ISREG(st.st_mode))
+		return -1;
+	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	return flags;
+}
+
+static void client_close(struct client *c)
+{
+	if (c->socket) {
+		close(c->in);
+		return;
+	}
+	if (c->in_flags >= 0)
+		fcntl(c->in, F_SETFL, c->in_flags);
+	if (c->out_flags >= 0)
+		fcntl(c->out, F_SETFL, c->out_flags);
+}
+
+static void wake_stopper(void)
+{
+	if (monitor.stopper && !monitor.clients && !monitor.accepting)
+		co_wake(monitor.stopper);
 }
 
 static void client_run(void *arg)
@@ -225,16 +298,15 @@ static void client_run(void *arg)
 	struct client *c = arg;
 
 	client_send(c, qmp_greeting());
-	client_read(c);
+	co_client_read(c);
 	/* what was asked before the end of input is still answered */
 	client_wait_sent(c);
 	client_unlink(c);
-	close(c->fd);
-	json_stream_free(&c->in);
-	free(c->out);
+	client_close(c);
+	json_stream_free(&c->in_stream);
+	free(c->queue);
 	free(c);
-	if (monitor.stopper && !monitor.clients && !monitor.accepting)
-		co_wake(monitor.stopper);
+	wake_stopper();
 }
 
 static void monitor_log_peer(int fd)
@@ -247,7 +319,8 @@ static void monitor_log_peer(int fd)
 			  (long)peer.pid, (long)peer.uid);
 }
 
-static void monitor_admit(int fd)
+/* Takes over the descriptors of a socket; others stay who started us'. */
+static void monitor_admit(struct point *from, int in, int out)
 {
 	struct client *c = monitor.count < CLIENTS_MAX ?
 		calloc(1, sizeof(*c)) : NULL;
@@ -255,44 +328,54 @@ static void monitor_admit(int fd)
 	if (!c) {
 		log_write(LOG_WARNING, "More than %u clients: one refused",
 			  CLIENTS_MAX);
-		close(fd);
+		if (in == out)
+			close(in);
 		return;
 	}
-	monitor_log_peer(fd);
-	c->fd = fd;
-	c->session.commands = monitor.commands;
-	json_stream_init(&c->in);
+	monitor_log_peer(in);
+	c->from = from;
+	c->in = in;
+	c->out = out;
+	c->socket = in == out;
+	if (!c->socket) {
+		c->in_flags = set_nonblocking(in);
+		c->out_flags = set_nonblocking(out);
+	}
+	c->session.commands = command_table;
+	json_stream_init(&c->in_stream);
 	c->next = monitor.clients;
 	monitor.clients = c;
 	monitor.count++;
+	from->clients++;
 	if (!co_spawn(client_run, c)) {
 		client_unlink(c);
-		close(fd);
+		client_close(c);
 		free(c);
 	}
 }
 
 static void monitor_accept(void *arg)
 {
-	(void)arg;
+	struct point *p = arg;
+
 	while (!monitor.stopping) {
-		int fd = accept4(monitor.fd, NULL, NULL,
+		int fd = accept4(p->fd, NULL, NULL,
 				 SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd >= 0)
-			monitor_admit(fd);
+			monitor_admit(p, fd, fd);
 		else if (errno == EAGAIN)
-			co_poll(monitor.fd, POLLIN, 0);
+			co_poll(p->fd, POLLIN, 0);
 		else if (errno == EMFILE || errno == ENFILE)
 			/* the connection stays pending: no busy loop */
 			co_sleep(100 * 1000 * 1000);
 		else if (errno != EINTR && errno != ECONNABORTED)
 			break;
 	}
-	close(monitor.fd);
-	monitor.accepting = false;
-	if (monitor.stopper && !monitor.clients)
-		co_wake(monitor.stopper);
+	if (!p->chardev)
+		close(p->fd);
+	monitor.accepting--;
+	wake_stopper();
 }
 
 int monitor_listen(const char *path, struct error **err)
@@ -324,30 +407,80 @@ int monitor_listen(const char *path, struct error **err)
 	return fd;
 }
 
-int monitor_start(int fd, const struct command *commands, struct error **err)
+static void point_add(int fd, const struct chardev *chardev, bool pretty)
 {
-	monitor.fd = fd;
-	monitor.commands = commands;
-	monitor.accepting = true;
-	if (co_spawn(monitor_accept, NULL))
-		return 0;
-	monitor.accepting = false;
-	close(fd);
-	return error_set(err, ENOMEM, "No stack for the control socket");
+	struct point *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		abort();
+	p->fd = fd;
+	p->chardev = chardev;
+	p->pretty = pretty;
+	p->next = monitor.points;
+	monitor.points = p;
+}
+
+void monitor_add(int fd)
+{
+	point_add(fd, NULL, false);
+}
+
+void monitor_add_chardev(const struct chardev *chardev, bool pretty)
+{
+	point_add(chardev->listener, chardev, pretty);
+}
+
+int monitor_start(struct error **err)
+{
+	for (struct point *p = monitor.points; p; p = p->next) {
+		if (p->fd < 0) {
+			if (p->chardev->in >= 0)
+				monitor_admit(p, p->chardev->in,
+					      p->chardev->out);
+			continue;
+		}
+		monitor.accepting++;
+		if (co_spawn(monitor_accept, p))
+			continue;
+		monitor.accepting--;
+		return error_set(err, ENOMEM, "No stack for a monitor");
+	}
+	return 0;
+}
+
+static void points_free(void)
+{
+	struct point *p;
+
+	while ((p = monitor.points) != NULL) {
+		monitor.points = p->next;
+		free(p);
+	}
 }
 
 void co_monitor_stop(void)
 {
 	monitor.stopping = true;
-	if (monitor.accepting)
-		shutdown(monitor.fd, SHUT_RDWR);
+	for (struct point *p = monitor.points; p; p = p->next)
+		if (p->fd >= 0)
+			shutdown(p->fd, SHUT_RDWR);
 	for (struct client *c = monitor.clients; c; c = c->next)
-		shutdown(c->fd, SHUT_RD);
-	if (!monitor.clients && !monitor.accepting)
-		return;
-	monitor.stopper = co_self();
-	co_wait();
-	monitor.stopper = NULL;
+		if (c->socket)
+			shutdown(c->in, SHUT_RD);
+	if (monitor.clients || monitor.accepting) {
+		monitor.stopper = co_self();
+		co_wait();
+		monitor.stopper = NULL;
+	}
+	points_free();
+}
+
+bool monitor_has_client(const struct chardev *chardev)
+{
+	for (struct point *p = monitor.points; p; p = p->next)
+		if (p->chardev == chardev && p->clients)
+			return true;
+	return false;
 }
 
 void monitor_event(const char *name, json_t *data)

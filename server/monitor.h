@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * monitor.h - the control socket and its clients (A21).
+ * monitor.h - where clients of the control protocol come from, and the clients
+ * (A21).
  *
  * Main thread. Each connection is a coroutine that runs its commands one after
  * the other, as the protocol has it; a command that waits holds up nobody
@@ -10,21 +11,32 @@
 #ifndef SERVER_MONITOR_H
 #define SERVER_MONITOR_H
 
-#include "server/command.h"
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "runtime/error.h"
+
+struct chardev;
 
 /*
- * Binds the socket, mode 0600. Before the runtime starts; may block. The
- * caller holds the lock that says that nobody else serves path. Returns the
- * descriptor.
+ * Binds a socket, mode 0600. May block. The caller knows that nobody else
+ * serves path. Returns the descriptor.
  */
 int monitor_listen(const char *path, struct error **err) MUST_CHECK;
-/* Accepts clients on fd from now on, running commands of the table. Coroutine,
- * takes over fd. */
-int monitor_start(int fd, const struct command *commands, struct error **err)
-	MUST_CHECK;
+
+/*
+ * Clients are served from monitor_start on: those that connect to fd, or those
+ * of a chardev, whose descriptors stay its own. pretty: replies on several
+ * lines.
+ */
+void monitor_add(int fd);
+void monitor_add_chardev(const struct chardev *chardev, bool pretty);
+int monitor_start(struct error **err) MUST_CHECK;
 /* No new clients; returns when the commands of those there have ended and
  * their replies are sent, or are not being read. Coroutine. */
 void co_monitor_stop(void);
+
+bool monitor_has_client(const struct chardev *chardev);
 
 /* Sends an event to every client that has negotiated; takes over data. */
 void monitor_event(const char *name, json_t *data);

@@ -29,8 +29,8 @@ json_t *qmp_version(void)
 
 json_t *qmp_greeting(void)
 {
-	return json_pack("{s:{s:o,s:[]}}", "QMP", "version", qmp_version(),
-			 "capabilities");
+	return json_pack("{s:{s:o,s:[s]}}", "QMP", "version", qmp_version(),
+			 "capabilities", "oob");
 }
 
 json_t *qmp_event(const char *name, json_t *data)
@@ -72,67 +72,70 @@ json_t *qmp_error(struct error **err)
 	return json_pack("{s:o}", "error", error);
 }
 
-static json_t *qmp_parse(const char *text, size_t len, struct error **err)
+/* "execute" or "exec-oob"; *name: what was there before, then this. */
+static bool qmp_take_command(const char *key, json_t *value, const char **name,
+			     struct error **err)
 {
-	json_error_t where;
-	json_t *msg = json_loadb(text, len,
-				 JSON_REJECT_DUPLICATES | JSON_DECODE_ANY,
-				 &where);
+	if (!json_is_string(value))
+		error_set(err, EINVAL, "QMP input member '%s' must be a "
+			  "string", key);
+	else if (*name)
+		error_set(err, EINVAL, "QMP input member '%s' clashes with "
+			  "'%s'", key, *name);
+	else
+		*name = key;
+	return !*err;
+}
 
-	if (!msg) {
-		error_set(err, EINVAL, "JSON parse error, %s", where.text);
-		return NULL;
-	}
+static bool qmp_check_member(const struct qmp_session *session,
+			     const char *key, json_t *value, const char **name,
+			     struct error **err)
+{
+	if (!strcmp(key, "execute") ||
+	    (session->oob && !strcmp(key, "exec-oob")))
+		return qmp_take_command(key, value, name, err);
+	if (!strcmp(key, "id"))
+		return true;
+	if (strcmp(key, "arguments"))
+		error_set(err, EINVAL, "QMP input member '%s' is unexpected",
+			  key);
+	else if (!json_is_object(value))
+		error_set(err, EINVAL, "QMP input member 'arguments' must be "
+			  "an object");
+	return !*err;
+}
+
+/* The member that names the command; NULL and *err: this is no message. */
+static const char *qmp_check_message(const struct qmp_session *session,
+				     json_t *msg, struct error **err)
+{
+	const char *key, *name = NULL;
+	json_t *value;
+
 	if (!json_is_object(msg)) {
-		json_decref(msg);
 		error_set(err, EINVAL, "QMP input must be a JSON object");
 		return NULL;
 	}
-	return msg;
-}
-
-static bool qmp_check_message(json_t *msg, struct error **err)
-{
-	const char *name;
-	json_t *value;
-
-	json_object_foreach(msg, name, value) {
-		if (!strcmp(name, "execute") && json_is_string(value))
-			continue;
-		if (!strcmp(name, "arguments") && json_is_object(value))
-			continue;
-		if (!strcmp(name, "id"))
-			continue;
-		if (!strcmp(name, "execute"))
-			error_set(err, EINVAL, "QMP input member 'execute' "
-				  "must be a string");
-		else if (!strcmp(name, "arguments"))
-			error_set(err, EINVAL, "QMP input member 'arguments' "
-				  "must be an object");
-		else
-			error_set(err, EINVAL,
-				  "QMP input member '%s' is unexpected", name);
-		return false;
-	}
-	if (json_object_get(msg, "execute"))
-		return true;
-	error_set(err, EINVAL, "QMP input lacks member 'execute'");
-	return false;
+	json_object_foreach(msg, key, value)
+		if (!qmp_check_member(session, key, value, &name, err))
+			return NULL;
+	if (!name)
+		error_set(err, EINVAL, "QMP input lacks member 'execute'");
+	return name;
 }
 
 static json_t *qmp_negotiate(struct qmp_session *session, json_t *args,
 			     struct error **err)
 {
-	json_t *enable = json_object_get(args, "enable");
-	const char *wanted = json_string_value(json_array_get(enable, 0));
-
-	if (json_array_size(enable)) {
-		error_set(err, EINVAL,
-			  "Parameter 'enable' does not accept value '%s'",
-			  wanted ? wanted : "null");
+	if (session->negotiated) {
+		error_set_class(err, ERROR_COMMAND_NOT_FOUND, EALREADY,
+				"Capabilities negotiation is already "
+				"complete, command ignored");
 		return NULL;
 	}
 	session->negotiated = true;
+	/* it is the only one that can be asked for */
+	session->oob = json_array_size(json_object_get(args, "enable"));
 	return json_object();
 }
 
@@ -149,45 +152,47 @@ static const struct command *qmp_find(const struct qmp_session *session,
 	else if (!cmd)
 		error_set_class(err, ERROR_COMMAND_NOT_FOUND, ENOSYS,
 				"The command %s has not been found", name);
-	else if (session->negotiated && !cmd->run)
-		error_set_class(err, ERROR_COMMAND_NOT_FOUND, EALREADY,
-				"Capabilities negotiation is already "
-				"complete, command ignored");
 	else
 		return cmd;
 	return NULL;
 }
 
 static json_t *qmp_execute(struct qmp_session *session, json_t *msg,
-			   struct error **err)
+			   const char *key, struct error **err)
 {
-	const char *name = json_string_value(json_object_get(msg, "execute"));
+	const char *name = json_string_value(json_object_get(msg, key));
 	json_t *given = json_object_get(msg, "arguments");
 	const struct command *cmd = qmp_find(session, name, err);
 	json_auto_t *args = NULL;
 
 	if (!cmd)
 		return NULL;
+	if (strcmp(key, "execute")) {
+		error_set(err, EINVAL, "The command %s does not support OOB",
+			  name);
+		return NULL;
+	}
 	args = given ? json_incref(given) : json_object();
-	if (!command_check_args(cmd, args, err))
+	if (!command_check_args(cmd, args, FROM_JSON, err))
 		return NULL;
 	if (!cmd->run)
 		return qmp_negotiate(session, args, err);
 	return command_run(cmd, args, err);
 }
 
-json_t *qmp_handle(struct qmp_session *session, const char *text, size_t len)
+json_t *qmp_handle(struct qmp_session *session, json_t *msg)
 {
 	struct error *err CLEANUP_ERROR = NULL;
-	json_auto_t *msg = qmp_parse(text, len, &err);
+	const char *key = qmp_check_message(session, msg, &err);
 	json_t *result = NULL, *reply, *id;
 
-	if (msg && qmp_check_message(msg, &err))
-		result = qmp_execute(session, msg, &err);
+	if (key)
+		result = qmp_execute(session, msg, key, &err);
 	assert(!result == !!err);
 	reply = err ? qmp_error(&err) : json_pack("{s:o}", "return", result);
 	id = json_object_get(msg, "id");
 	if (id)
 		json_object_set(reply, "id", id);
+	json_decref(msg);
 	return reply;
 }

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * qmp.h - messages of the control protocol (A21): text in, JSON out.
+ * qmp.h - messages of the control protocol (A21).
  *
  *	client -> {"execute": NAME, "arguments": {...}, "id": ANY}
  *	daemon -> {"return": ...} or {"error": {"class", "desc", "errno"}},
  *		  with "id" as the client gave it
+ *
+ * "exec-oob" is understood by whom negotiated it, but there is no command that
+ * it could run: none of ours needs to overtake another on one connection, and
+ * connections do not wait for each other.
  *
  * Main thread, coroutine; knows no sockets.
  */
@@ -16,13 +20,15 @@
 struct qmp_session {
 	const struct command *commands;
 	bool negotiated;	/* qmp_capabilities was there: events follow */
+	bool oob;		/* the client wants "exec-oob" understood */
 };
 
 /* New references all. */
 json_t *qmp_greeting(void);
 json_t *qmp_version(void);
-/* Handles one complete value and returns the reply; runs the command. */
-json_t *qmp_handle(struct qmp_session *session, const char *text, size_t len);
+/* Handles one message and returns the reply; runs the command. Takes over
+ * msg. */
+json_t *qmp_handle(struct qmp_session *session, json_t *msg);
 /* Takes over data (NULL: no "data" member). */
 json_t *qmp_event(const char *name, json_t *data);
 /* The reply to input that is no message; takes over *err. */

@@ -39,34 +39,41 @@ static json_t *run_echo(json_t *args, struct error **err)
 	return json_incref(args);
 }
 
-static const char *const values[] = { "safe", "hard", NULL };
-
-static const struct argument args_all[] = {
-	{ "name", ARG_STRING, true, NULL },
-	{ "mode", ARG_STRING, false, values },
-	{ "fail", ARG_BOOL, false, NULL },
-	{ "number", ARG_INT, false, NULL },
-	{ "options", ARG_OBJECT, false, NULL },
-	{ NULL, 0, false, NULL }
-};
-
-static const struct argument args_enable[] = {
-	{ "enable", ARG_ARRAY, false, NULL },
-	{ NULL, 0, false, NULL }
-};
-
 static const struct command table[] = {
-	{ .name = "qmp_capabilities", .args = args_enable },
-	{ .name = "all", .args = args_all, .run = run_echo },
+	{ .name = "qmp_capabilities", .takes = "enable?:[Capability]" },
+	{
+		.name = "all",
+		.takes = "name:str mode?:Mode fail?:bool number?:int "
+			"options?:Tree list?:[Tree] size?:size",
+		.run = run_echo,
+	},
 	{ .name = "add", .kind = COMMAND_CHANGE, .open_args = true,
 	  .run = run_echo },
 	{ .name = "show", .kind = COMMAND_SHOW, .run = run_echo },
 	{ .name = NULL }
 };
 
-static void answer(struct qmp_session *session, const struct json_stream *s)
+static void make_types(void)
 {
-	json_t *reply = qmp_handle(session, s->text, s->len);
+	static bool made;
+
+	if (made)
+		return;
+	made = true;
+	type_add_value(type_named("Capability"), "oob");
+	type_add_value(type_named("Mode"), "safe");
+	type_add_value(type_named("Mode"), "hard");
+	type_add_members(type_named("TreeOrName"), "tree:Tree name:str");
+	type_named("TreeOrName")->kind = TYPE_ALTERNATE;
+	type_named("Tree")->tag = "mode";
+	type_add_members(type_named("Tree"), "mode?:Mode file?:TreeOrName "
+			 "on?:bool n?:int");
+	type_add_members(type_named("TreeHard"), "list?:[TreeOrName]");
+	type_add_variant(type_named("Tree"), "hard", type_named("TreeHard"));
+}
+
+static void check_reply(json_t *reply)
+{
 	char *text;
 
 	/* exactly one of the two, and it can be sent */
@@ -84,14 +91,22 @@ static void feed(const char *data, size_t size, size_t step)
 	enum json_stream_result got = JSON_STREAM_MORE;
 	struct json_stream s;
 
+	make_types();
 	json_stream_init(&s);
-	while (size && got == JSON_STREAM_MORE) {
+	while (size && got != JSON_STREAM_LOST) {
 		size_t piece = min(step, size), rest = piece;
 		const char *at = data;
+		struct error *err = NULL;
+		json_t *msg = NULL;
 
-		while ((got = json_stream_feed(&s, &at, &rest)) ==
-		       JSON_STREAM_VALUE)
-			answer(&session, &s);
+		while ((got = json_stream_feed(&s, &at, &rest, &msg, &err)) !=
+		       JSON_STREAM_MORE) {
+			check_reply(got == JSON_STREAM_VALUE ?
+				    qmp_handle(&session, msg) :
+				    qmp_error(&err));
+			if (got == JSON_STREAM_LOST)
+				break;
+		}
 		data += piece;
 		size -= piece;
 	}

@@ -3,7 +3,7 @@
  * seeds.c - writes the inputs that fuzzing starts from.
  *
  *	seeds DIR	makes DIR/qcow2-open, DIR/qcow2-header, DIR/options,
- *			DIR/control
+ *			DIR/control, DIR/keyval
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +44,12 @@ static const char control_add[] = "\xff" NEGOTIATE
 static const char control_log[] = "\0"
 	"00000014 7432ccbc {\"blkgraph-state\":1}\n"
 	"0000001b faaa334a {\"del\":[\"a\"],\"set\":{\"b\":1}}\n";
+
+/* See tests/fuzz/keyval.c for the first byte. */
+static const char *const keyvals[] = {
+	"1b,file.driver=a,file.cache.direct=on,size=64k,list.0=x,,y,list.1=z",
+	"2driver=a,on,nocache,numbers.0=0x10,numbers.1=-5,any.b.c=",
+};
 
 static const char *dir;
 
@@ -134,6 +140,9 @@ int main(int argc, char **argv)
 	put("control", 0, control_all, sizeof(control_all) - 1);
 	put("control", 1, control_add, sizeof(control_add) - 1);
 	put("control", 2, control_log, sizeof(control_log) - 1);
+	make_dir("keyval");
+	for (unsigned i = 0; i < ARRAY_SIZE(keyvals); i++)
+		put("keyval", i, keyvals[i], strlen(keyvals[i]));
 	make_images();
 	for (unsigned i = 0; i < ARRAY_SIZE(options); i++)
 		put("options", i, options[i], strlen(options[i]));

@@ -21,7 +21,7 @@ int qcow2_header_extent(const uint8_t *buf, uint32_t *len, struct error **err)
 	uint32_t bits = be32_at(buf + QCOW2_H_CLUSTER_BITS);
 
 	if (be32_at(buf + QCOW2_H_MAGIC) != QCOW2_MAGIC)
-		return error_set(err, EINVAL, "File is not in qcow2 format");
+		return error_set(err, EINVAL, "Image is not in qcow2 format");
 	if (version != 2 && version != 3)
 		return error_set(err, ENOTSUP,
 				 "qcow2 version %" PRIu32 " is not supported",

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * schema.c - which types there are, and query-qmp-schema.
+ *
+ * What options take comes from the option tables of nodes, drivers and
+ * exports; what commands take and give from the command table; the rest is
+ * spelled out here. Main thread.
+ */
+#include "server/schema.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/driver.h"
+#include "graph/export.h"
+#include "server/command.h"
+#include "server/object.h"
+#include "server/types.h"
+
+#define NAME_MAX_LEN 128
+
+static const struct definition {
+	const char *name, *members;
+} enums[] = {
+	{ "QMPCapability", "oob" },
+	{ "BlockExportRemoveMode", "safe hard" },
+	{ "BlockPermission",
+	  "consistent-read write write-unchanged resize" },
+	{ "XDbgBlockGraphNodeType", "block-backend block-job block-driver" },
+	{ "BlockdevDetectZeroesOptions", "off on unmap" },
+	{ "BlkgraphCacheMode", "none writeback" },
+	{ "MonitorMode", "readline control" },
+	{ NULL, NULL }
+}, objects[] = {
+	{ "VersionTriple", "major:int minor:int micro:int" },
+	{ "VersionInfo", "qemu:VersionTriple package:str" },
+	{ "CommandInfo", "name:str" },
+	{ "ChardevInfo", "label:str filename:str frontend-open:bool" },
+	/* of the command line only */
+	{ "MonitorOptions",
+	  "chardev:str mode?:MonitorMode pretty?:bool id?:str" },
+	{ "ChardevOptions", "backend:ChardevBackend id:str" },
+	{ "ChardevOptions-socket",
+	  "path?:str fd?:str host?:str port?:str server?:bool wait?:bool" },
+	{ "ChardevOptions-stdio", "signal?:bool" },
+	{ "ChardevOptions-null", "" },
+	{ "BlockdevCacheInfo", "writeback:bool direct:bool no-flush:bool" },
+	{ "BlockdevChild", "child:str node-name:str" },
+	{ "ImageInfo",
+	  "filename:str format:str dirty-flag?:bool virtual-size:int "
+	  "actual-size?:int cluster-size?:int backing-filename?:str "
+	  "full-backing-filename?:str backing-filename-format?:str "
+	  "backing-image?:ImageInfo format-specific?:any" },
+	{ "BlockDeviceInfo",
+	  "file:str node-name?:str ro:bool drv:str backing_file?:str "
+	  "backing_file_depth:int encrypted:bool children:[BlockdevChild] "
+	  "active:bool detect_zeroes:BlockdevDetectZeroesOptions bps:int "
+	  "bps_rd:int bps_wr:int iops:int iops_rd:int iops_wr:int "
+	  "image:ImageInfo cache:BlockdevCacheInfo write_threshold:int "
+	  "implicit?:bool" },
+	{ "XDbgBlockGraphNode", "id:int type:XDbgBlockGraphNodeType name:str" },
+	{ "XDbgBlockGraphEdge",
+	  "parent:int child:int name:str perm:[BlockPermission] "
+	  "shared-perm:[BlockPermission]" },
+	{ "XDbgBlockGraph",
+	  "nodes:[XDbgBlockGraphNode] edges:[XDbgBlockGraphEdge]" },
+	{ "BlkgraphDrains",
+	  "count:int last-ns:int max-ns:int p99-ns:int in-flight:int" },
+	{ "BlockExportInfo",
+	  "id:str type:BlockExportType node-name:str shutting-down:bool "
+	  "writable:bool stuck:bool size?:int drains?:BlkgraphDrains "
+	  "device?:str" },
+	{ "BlkgraphAttached",
+	  "id:str type:BlockExportType node-name:str device?:str format:str "
+	  "guessed:bool" },
+	{ "BlkgraphFilterOptions", "driver:str node-name?:str" },
+	{ "BlkgraphChange", "node-name?:str pause-ns:int in-flight:int" },
+	{ "BlkgraphInfo",
+	  "filename:str format:str guessed:bool virtual-size:int "
+	  "backing-filename?:str backing-filename-format?:str" },
+	{ NULL, NULL }
+}, alternates[] = {
+	{ "BlockdevRef", "options:BlockdevOptions name:str" },
+	{ "BlockdevRefOrNull",
+	  "options:BlockdevOptions name:str none:null" },
+	{ NULL, NULL }
+}, events[] = {
+	{ "BLOCK_EXPORT_DELETED", "id:str" },
+	{ NULL, NULL }
+};
+
+/* --- types from option tables -------------------------------------------- */
+
+static const struct type *option_type(const struct type *owner,
+				      const struct option *o)
+{
+	char name[NAME_MAX_LEN];
+	struct type *type;
+
+	switch (o->type) {
+	case OPT_STRING:
+		return type_named("str");
+	case OPT_BOOL:
+		return type_named("bool");
+	case OPT_SIZE:
+		return type_named("size");
+	case OPT_UINT:
+		return type_named("int");
+	case OPT_ENUM:
+		break;
+	}
+	snprintf(name, sizeof(name), "%s.%s", owner->name, o->name);
+	type = type_named(name);
+	for (unsigned i = 0; o->values[i]; i++)
+		type_add_value(type, o->values[i]);
+	return type;
+}
+
+static bool type_has(const struct type *type, const char *name)
+{
+	for (unsigned i = 0; i < type->member_count; i++)
+		if (!strcmp(type->members[i].name, name))
+			return true;
+	return false;
+}
+
+/* base: what it names is not the table's to take; or NULL. */
+static void add_options(struct type *type, const struct option *o,
+			const struct type *base)
+{
+	for (; o && o->name; o++)
+		if (!base || !type_has(base, o->name))
+			type_add_member(type, o->name, option_type(type, o),
+					!o->required)->help = o->help;
+}
+
+static void add_children(struct type *type, const struct driver *driver)
+{
+	const struct child_decl *child = driver->children;
+
+	for (; child && child->name; child++)
+		type_add_member(type, child->name, type_named(child->optional ?
+				"BlockdevRefOrNull" : "BlockdevRef"),
+				child->optional);
+}
+
+static void add_driver(struct type *base, const struct driver *driver)
+{
+	char name[NAME_MAX_LEN];
+	struct type *type;
+
+	snprintf(name, sizeof(name), "BlockdevOptions-%s", driver->name);
+	type = type_named(name);
+	add_children(type, driver);
+	add_options(type, driver->options, base);
+	type_add_variant(base, driver->name, type);
+	type_add_value(type_named("BlockdevDriver"), driver->name);
+}
+
+static void add_drivers(void)
+{
+	struct type *cache = type_named("BlockdevCacheOptions");
+	struct type *base = type_named("BlockdevOptions");
+	const struct driver *driver;
+
+	add_options(cache, node_cache_options, NULL);
+	base->tag = "driver";
+	type_add_member(base, "driver", type_named("BlockdevDriver"), false);
+	add_options(base, node_options, NULL);
+	type_add_member(base, "cache", cache, true);
+	for (unsigned i = 0; (driver = driver_at(i)) != NULL; i++)
+		add_driver(base, driver);
+}
+
+static void add_exports(void)
+{
+	struct type *base = type_named("BlockExportOptions");
+	const struct export_type *export;
+	char name[NAME_MAX_LEN];
+	struct type *type;
+
+	base->tag = "type";
+	type_add_member(base, "type", type_named("BlockExportType"), false);
+	add_options(base, export_options, NULL);
+	for (unsigned i = 0; (export = export_type_at(i)) != NULL; i++) {
+		snprintf(name, sizeof(name), "BlockExportOptions-%s",
+			 export->name);
+		type = type_named(name);
+		add_options(type, export->options, base);
+		type_add_variant(base, export->name, type);
+		type_add_value(type_named("BlockExportType"), export->name);
+	}
+}
+
+static void add_objects(void)
+{
+	struct type *base = type_named("ObjectOptions"), *type;
+	char name[NAME_MAX_LEN];
+
+	base->tag = "qom-type";
+	type_add_members(base, "qom-type:ObjectType id:str");
+	for (unsigned i = 0; object_types[i]; i++) {
+		snprintf(name, sizeof(name), "ObjectOptions-%s",
+			 object_types[i]->name);
+		type = type_named(name);
+		add_options(type, object_types[i]->options, base);
+		type_add_variant(base, object_types[i]->name, type);
+		type_add_value(type_named("ObjectType"),
+			       object_types[i]->name);
+	}
+}
+
+static void add_chardevs(void)
+{
+	static const char *const backends[] = { "socket", "stdio", "null" };
+	struct type *base = type_named("ChardevOptions");
+	char name[NAME_MAX_LEN];
+
+	base->tag = "backend";
+	for (size_t i = 0; i < ARRAY_SIZE(backends); i++) {
+		snprintf(name, sizeof(name), "ChardevOptions-%s", backends[i]);
+		type_add_variant(base, backends[i], type_named(name));
+		type_add_value(type_named("ChardevBackend"), backends[i]);
+	}
+}
+
+static void add_enum(const struct definition *d)
+{
+	char *copy = strdup(d->members), *rest, *value;
+
+	if (!copy)
+		abort();
+	for (value = strtok_r(copy, " ", &rest); value;
+	     value = strtok_r(NULL, " ", &rest))
+		type_add_value(type_named(d->name), value);
+	free(copy);
+}
+
+/* Of an event's data. */
+static struct type *event_type(const struct definition *event)
+{
+	char name[NAME_MAX_LEN];
+
+	snprintf(name, sizeof(name), "%s-data", event->name);
+	return type_named(name);
+}
+
+void schema_start(void)
+{
+	const struct definition *d;
+
+	for (d = enums; d->name; d++)
+		add_enum(d);
+	for (d = objects; d->name; d++)
+		type_add_members(type_named(d->name), d->members);
+	for (d = alternates; d->name; d++) {
+		type_named(d->name)->kind = TYPE_ALTERNATE;
+		type_add_members(type_named(d->name), d->members);
+	}
+	for (d = events; d->name; d++)
+		type_add_members(event_type(d), d->members);
+	add_drivers();
+	add_exports();
+	add_objects();
+	add_chardevs();
+	/* as blockdev-add's, but for the child, which insertion gives it */
+	type_named("BlkgraphFilterOptions")->open = true;
+}
+
+/* --- query-qmp-schema ---------------------------------------------------- */
+
+struct listing {
+	json_t *list;		/* the schema */
+	json_t *seen;		/* names in it, or about to be */
+};
+
+static const char *list_type(struct listing *l, const struct type *type);
+
+static json_t *list_members(struct listing *l, const struct type *type)
+{
+	json_t *members = json_array();
+
+	for (unsigned i = 0; i < type->member_count; i++) {
+		const struct member *m = &type->members[i];
+		json_t *shown = type->kind == TYPE_OBJECT ?
+			json_pack("{s:s}", "name", m->name) : json_object();
+
+		json_object_set_new(shown, "type",
+				    json_string(list_type(l, m->type)));
+		if (m->optional)
+			json_object_set_new(shown, "default", json_null());
+		json_array_append_new(members, shown);
+	}
+	return members;
+}
+
+static json_t *list_variants(struct listing *l, const struct type *type)
+{
+	json_t *variants = json_array();
+
+	for (unsigned i = 0; i < type->variant_count; i++)
+		json_array_append_new(variants, json_pack("{s:s,s:s}", "case",
+			type->variants[i].value, "type",
+			list_type(l, type->variants[i].type)));
+	return variants;
+}
+
+static json_t *list_values(const struct type *type, bool as_members)
+{
+	json_t *values = json_array();
+
+	for (unsigned i = 0; i < type->value_count; i++)
+		json_array_append_new(values, as_members ?
+			json_pack("{s:s}", "name", type->values[i]) :
+			json_string(type->values[i]));
+	return values;
+}
+
+static json_t *type_entry(struct listing *l, const struct type *type)
+{
+	static const char *const json_types[] = {
+		[TYPE_STRING] = "string", [TYPE_BOOL] = "boolean",
+		[TYPE_INT] = "int", [TYPE_NUMBER] = "number",
+		[TYPE_NULL] = "null", [TYPE_ANY] = "value",
+	};
+	json_t *entry;
+
+	switch (type->kind) {
+	case TYPE_OBJECT:
+		entry = json_pack("{s:s,s:o}", "meta-type", "object",
+				  "members", list_members(l, type));
+		if (type->tag)
+			json_object_update_new(entry, json_pack("{s:s,s:o}",
+				"tag", type->tag, "variants",
+				list_variants(l, type)));
+		return entry;
+	case TYPE_ENUM:
+		return json_pack("{s:s,s:o,s:o}", "meta-type", "enum",
+				 "members", list_values(type, true),
+				 "values", list_values(type, false));
+	case TYPE_ARRAY:
+		return json_pack("{s:s,s:s}", "meta-type", "array",
+				 "element-type", list_type(l, type->element));
+	case TYPE_ALTERNATE:
+		return json_pack("{s:s,s:o}", "meta-type", "alternate",
+				 "members", list_members(l, type));
+	default:
+		return json_pack("{s:s,s:s}", "meta-type", "builtin",
+				 "json-type", json_types[type->kind]);
+	}
+}
+
+static void list_entry(struct listing *l, const char *name, json_t *entry)
+{
+	json_object_set_new(entry, "name", json_string(name));
+	json_array_append_new(l->list, entry);
+}
+
+/* The name that others call it by; lists it when it is not yet. */
+static const char *list_type(struct listing *l, const struct type *type)
+{
+	if (type->kind == TYPE_SIZE)
+		type = type_named("int");
+	if (!json_object_get(l->seen, type->name)) {
+		json_object_set_new(l->seen, type->name, json_true());
+		list_entry(l, type->name, type_entry(l, type));
+	}
+	return type->name;
+}
+
+json_t *schema_query(const struct command *table)
+{
+	struct listing l = { json_array(), json_object() };
+
+	for (; table->name; table++)
+		list_entry(&l, table->name, json_pack("{s:s,s:s,s:s}",
+			"meta-type", "command",
+			"arg-type", list_type(&l, command_takes(table)),
+			"ret-type", list_type(&l, command_gives(table))));
+	for (const struct definition *d = events; d->name; d++)
+		list_entry(&l, d->name, json_pack("{s:s,s:s}", "meta-type",
+			"event", "arg-type", list_type(&l, event_type(d))));
+	json_decref(l.seen);
+	return l.list;
+}
