@@ -75,6 +75,18 @@ static bool all(const char *buf, size_t len, char c)
 	return true;
 }
 
+/* Preallocated space may count as either. */
+static void expect_extent(struct file *f, uint64_t offset, uint64_t len,
+			  bool data)
+{
+	uint64_t n = 1 << 20;
+	bool got;
+
+	co_file_extent(f, offset, &n, &got);
+	CU_ASSERT_EQUAL(got, data);
+	CU_ASSERT(data ? n >= len : n == len);
+}
+
 static void operations_body(void *arg)
 {
 	char *buf = co_buffer_get(65536);
@@ -92,6 +104,11 @@ static void operations_body(void *arg)
 	CU_ASSERT(all(buf, 4096, 'x'));
 	CU_ASSERT(all(buf + 4096, 4096, 0));
 	CU_ASSERT(all(buf + 8192, 65536 - 8192, 'x'));
+	expect_extent(f, 0, 4096, true);
+	expect_extent(f, 4096, 4096, false);
+	expect_extent(f, 5000, 3192, false);
+	expect_extent(f, 8192, 57344, true);
+	expect_extent(f, 1 << 20, 1 << 20, false);
 	CU_ASSERT_EQUAL(co_file_info(f, &info), 0);
 	CU_ASSERT_EQUAL(info.kind, FILE_REGULAR);
 	CU_ASSERT_EQUAL(info.size, 131072);

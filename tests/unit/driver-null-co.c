@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "graph/status.h"
 #include "tests/lib/crew.h"
 #include "tests/lib/disk.h"
 #include "tests/lib/suite.h"
@@ -60,6 +61,25 @@ static void check_latency(struct disk *d)
 	}
 }
 
+static unsigned status_flags(struct disk *d)
+{
+	struct status st = {};
+
+	CU_ASSERT_EQUAL(disk_request(d, REQ_STATUS, 0, 0, 1 << 20, &st), 0);
+	CU_ASSERT_EQUAL(st.len, 1 << 20);
+	return st.flags;
+}
+
+static void check_status_zero(struct disk *d)
+{
+	CU_ASSERT_EQUAL(status_flags(d), STATUS_ZERO);
+}
+
+static void check_status_data(struct disk *d)
+{
+	CU_ASSERT_EQUAL(status_flags(d), STATUS_DATA);
+}
+
 static void check_bounds(struct disk *d)
 {
 	unsigned char buf[512];
@@ -89,6 +109,15 @@ static void body_latency(void *arg)
 	    " \"unmap\", \"latency-ns\": 5000000}", check_latency);
 }
 
+static void body_status(void *arg)
+{
+	(void)arg;
+	run("{\"driver\": \"null-co\", \"size\": 1048576}",
+	    check_status_zero);
+	run("{\"driver\": \"null-co\", \"size\": 1048576,"
+	    " \"read-zeroes\": false}", check_status_data);
+}
+
 static void reads_give_zeroes(void)
 {
 	test_run(1, 1, body_zeroes, NULL);
@@ -104,5 +133,10 @@ static void requests_take_their_time(void)
 	test_run(1, 1, body_latency, NULL);
 }
 
+static void status_is_zero_where_reads_are(void)
+{
+	test_run(1, 1, body_status, NULL);
+}
+
 TEST_MAIN("null-co", TEST(reads_give_zeroes), TEST(reads_leave_the_buffer),
-	  TEST(requests_take_their_time))
+	  TEST(requests_take_their_time), TEST(status_is_zero_where_reads_are))

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/status.h"
 #include "runtime/sim.h"
 #include "tests/lib/crew.h"
 #include "tests/lib/disk.h"
@@ -180,6 +181,29 @@ static void body_given(void *arg)
 	disk_close(&d);
 }
 
+static void body_status(void *arg)
+{
+	unsigned char buf[512] = { 1 };
+	struct status st = {};
+	struct disk d;
+
+	(void)arg;
+	sim_file_create(PATH, SIZE);
+	if (!open_raw(&d, RAW(", \"offset\": 512, \"size\": 32768"), 0))
+		return;
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_WRITE, 0, 512, 512, buf), 0);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_STATUS, REQ_OFFSETS, 0, 32768,
+				     &st), 0);
+	CU_ASSERT_EQUAL(st.flags, STATUS_DATA | STATUS_OFFSET);
+	CU_ASSERT_EQUAL(st.len, 3584);
+	CU_ASSERT_EQUAL(st.host_offset, 512);
+	CU_ASSERT_EQUAL(st.depth, 1);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_STATUS, 0, 3584, 29184, &st), 0);
+	CU_ASSERT_EQUAL(st.flags, STATUS_ZERO);
+	CU_ASSERT_EQUAL(st.len, 29184);
+	disk_close(&d);
+}
+
 static void raw_is_a_filter_without_a_window(void)
 {
 	run(body_filter);
@@ -210,9 +234,15 @@ static void a_raw_that_was_asked_for_takes_them(void)
 	run(body_given);
 }
 
+static void status_is_that_of_the_file(void)
+{
+	run(body_status);
+}
+
 TEST_MAIN("raw", TEST(raw_is_a_filter_without_a_window),
 	  TEST(a_window_shows_its_part_only),
 	  TEST(a_window_may_start_anywhere),
 	  TEST(windows_past_the_end_are_refused),
 	  TEST(a_guessed_raw_refuses_magics),
-	  TEST(a_raw_that_was_asked_for_takes_them))
+	  TEST(a_raw_that_was_asked_for_takes_them),
+	  TEST(status_is_that_of_the_file))

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "graph/status.h"
 #include "runtime/sim.h"
 #include "tests/lib/crew.h"
 #include "tests/lib/disk.h"
@@ -168,6 +169,24 @@ static void compare(struct run *run, struct disk *d, uint8_t *buf,
 	}
 }
 
+/* The answers tile the disk, and what they call zero is zero. */
+static void compare_status(struct run *run, struct disk *d)
+{
+	struct status st = {};
+
+	for (uint64_t at = 0; at < SIZE; at += st.len) {
+		if (disk_request(d, REQ_STATUS, 0, at, SIZE - (uint32_t)at,
+				 &st) || !st.len || st.len % 512 ||
+		    st.len > SIZE - at) {
+			run->wrong = "has no status";
+			return;
+		}
+		for (uint64_t i = 0; st.flags & STATUS_ZERO && i < st.len; i++)
+			if (run->truth[at + i])
+				run->wrong = "has data where zeroes should be";
+	}
+}
+
 static void change(struct run *run, struct disk *d, uint8_t *buf)
 {
 	uint64_t *r = &run->random;
@@ -214,9 +233,11 @@ static void body(void *arg)
 		return;
 	}
 	compare(run, &d, buf, "reads otherwise than in qemu-img");
+	compare_status(run, &d);
 	for (unsigned i = 0; i < 120 && !run->wrong; i++)
 		change(run, &d, buf);
 	compare(run, &d, buf, "reads otherwise than written");
+	compare_status(run, &d);
 	disk_close(&d);
 	free(buf);
 }
