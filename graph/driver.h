@@ -200,6 +200,16 @@ struct driver {
 	 */
 	int (*status)(struct node *node, struct extent *extent);
 
+	/*
+	 * Making an image where there is none yet; main, coroutine, may wait.
+	 * opts: create_options parsed; file: where a format goes, nobody else
+	 * uses it; NULL for protocols. Half-way there is no valid image. NULL:
+	 * the driver cannot.
+	 */
+	const struct option *create_options;
+	size_t create_size;	/* of the struct they fill */
+	int (*create)(const void *opts, struct edge *file, struct error **err);
+
 	/* Queries; main. info: adds driver specific members to the object. */
 	void (*info)(struct node *node, struct json_t *object);
 };

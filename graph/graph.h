@@ -18,6 +18,7 @@
  *	limits.h	limits, and who serialises
  *	drain.h		closing the gates (A14); walk.h which ones
  *	insert.c	filters into and out of a live graph
+ *	job.h		jobs; create.h one that makes images
  *	export.h	export types
  *	query.c		the graph as JSON
  *	state.h		what each thread keeps; node-io.h what each node does

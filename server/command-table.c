@@ -64,6 +64,22 @@ const struct command command_table[] = {
 		.name = "query-block-exports", .gives = "[BlockExportInfo]",
 		.run = cmd_query_block_exports,
 	},
+	/* changes files, but nothing that the state log keeps */
+	{
+		.name = "blockdev-create",
+		.takes = "job-id:str options:BlockdevCreateOptions",
+		.run = cmd_blockdev_create,
+	},
+	{
+		.name = "query-jobs", .gives = "[JobInfo]",
+		.run = cmd_query_jobs,
+	},
+	{ .name = "job-pause", .takes = "id:str", .run = cmd_job_pause },
+	{ .name = "job-resume", .takes = "id:str", .run = cmd_job_resume },
+	{ .name = "job-cancel", .takes = "id:str", .run = cmd_job_cancel },
+	{ .name = "job-complete", .takes = "id:str", .run = cmd_job_complete },
+	{ .name = "job-finalize", .takes = "id:str", .run = cmd_job_finalize },
+	{ .name = "job-dismiss", .takes = "id:str", .run = cmd_job_dismiss },
 	/* not in the state log, which would have the secrets in it */
 	{
 		.name = "object-add", .takes = "ObjectOptions",

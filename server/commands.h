@@ -7,6 +7,7 @@
  *	commands-block.c	nodes
  *	commands-filter.c	live insertion and removal of filters
  *	commands-export.c	exports
+ *	commands-job.c		jobs, and making images by one
  *	object.c		objects: secrets, credentials
  *	attach.c		an image file as a device, in one step
  *	info.c			an image file, looked at and left alone
@@ -43,6 +44,17 @@ json_t *cmd_query_block_exports(json_t *args, struct error **err);
 
 json_t *cmd_object_add(json_t *args, struct error **err);
 json_t *cmd_object_del(json_t *args, struct error **err);
+
+json_t *cmd_blockdev_create(json_t *args, struct error **err);
+json_t *cmd_query_jobs(json_t *args, struct error **err);
+json_t *cmd_job_pause(json_t *args, struct error **err);
+json_t *cmd_job_resume(json_t *args, struct error **err);
+json_t *cmd_job_cancel(json_t *args, struct error **err);
+json_t *cmd_job_complete(json_t *args, struct error **err);
+json_t *cmd_job_finalize(json_t *args, struct error **err);
+json_t *cmd_job_dismiss(json_t *args, struct error **err);
+/* Events of jobs go to clients from here on. */
+void job_events_start(void);
 
 json_t *cmd_attach(json_t *args, struct error **err);
 json_t *cmd_info(json_t *args, struct error **err);

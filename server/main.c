@@ -19,11 +19,13 @@
 #include "graph/driver.h"
 #include "graph/export.h"
 #include "graph/graph.h"
+#include "graph/job.h"
 #include "runtime/co.h"
 #include "runtime/thread.h"
 #include "server/change.h"
 #include "server/chardev.h"
 #include "server/cmdline.h"
+#include "server/commands.h"
 #include "server/leave.h"
 #include "server/log.h"
 #include "server/monitor.h"
@@ -190,6 +192,7 @@ static void serve(void *arg)
 	opening_start(server.cmd.open_deadline_s, tell_late);
 	if (server.cmd.state_log)
 		server.log = statelog_new(server.cmd.state_log);
+	job_events_start();
 	signals_watch(co_leave_signal);
 	if (server.socket >= 0)
 		monitor_add(server.socket);
@@ -199,6 +202,7 @@ static void serve(void *arg)
 		serve_give_up();
 	co_monitor_stop();
 	co_signals_stop();
+	co_job_end_all();
 	object_del_all();
 	leave_stuck();
 	if (server.log)

@@ -31,6 +31,10 @@ static const struct definition {
 	{ "BlockdevDetectZeroesOptions", "off on unmap" },
 	{ "BlkgraphCacheMode", "none writeback" },
 	{ "MonitorMode", "readline control" },
+	{ "JobType", "create" },
+	{ "JobStatus",
+	  "created running paused ready standby waiting pending aborting "
+	  "concluded null" },
 	{ NULL, NULL }
 }, objects[] = {
 	{ "VersionTriple", "major:int minor:int micro:int" },
@@ -65,6 +69,9 @@ static const struct definition {
 	  "shared-perm:[BlockPermission]" },
 	{ "XDbgBlockGraph",
 	  "nodes:[XDbgBlockGraphNode] edges:[XDbgBlockGraphEdge]" },
+	{ "JobInfo",
+	  "id:str type:JobType status:JobStatus current-progress:int "
+	  "total-progress:int error?:str" },
 	{ "BlkgraphDrains",
 	  "count:int last-ns:int max-ns:int p99-ns:int in-flight:int" },
 	{ "BlockExportInfo",
@@ -87,6 +94,7 @@ static const struct definition {
 	{ NULL, NULL }
 }, events[] = {
 	{ "BLOCK_EXPORT_DELETED", "id:str" },
+	{ "JOB_STATUS_CHANGE", "id:str status:JobStatus" },
 	{ NULL, NULL }
 };
 
@@ -171,6 +179,26 @@ static void add_drivers(void)
 	type_add_member(base, "cache", cache, true);
 	for (unsigned i = 0; (driver = driver_at(i)) != NULL; i++)
 		add_driver(base, driver);
+}
+
+/* A driver that cannot create takes nothing: it says so when it is asked. */
+static void add_creating(void)
+{
+	struct type *base = type_named("BlockdevCreateOptions"), *type;
+	const struct driver *driver;
+	char name[NAME_MAX_LEN];
+
+	base->tag = "driver";
+	type_add_member(base, "driver", type_named("BlockdevDriver"), false);
+	for (unsigned i = 0; (driver = driver_at(i)) != NULL; i++) {
+		snprintf(name, sizeof(name), "BlockdevCreateOptions-%s",
+			 driver->name);
+		type = type_named(name);
+		if (driver->create && driver->kind != DRIVER_PROTOCOL)
+			type_add_members(type, "file:BlockdevRef");
+		add_options(type, driver->create_options, NULL);
+		type_add_variant(base, driver->name, type);
+	}
 }
 
 static void add_exports(void)
@@ -261,6 +289,7 @@ void schema_start(void)
 	for (d = events; d->name; d++)
 		type_add_members(event_type(d), d->members);
 	add_drivers();
+	add_creating();
 	add_exports();
 	add_objects();
 	add_chardevs();

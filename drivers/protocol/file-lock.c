@@ -64,12 +64,27 @@ static int lock_conflict(struct file *f, uint64_t base, unsigned bits)
 	return -1;
 }
 
-static int lock_refused(const struct file_state *s, const char *kind, int bit,
+static int lock_refused(const struct file *f, const char *kind, int bit,
 			struct error **err)
 {
 	return error_set(err, EAGAIN, "Failed to get %s\"%s\" lock: is another"
 			 " process using the image '%s'?", kind,
-			 perm_names[bit], file_path(s->first));
+			 perm_names[bit], file_path(f));
+}
+
+/* Two that do this at once both lock before either looks, so at least one of
+ * them sees the other. */
+static int lock_look(struct file *f, unsigned perm, unsigned unshared,
+		     struct error **err)
+{
+	int bit = lock_conflict(f, LOCK_UNSHARED_BASE, perm);
+
+	if (bit >= 0)
+		return lock_refused(f, "", bit, err);
+	bit = lock_conflict(f, LOCK_PERM_BASE, unshared);
+	if (bit >= 0)
+		return lock_refused(f, "shared ", bit, err);
+	return 0;
 }
 
 int file_lock_open(struct node *node, struct error **err)
@@ -98,7 +113,7 @@ int file_perm_check(struct node *node, unsigned perm, unsigned shared,
 {
 	struct file_state *s = node->state;
 	unsigned unshared = ~shared & PERM_ALL;
-	int bit, ret;
+	int ret;
 
 	s->new_perm = perm;
 	s->new_unshared = unshared;
@@ -110,18 +125,9 @@ int file_perm_check(struct node *node, unsigned perm, unsigned shared,
 				file_path(s->first));
 		goto undo;
 	}
-	/* Two that do this at once both lock before either looks, so at least
-	 * one of them sees the other. */
-	bit = lock_conflict(s->first, LOCK_UNSHARED_BASE, perm);
-	if (bit >= 0) {
-		ret = lock_refused(s, "", bit, err);
+	ret = lock_look(s->first, perm, unshared, err);
+	if (ret < 0)
 		goto undo;
-	}
-	bit = lock_conflict(s->first, LOCK_PERM_BASE, unshared);
-	if (bit >= 0) {
-		ret = lock_refused(s, "shared ", bit, err);
-		goto undo;
-	}
 	return 0;
 undo:
 	file_perm_abort(node);
@@ -145,4 +151,21 @@ void file_perm_abort(struct node *node)
 
 	if (s->use_locks)
 		(void)lock_set(s, s->perm, s->unshared);
+}
+
+int file_lock_alone(struct file *f, struct error **err)
+{
+	unsigned perm = 0, unshared = 0;
+	int ret = file_lock_test(f, LOCK_PERM_BASE, 1, FILE_LOCK_SHARED);
+
+	/* a file system without locks */
+	if (ret < 0 && ret != -EAGAIN)
+		return 0;
+	ret = lock_bytes(f, LOCK_PERM_BASE, PERM_ALL, &perm);
+	if (ret == 0)
+		ret = lock_bytes(f, LOCK_UNSHARED_BASE, PERM_ALL, &unshared);
+	if (ret < 0)
+		return error_set(err, -ret, "Failed to lock byte ranges of"
+				 " '%s'", file_path(f));
+	return lock_look(f, PERM_ALL, PERM_ALL, err);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * file.h - the state of a file or host_device node, shared by file.c (requests
- * and life) and file-lock.c (permissions as byte locks, P3).
+ * and life), file-lock.c (permissions as byte locks, P3) and file-create.c.
  */
 #ifndef DRIVERS_PROTOCOL_FILE_H
 #define DRIVERS_PROTOCOL_FILE_H
@@ -40,5 +40,17 @@ int file_perm_check(struct node *node, unsigned perm, unsigned shared,
 		    struct error **err) MUST_CHECK;
 void file_perm_commit(struct node *node);
 void file_perm_abort(struct node *node);
+/* For a file without a node: until it is closed nobody else uses it. */
+int file_lock_alone(struct file *f, struct error **err) MUST_CHECK;
+
+/* file-create.c */
+extern const struct option file_create_options[];
+struct file_create {
+	char *filename;
+	uint64_t size;
+	int preallocation;
+	bool nocow;
+};
+int file_create(const void *opts, struct edge *edge, struct error **err);
 
 #endif

@@ -14,6 +14,7 @@
 
 #include "drivers/drivers.h"
 #include "drivers/format/qcow2/check.h"
+#include "drivers/format/qcow2/create.h"
 #include "drivers/format/qcow2/qcow2.h"
 
 #define L2_CACHE_DEFAULT (UINT64_C(32) << 20)
@@ -511,6 +512,9 @@ const struct driver qcow2_driver = {
 	.options = qcow2_options,
 	.options_size = sizeof(struct qcow2_opts),
 	.children = qcow2_children,
+	.create_options = qcow2_create_options,
+	.create_size = sizeof(struct qcow2_create),
+	.create = qcow2_create,
 	.open = qcow2_open,
 	.close = qcow2_close,
 	.limits = qcow2_limits,

@@ -20,6 +20,7 @@
  *	compressed.c	compressed clusters
  *	bounce.c	memory for copies
  *	check.h		the checker, and rebuilding refcounts
+ *	create.h	a new image
  *	driver.c	open, close, and the table of operations
  *
  * Documentation/qcow2.md has the numbered invariants (Q1, ...).

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * create.c - the job that makes images (create.h). Main thread.
+ *
+ * A format is given its file through a root of the job's own, which shares
+ * nothing: nobody reads or writes there until the image is whole.
+ */
+#include "graph/create.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "graph/graph.h"
+#include "graph/job.h"
+
+#define CREATE_GRANULARITY 512u
+
+struct create {
+	const struct driver *driver;
+	void *opts;
+	json_t *file;		/* name or options; NULL: none */
+};
+
+static const struct root_ops create_root_ops = { .kind = "job" };
+
+/* ---- the work ---- */
+
+static struct node *co_open_file(const struct create *c, struct error **err)
+{
+	struct node *node;
+
+	if (json_is_object(c->file))
+		return node_open(c->file, 0, err);
+	node = node_find(json_string_value(c->file));
+	if (!node)
+		error_set(err, ENOENT, "Cannot find device='%s' nor"
+			  " node-name='%s'", json_string_value(c->file),
+			  json_string_value(c->file));
+	return node;
+}
+
+static struct root *co_root(const struct job *job, struct node *node,
+			    struct error **err)
+{
+	const unsigned perm = PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE;
+	struct root *root;
+	char *name;
+
+	if (asprintf(&name, "job '%s'", job->id) < 0)
+		abort();
+	root = root_new(&create_root_ops, NULL, name, node, perm, 0,
+			CREATE_GRANULARITY, UINT64_C(1) << MAIN_THREAD, err);
+	free(name);
+	return root;
+}
+
+static int co_create_in(const struct job *job, const struct create *c,
+			struct node *node, struct error **err)
+{
+	struct root *root = co_root(job, node, err);
+	int ret;
+
+	if (!root) {
+		node_unref(node);
+		return -EPERM;
+	}
+	root_hold(root);
+	ret = c->driver->create(c->opts, &root->edge, err);
+	root_drop(root);
+	root_free(root);
+	return ret;
+}
+
+static int create_run(struct job *job, struct error **err)
+{
+	const struct create *c = job->owner;
+	struct node *node;
+	int ret;
+
+	job->total = 1;
+	if (c->file) {
+		node = co_open_file(c, err);
+		ret = node ? co_create_in(job, c, node, err) : -EINVAL;
+	} else {
+		ret = c->driver->create(c->opts, NULL, err);
+	}
+	job->current = 1;
+	return ret;
+}
+
+static void create_free(struct create *c)
+{
+	options_free(c->driver->create_options, c->opts);
+	free(c->opts);
+	json_decref(c->file);
+	free(c);
+}
+
+static void create_job_free(struct job *job)
+{
+	create_free(job->owner);
+}
+
+static const struct job_ops create_ops = {
+	.type = "create",
+	.run = create_run,
+	.free = create_job_free,
+};
+
+/* ---- its options ---- */
+
+static const struct driver *create_driver(json_t *options, struct error **err)
+{
+	json_t *name = json_object_get(options, "driver");
+	const struct driver *driver;
+
+	if (!json_is_string(name)) {
+		error_set(err, EINVAL, name ? "Invalid parameter type for"
+			  " 'driver', expected: string" :
+			  "Parameter 'driver' is missing");
+		return NULL;
+	}
+	driver = driver_find(json_string_value(name));
+	if (!driver)
+		error_set(err, EINVAL, "Parameter 'driver' does not accept"
+			  " value '%s'", json_string_value(name));
+	else if (!driver->create)
+		error_set(err, ENOTSUP,
+			  "Driver does not support blockdev-create");
+	else
+		json_object_del(options, "driver");
+	return *err ? NULL : driver;
+}
+
+static int take_file(json_t *options, struct create *c, struct error **err)
+{
+	json_t *file = json_object_get(options, "file");
+
+	if (c->driver->kind == DRIVER_PROTOCOL)
+		return 0;
+	if (!file)
+		return error_set(err, EINVAL, "Parameter 'file' is missing");
+	if (!json_is_string(file) && !json_is_object(file))
+		return error_set(err, EINVAL, "Invalid parameter type for"
+				 " 'file', expected: BlockdevRef");
+	c->file = json_incref(file);
+	json_object_del(options, "file");
+	return 0;
+}
+
+static int create_parse(json_t *options, struct create *c, struct error **err)
+{
+	const struct driver *driver = c->driver;
+	int ret;
+
+	c->opts = calloc(1, driver->create_size);
+	if (!c->opts)
+		abort();
+	ret = take_file(options, c, err);
+	if (ret == 0)
+		ret = options_parse(options, driver->create_options, NULL,
+				    c->opts, err);
+	if (ret == 0 && json_object_size(options))
+		ret = error_set(err, EINVAL, "Parameter '%s' is unexpected",
+				json_object_iter_key(
+				json_object_iter(options)));
+	return ret;
+}
+
+int create_start(const char *job_id, json_t *options, struct error **err)
+{
+	json_auto_t *copy = json_deep_copy(options);
+	const struct driver *driver = create_driver(copy, err);
+	struct create *c;
+	struct job *job;
+	int ret;
+
+	if (!driver)
+		return -EINVAL;
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		abort();
+	c->driver = driver;
+	ret = create_parse(copy, c, err);
+	if (ret == 0) {
+		job = job_new(&create_ops, job_id, JOB_MANUAL_DISMISS, c, err);
+		ret = job ? job_start(job, err) : -EINVAL;
+	}
+	if (ret < 0)
+		create_free(c);
+	return ret;
+}

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * job.c - the states of jobs (job.h). Main thread.
+ *
+ * Two tables say everything: which state may follow which, and which verb is
+ * taken in which. Nothing else sets job->status.
+ */
+#include "graph/job.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/co.h"
+
+static struct job *jobs;
+static void (*listener)(const struct job *job);
+
+#define BIT(status) (1u << JOB_##status)
+
+static const unsigned follows[JOB_STATUS_COUNT] = {
+	[JOB_CREATED] = BIT(RUNNING) | BIT(ABORTING),
+	[JOB_RUNNING] = BIT(PAUSED) | BIT(READY) | BIT(WAITING) |
+			BIT(ABORTING),
+	[JOB_PAUSED] = BIT(RUNNING),
+	[JOB_READY] = BIT(STANDBY) | BIT(WAITING) | BIT(ABORTING),
+	[JOB_STANDBY] = BIT(READY),
+	[JOB_WAITING] = BIT(PENDING) | BIT(ABORTING),
+	[JOB_PENDING] = BIT(ABORTING) | BIT(CONCLUDED),
+	[JOB_ABORTING] = BIT(CONCLUDED),
+	[JOB_CONCLUDED] = BIT(NULL),
+};
+
+#define ALIVE (BIT(CREATED) | BIT(RUNNING) | BIT(PAUSED) | BIT(READY) | \
+	       BIT(STANDBY))
+
+static const unsigned taken_in[JOB_VERB_COUNT] = {
+	[JOB_CANCEL] = ALIVE | BIT(WAITING) | BIT(PENDING),
+	[JOB_PAUSE] = ALIVE,
+	[JOB_RESUME] = ALIVE,
+	[JOB_COMPLETE] = BIT(READY) | BIT(STANDBY),
+	[JOB_FINALIZE] = BIT(PENDING),
+	[JOB_DISMISS] = BIT(CONCLUDED),
+};
+
+static const char *const verb_names[JOB_VERB_COUNT] = {
+	[JOB_CANCEL] = "cancel", [JOB_PAUSE] = "pause",
+	[JOB_RESUME] = "resume", [JOB_COMPLETE] = "complete",
+	[JOB_FINALIZE] = "finalize", [JOB_DISMISS] = "dismiss",
+};
+
+const char *job_status_name(enum job_status status)
+{
+	static const char *const names[JOB_STATUS_COUNT] = {
+		[JOB_CREATED] = "created", [JOB_RUNNING] = "running",
+		[JOB_PAUSED] = "paused", [JOB_READY] = "ready",
+		[JOB_STANDBY] = "standby", [JOB_WAITING] = "waiting",
+		[JOB_PENDING] = "pending", [JOB_ABORTING] = "aborting",
+		[JOB_CONCLUDED] = "concluded", [JOB_NULL] = "null",
+	};
+
+	return names[status];
+}
+
+void job_set_listener(void (*changed)(const struct job *job))
+{
+	listener = changed;
+}
+
+static void job_tell(const struct job *job)
+{
+	if (listener)
+		listener(job);
+}
+
+static void job_set_status(struct job *job, enum job_status status)
+{
+	assert(follows[job->status] >> status & 1);
+	job->status = status;
+	job_tell(job);
+}
+
+/* ---- life ---- */
+
+static int check_id(const char *id, struct error **err)
+{
+	const char *c = id;
+
+	if (!isalpha((unsigned char)*c))
+		return error_set(err, EINVAL, "Invalid job ID '%s'", id);
+	for (; *c; c++)
+		if (!isalnum((unsigned char)*c) && !strchr("-._", *c))
+			return error_set(err, EINVAL, "Invalid job ID '%s'",
+					 id);
+	for (const struct job *job = jobs; job; job = job->next)
+		if (!strcmp(job->id, id))
+			return error_set(err, EEXIST,
+					 "Job ID '%s' already in use", id);
+	return 0;
+}
+
+struct job *job_new(const struct job_ops *ops, const char *id, unsigned flags,
+		    void *owner, struct error **err)
+{
+	struct job *job, **last;
+
+	if (check_id(id, err) < 0)
+		return NULL;
+	job = calloc(1, sizeof(*job));
+	if (!job)
+		abort();
+	*job = (struct job){ .ops = ops, .owner = owner, .flags = flags };
+	job->id = strdup(id);
+	if (!job->id)
+		abort();
+	for (last = &jobs; *last; last = &(*last)->next)
+		;
+	*last = job;
+	job_tell(job);
+	return job;
+}
+
+static void job_forget(struct job *job)
+{
+	struct job **at;
+
+	job_set_status(job, JOB_NULL);
+	for (at = &jobs; *at != job; at = &(*at)->next)
+		;
+	*at = job->next;
+	error_clear(&job->err);
+	free(job->id);
+	free(job);
+}
+
+static void job_dismiss(struct job *job)
+{
+	if (job->ops->free)
+		job->ops->free(job);
+	job_forget(job);
+}
+
+static void job_conclude(struct job *job)
+{
+	job_set_status(job, JOB_CONCLUDED);
+	if (job->waiter)
+		co_wake(job->waiter);
+	else if (!(job->flags & JOB_MANUAL_DISMISS))
+		job_dismiss(job);
+}
+
+static void co_job_abort(struct job *job)
+{
+	if (!job->err)
+		error_set(&job->err, ECANCELED, "%s", strerror(ECANCELED));
+	job_set_status(job, JOB_ABORTING);
+	if (job->ops->abort)
+		job->ops->abort(job);
+	job_conclude(job);
+}
+
+/* From pending to the end. */
+static void co_job_finalize(struct job *job)
+{
+	int ret = 0;
+
+	job->ending = true;
+	if (job->ops->prepare)
+		ret = job->ops->prepare(job, &job->err);
+	if (ret < 0 || job->cancelled) {
+		co_job_abort(job);
+		return;
+	}
+	if (job->ops->commit)
+		job->ops->commit(job);
+	job_conclude(job);
+}
+
+static void job_run(void *arg)
+{
+	struct job *job = arg;
+	int ret;
+
+	job_set_status(job, JOB_RUNNING);
+	ret = job->ops->run(job, &job->err);
+	assert((ret < 0) == (job->err != NULL));
+	if (ret < 0 || job->cancelled) {
+		job->ending = true;
+		co_job_abort(job);
+		return;
+	}
+	job_set_status(job, JOB_WAITING);
+	job_set_status(job, JOB_PENDING);
+	if (!(job->flags & JOB_MANUAL_FINALIZE))
+		co_job_finalize(job);
+}
+
+int job_start(struct job *job, struct error **err)
+{
+	assert(job->status == JOB_CREATED);
+	if (co_spawn(job_run, job))
+		return 0;
+	error_set(err, ENOMEM, "No stack for job '%s'", job->id);
+	job_set_status(job, JOB_ABORTING);
+	job_set_status(job, JOB_CONCLUDED);
+	job_forget(job);
+	return -ENOMEM;
+}
+
+struct job *job_first(void)
+{
+	return jobs;
+}
+
+struct job *job_find(const char *id, struct error **err)
+{
+	struct job *job;
+
+	for (job = jobs; job; job = job->next)
+		if (!strcmp(job->id, id))
+			return job;
+	error_set(err, ENOENT, "Job not found");
+	return NULL;
+}
+
+/* ---- verbs ---- */
+
+static void job_unpark(struct job *job)
+{
+	struct co *co = job->parked;
+
+	job->parked = NULL;
+	if (co)
+		co_wake(co);
+}
+
+static int job_pause(struct job *job, struct error **err)
+{
+	if (job->user_paused)
+		return error_set(err, EINVAL, "Job is already paused");
+	job->user_paused = true;
+	return 0;
+}
+
+static void job_resume(struct job *job)
+{
+	job->user_paused = false;
+	job_unpark(job);
+}
+
+static void co_job_cancel(struct job *job)
+{
+	job->cancelled = true;
+	job_resume(job);
+	/* else whoever is at it finds out */
+	if (job->status == JOB_PENDING && !job->ending)
+		co_job_abort(job);
+}
+
+static int job_complete(struct job *job, struct error **err)
+{
+	if (job->cancelled || !job->ops->complete)
+		return error_set(err, EINVAL, "The active block job '%s'"
+				 " cannot be completed", job->id);
+	job->ops->complete(job);
+	return 0;
+}
+
+int co_job_verb(struct job *job, enum job_verb verb, struct error **err)
+{
+	if (verb == JOB_RESUME && !job->user_paused)
+		return error_set(err, EINVAL,
+				 "Can't resume a job that was not paused");
+	if (!(taken_in[verb] >> job->status & 1) ||
+	    (verb == JOB_FINALIZE && job->ending))
+		return error_set(err, EINVAL, "Job '%s' in state '%s' cannot"
+				 " accept command verb '%s'", job->id,
+				 job_status_name(job->status),
+				 verb_names[verb]);
+	switch (verb) {
+	case JOB_CANCEL:
+		co_job_cancel(job);
+		break;
+	case JOB_PAUSE:
+		return job_pause(job, err);
+	case JOB_RESUME:
+		job_resume(job);
+		break;
+	case JOB_COMPLETE:
+		return job_complete(job, err);
+	case JOB_FINALIZE:
+		co_job_finalize(job);
+		break;
+	case JOB_DISMISS:
+		job_dismiss(job);
+		break;
+	case JOB_VERB_COUNT:
+		assert(false);
+	}
+	return 0;
+}
+
+/* ---- for run ---- */
+
+bool co_job_pause_point(struct job *job)
+{
+	enum job_status status = job->status;
+
+	if (job->user_paused && !job->cancelled) {
+		job_set_status(job, status == JOB_READY ? JOB_STANDBY
+							: JOB_PAUSED);
+		while (job->user_paused && !job->cancelled) {
+			job->parked = co_self();
+			co_wait();
+		}
+		job_set_status(job, status);
+	}
+	return job->cancelled;
+}
+
+void job_set_ready(struct job *job)
+{
+	job_set_status(job, JOB_READY);
+}
+
+void co_job_end_all(void)
+{
+	struct job *job;
+
+	while ((job = jobs)) {
+		if (job->status != JOB_CONCLUDED) {
+			job->waiter = co_self();
+			co_job_cancel(job);
+			/* woken once, perhaps already */
+			co_wait();
+			assert(job->status == JOB_CONCLUDED);
+		}
+		job_dismiss(job);
+	}
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * job.h - work that goes on behind a command: its states, and what may be
+ * asked of it (J1).
+ *
+ *	created -> running <-> paused
+ *	           running -> ready <-> standby
+ *	           running, ready -> waiting -> pending -> concluded -> null
+ *	           any before pending's end -> aborting -> concluded
+ *
+ * Main thread throughout. A job is a coroutine there (run); what it does on
+ * I/O threads is its own matter. It ends in concluded and stays there, to be
+ * looked at, until it is dismissed, by itself where it was made so.
+ */
+#ifndef GRAPH_JOB_H
+#define GRAPH_JOB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "runtime/error.h"
+
+struct co;
+struct job;
+
+enum job_status {
+	JOB_CREATED,
+	JOB_RUNNING,
+	JOB_PAUSED,
+	JOB_READY,	/* could be completed */
+	JOB_STANDBY,	/* ready, and paused */
+	JOB_WAITING,	/* run has ended well */
+	JOB_PENDING,	/* waits for finalize */
+	JOB_ABORTING,
+	JOB_CONCLUDED,
+	JOB_NULL,	/* is gone */
+	JOB_STATUS_COUNT
+};
+
+enum job_verb {
+	JOB_CANCEL,
+	JOB_PAUSE,
+	JOB_RESUME,
+	JOB_COMPLETE,
+	JOB_FINALIZE,
+	JOB_DISMISS,
+	JOB_VERB_COUNT
+};
+
+struct job_ops {
+	const char *type;	/* as query-jobs names it: "create" */
+	/*
+	 * The work, in a coroutine; may wait. It looks at
+	 * co_job_pause_point where it can stop, and ends soon after that says
+	 * so.
+	 */
+	int (*run)(struct job *job, struct error **err);
+	/* Asks a ready job to end; NULL: it never is. Does not wait. */
+	void (*complete)(struct job *job);
+	/*
+	 * The end: prepare may fail, then abort follows, else commit; in
+	 * coroutines, may wait. NULL: nothing to do. free: of owner, last of
+	 * all.
+	 */
+	int (*prepare)(struct job *job, struct error **err);
+	void (*commit)(struct job *job);
+	void (*abort)(struct job *job);
+	void (*free)(struct job *job);
+};
+
+enum {
+	JOB_MANUAL_FINALIZE = 1,
+	JOB_MANUAL_DISMISS = 2,
+};
+
+struct job {
+	const struct job_ops *ops;
+	void *owner;
+	char *id;
+	enum job_status status;
+	unsigned flags;
+	uint64_t current, total;	/* progress, in units of its own */
+	struct error *err;	/* why it failed; unset: it did not */
+	/* job.c's */
+	bool user_paused, cancelled, ending;
+	struct co *parked;	/* its coroutine at a pause point */
+	struct co *waiter;	/* of co_job_end_all */
+	struct job *next;
+};
+
+/*
+ * A job in state created; refused for a bad id or one that is taken. On
+ * failure owner stays the caller's, also of job_start, which runs it.
+ */
+struct job *job_new(const struct job_ops *ops, const char *id, unsigned flags,
+		    void *owner, struct error **err) MUST_CHECK;
+int job_start(struct job *job, struct error **err) MUST_CHECK;
+
+struct job *job_find(const char *id, struct error **err);
+struct job *job_first(void);	/* with job->next: all, oldest first */
+
+/* What a user asks; refused by state. Coroutine: finalize may wait. */
+int co_job_verb(struct job *job, enum job_verb verb, struct error **err)
+	MUST_CHECK;
+
+/* For run. Waits while the job is paused; true: it is cancelled. */
+bool co_job_pause_point(struct job *job) MUST_CHECK;
+void job_set_ready(struct job *job);
+
+const char *job_status_name(enum job_status status);
+/* Hears of every change of a job's state. */
+void job_set_listener(void (*changed)(const struct job *job));
+
+/* Cancels all jobs, waits for their ends and dismisses them. Coroutine. */
+void co_job_end_all(void);
+
+#endif

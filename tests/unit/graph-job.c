@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * graph-job.c - jobs: every verb in every state, the order of states, and what
+ * becomes of failures (J1).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/job.h"
+#include "runtime/co.h"
+#include "runtime/sim.h"
+#include "tests/lib/crew.h"
+#include "tests/lib/suite.h"
+
+/* What the toy job does, and what was called. */
+static struct {
+	bool be_ready, finish, complete;
+	int fail_run, fail_prepare;
+	unsigned prepares, commits, aborts, frees;
+	char states[400];
+} toy;
+
+static void changed(const struct job *job)
+{
+	strcat(toy.states, job_status_name(job->status));
+	strcat(toy.states, " ");
+}
+
+static int toy_run(struct job *job, struct error **err)
+{
+	job->total = 1;
+	if (toy.be_ready)
+		job_set_ready(job);
+	while (!toy.finish && !toy.complete) {
+		if (co_job_pause_point(job))
+			return 0;
+		co_sleep(1000);
+	}
+	job->current = 1;
+	return toy.fail_run ? error_set(err, EIO, "the work failed") : 0;
+}
+
+static void toy_complete(struct job *job)
+{
+	(void)job;
+	toy.complete = true;
+}
+
+static int toy_prepare(struct job *job, struct error **err)
+{
+	(void)job;
+	toy.prepares++;
+	co_sleep(1000);
+	return toy.fail_prepare ? error_set(err, EIO, "no end") : 0;
+}
+
+static void toy_commit(struct job *job)
+{
+	(void)job;
+	toy.commits++;
+}
+
+static void toy_abort(struct job *job)
+{
+	(void)job;
+	toy.aborts++;
+}
+
+static void toy_free(struct job *job)
+{
+	(void)job;
+	toy.frees++;
+}
+
+static const struct job_ops toy_ops = {
+	.type = "toy", .run = toy_run, .complete = toy_complete,
+	.prepare = toy_prepare, .commit = toy_commit, .abort = toy_abort,
+	.free = toy_free,
+};
+
+static void toy_reset(void)
+{
+	memset(&toy, 0, sizeof(toy));
+	job_set_listener(changed);
+}
+
+static struct job *start(unsigned flags)
+{
+	struct error *err = NULL;
+	struct job *job = job_new(&toy_ops, "j", flags, NULL, &err);
+	int ret = job ? job_start(job, &err) : -1;
+
+	CU_ASSERT_EQUAL_FATAL(ret, 0);
+	return job;
+}
+
+static void settle(void)
+{
+	co_sleep(100000);
+}
+
+/* The sentence, to be freed; NULL: it was taken. */
+static char *verb(struct job *job, enum job_verb what)
+{
+	struct error *err = NULL;
+	char *text = NULL;
+
+	if (co_job_verb(job, what, &err) < 0)
+		text = strdup(err->text);
+	error_clear(&err);
+	return text;
+}
+
+static void expect_taken(struct job *job, enum job_verb what)
+{
+	char *text = verb(job, what);
+
+	CU_ASSERT_PTR_NULL(text);
+	free(text);
+}
+
+static void expect_refused(struct job *job, enum job_verb what,
+			   const char *part)
+{
+	char *text = verb(job, what);
+
+	CU_ASSERT_PTR_NOT_NULL(text);
+	CU_ASSERT(text && strstr(text, part));
+	free(text);
+}
+
+/* Brings a job to a state in which it rests. */
+static struct job *job_in(enum job_status status)
+{
+	struct error *err = NULL;
+	struct job *job;
+
+	toy_reset();
+	if (status == JOB_CREATED) {
+		job = job_new(&toy_ops, "j", JOB_MANUAL_DISMISS, NULL, &err);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(job);
+		return job;
+	}
+	toy.be_ready = status == JOB_READY || status == JOB_STANDBY;
+	toy.finish = status >= JOB_WAITING;
+	job = start(JOB_MANUAL_DISMISS |
+		    (status == JOB_PENDING ? JOB_MANUAL_FINALIZE : 0));
+	if (status == JOB_PAUSED || status == JOB_STANDBY)
+		expect_taken(job, JOB_PAUSE);
+	settle();
+	CU_ASSERT_EQUAL(job->status, status);
+	return job;
+}
+
+static void body_table(void *arg)
+{
+	/* by status: the verbs it takes; resume only of what is paused */
+	static const struct {
+		enum job_status status;
+		const char *verbs;	/* in the order of enum job_verb */
+	} rows[] = {
+		{ JOB_CREATED, "cp----" }, { JOB_RUNNING, "cp----" },
+		{ JOB_PAUSED, "c-r---" }, { JOB_READY, "cp-m--" },
+		{ JOB_STANDBY, "c-rm--" }, { JOB_PENDING, "c---f-" },
+		{ JOB_CONCLUDED, "-----d" },
+	};
+
+	(void)arg;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		for (int v = 0; v < JOB_VERB_COUNT; v++) {
+			struct job *job = job_in(rows[i].status);
+			char *text = verb(job, (enum job_verb)v);
+
+			CU_ASSERT_EQUAL(!text, rows[i].verbs[v] != '-');
+			free(text);
+			/* one that was never started has nobody to end it */
+			if (rows[i].status == JOB_CREATED) {
+				struct error *err = NULL;
+
+				CU_ASSERT_EQUAL(job_start(job, &err), 0);
+			}
+			co_job_end_all();
+			CU_ASSERT_EQUAL(toy.frees, 1);
+			CU_ASSERT_EQUAL(toy.commits + toy.aborts, 1);
+		}
+	}
+}
+
+static void every_verb_in_every_state(void)
+{
+	test_run(1, 1, body_table, NULL);
+}
+
+static void body_order(void *arg)
+{
+	(void)arg;
+	toy_reset();
+	toy.finish = true;
+	start(0);
+	settle();
+	CU_ASSERT_STRING_EQUAL(toy.states, "created running waiting pending"
+			       " concluded null ");
+	toy_reset();
+	toy.finish = true;
+	toy.fail_run = 1;
+	start(0);
+	settle();
+	CU_ASSERT_STRING_EQUAL(toy.states, "created running aborting concluded"
+			       " null ");
+	CU_ASSERT(toy.aborts == 1 && !toy.commits && !toy.prepares);
+	CU_ASSERT_PTR_NULL(job_first());
+}
+
+static void states_come_in_order(void)
+{
+	test_run(1, 1, body_order, NULL);
+}
+
+static void body_pause(void *arg)
+{
+	struct job *job;
+
+	(void)arg;
+	job = job_in(JOB_RUNNING);
+	expect_taken(job, JOB_PAUSE);
+	expect_refused(job, JOB_PAUSE, "Job is already paused");
+	settle();
+	expect_taken(job, JOB_RESUME);
+	/* before it has noticed */
+	expect_taken(job, JOB_PAUSE);
+	settle();
+	CU_ASSERT_EQUAL(job->status, JOB_PAUSED);
+	expect_taken(job, JOB_RESUME);
+	expect_refused(job, JOB_RESUME, "Can't resume a job that was not"
+		       " paused");
+	toy.finish = true;
+	settle();
+	CU_ASSERT_STRING_EQUAL(toy.states, "created running paused running"
+			       " waiting pending concluded ");
+	expect_refused(job, JOB_PAUSE, "Job 'j' in state 'concluded' cannot"
+		       " accept command verb 'pause'");
+	expect_taken(job, JOB_DISMISS);
+}
+
+static void a_paused_job_rests(void)
+{
+	test_run(1, 1, body_pause, NULL);
+}
+
+static void body_cancel(void *arg)
+{
+	struct job *job;
+
+	(void)arg;
+	job = job_in(JOB_PAUSED);
+	expect_taken(job, JOB_CANCEL);
+	settle();
+	CU_ASSERT_STRING_EQUAL(toy.states, "created running paused running"
+			       " aborting concluded ");
+	CU_ASSERT_STRING_EQUAL(job->err->text, "Operation canceled");
+	expect_taken(job, JOB_DISMISS);
+	job = job_in(JOB_PENDING);
+	expect_taken(job, JOB_CANCEL);
+	CU_ASSERT_EQUAL(job->status, JOB_CONCLUDED);
+	CU_ASSERT(toy.aborts == 1 && !toy.commits);
+	expect_taken(job, JOB_DISMISS);
+	/* work that ended well all the same is given up */
+	job = job_in(JOB_RUNNING);
+	toy.finish = true;
+	expect_taken(job, JOB_CANCEL);
+	settle();
+	CU_ASSERT(toy.aborts == 1 && !toy.commits);
+	expect_taken(job, JOB_DISMISS);
+}
+
+static void cancelled_jobs_abort(void)
+{
+	test_run(1, 1, body_cancel, NULL);
+}
+
+static void finalize_later(void *arg)
+{
+	expect_taken(arg, JOB_FINALIZE);
+}
+
+static void body_finalize(void *arg)
+{
+	struct job *job;
+
+	(void)arg;
+	job = job_in(JOB_PENDING);
+	expect_taken(job, JOB_FINALIZE);
+	CU_ASSERT(toy.prepares == 1 && toy.commits == 1 && !toy.aborts);
+	expect_taken(job, JOB_DISMISS);
+	job = job_in(JOB_PENDING);
+	toy.fail_prepare = 1;
+	expect_taken(job, JOB_FINALIZE);
+	CU_ASSERT(toy.aborts == 1 && !toy.commits);
+	CU_ASSERT_STRING_EQUAL(job->err->text, "no end");
+	expect_taken(job, JOB_DISMISS);
+	/* while it is being finalized */
+	job = job_in(JOB_PENDING);
+	CU_ASSERT(co_spawn(finalize_later, job));
+	CU_ASSERT_EQUAL(job->status, JOB_PENDING);
+	expect_refused(job, JOB_FINALIZE, "finalize");
+	expect_taken(job, JOB_CANCEL);
+	settle();
+	CU_ASSERT(toy.aborts == 1 && !toy.commits);
+	expect_taken(job, JOB_DISMISS);
+}
+
+static void the_end_may_fail_or_be_cancelled(void)
+{
+	test_run(1, 1, body_finalize, NULL);
+}
+
+static void body_complete(void *arg)
+{
+	struct job *job;
+
+	(void)arg;
+	job = job_in(JOB_READY);
+	expect_taken(job, JOB_COMPLETE);
+	settle();
+	CU_ASSERT_EQUAL(job->status, JOB_CONCLUDED);
+	CU_ASSERT_PTR_NULL(job->err);
+	CU_ASSERT(job->current == 1 && job->total == 1);
+	expect_taken(job, JOB_DISMISS);
+}
+
+static void ready_jobs_are_completed(void)
+{
+	test_run(1, 1, body_complete, NULL);
+}
+
+static void expect_bad_id(const char *id, const char *part)
+{
+	struct error *err = NULL;
+
+	CU_ASSERT_PTR_NULL(job_new(&toy_ops, id, 0, NULL, &err));
+	CU_ASSERT(err && strstr(err->text, part));
+	error_clear(&err);
+}
+
+static void body_ids(void *arg)
+{
+	struct error *err = NULL;
+	struct job *job;
+
+	(void)arg;
+	job = job_in(JOB_RUNNING);
+	expect_bad_id("1j", "Invalid job ID '1j'");
+	expect_bad_id("", "Invalid job ID ''");
+	expect_bad_id("a/b", "Invalid job ID 'a/b'");
+	expect_bad_id("j", "Job ID 'j' already in use");
+	CU_ASSERT_PTR_EQUAL(job_find("j", &err), job);
+	CU_ASSERT_PTR_NULL(job_find("k", &err));
+	CU_ASSERT_STRING_EQUAL(err->text, "Job not found");
+	error_clear(&err);
+	co_job_end_all();
+	CU_ASSERT_EQUAL(toy.frees, 1);
+}
+
+static void ids_are_names_and_unique(void)
+{
+	test_run(1, 1, body_ids, NULL);
+}
+
+TEST_MAIN("graph-job", TEST(every_verb_in_every_state),
+	  TEST(states_come_in_order), TEST(a_paused_job_rests),
+	  TEST(cancelled_jobs_abort), TEST(the_end_may_fail_or_be_cancelled),
+	  TEST(ready_jobs_are_completed), TEST(ids_are_names_and_unique))
