@@ -56,14 +56,19 @@ static bool is_one_of(const char *value, const char *const *values)
 static void attach_check(const struct args *args)
 {
 	static const char *const when[] = { "auto", "on", "off", NULL };
+	static const char *const ways[] = { "auto", "ublk", "fuse", NULL };
 	static const char *const modes[] = { "none", "writeback", NULL };
 	const char *zero_copy = args_value(args, "zero-copy");
 	const char *cache = args_value(args, "cache");
 	const char *name = args_value(args, "name");
+	const char *via = args_value(args, "via");
 
 	if (zero_copy && !is_one_of(zero_copy, when))
 		die(EXIT_USAGE, "attach: --zero-copy is auto, on or off, not "
 		    "'%s'", zero_copy);
+	if (via && !is_one_of(via, ways))
+		die(EXIT_USAGE, "attach: --via is auto, ublk or fuse, not "
+		    "'%s'", via);
 	if (cache && !is_one_of(cache, modes))
 		die(EXIT_USAGE, "attach: --cache is none or writeback, not "
 		    "'%s'", cache);
@@ -86,6 +91,7 @@ static json_t *attach_call(const struct args *args)
 	set_text(call, "id", args_value(args, "name"));
 	set_text(call, "format", args_value(args, "format"));
 	set_text(call, "cache", args_value(args, "cache"));
+	set_text(call, "via", args_value(args, "via"));
 	if (args_given(args, "read-only"))
 		json_object_set_new(call, "read-only", json_true());
 	set_number(call, "queues", args, "queues", 65535);

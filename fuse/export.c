@@ -162,6 +162,29 @@ static struct fuse_file *file_new(const struct export *exp,
 	return f;
 }
 
+struct available_job {
+	struct error **err;
+	int rc;
+};
+
+static void available_run(void *arg)
+{
+	struct available_job *job = arg;
+
+	job->rc = fuse_available(job->err);
+	if (!job->rc)
+		job->rc = loop_available(job->err);
+}
+
+/* As a block device: with a loop device on it. */
+static int fuse_type_available(struct error **err)
+{
+	struct available_job job = { .err = err };
+
+	co_blocking(available_run, &job);
+	return job.rc;
+}
+
 static int fuse_open(struct export *exp, struct node *node, struct error **err)
 {
 	struct fuse_export *state = exp->state;
@@ -268,6 +291,7 @@ static const struct export_type fuse_export_type = {
 	.state_size = sizeof(struct fuse_export),
 	.options = fuse_option_table,
 	.options_size = sizeof(struct fuse_options),
+	.available = fuse_type_available,
 	.open = fuse_open,
 	.start = fuse_start,
 	.stop = fuse_stop,

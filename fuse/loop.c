@@ -58,6 +58,16 @@ static int control_open(struct error **err)
 	return fd;
 }
 
+int loop_available(struct error **err)
+{
+	int fd = control_open(err);
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
 static int file_open(const struct loop *loop, struct error **err)
 {
 	int fd = open(loop->file, (loop->writable ? O_RDWR : O_RDONLY) |

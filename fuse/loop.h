@@ -35,7 +35,11 @@ int co_loop_detach(struct loop *loop, struct error **err) MUST_CHECK;
 /* Whoever uses it: it goes when he closes it. The file gives errors. */
 void co_loop_abandon(struct loop *loop);
 
-/* Blocking, for helper threads: of a dead daemon. 0 or a positive errno. */
+/* Blocking, for helper threads. */
+
+/* Whether this machine has loop devices, and lets us. */
+int loop_available(struct error **err) MUST_CHECK;
+/* Of a dead daemon. 0 or a positive errno. */
 int loop_clear(const char *disk) MUST_CHECK;
 
 #endif

@@ -62,6 +62,16 @@ static int device_open(struct error **err)
 	return fd;
 }
 
+int fuse_available(struct error **err)
+{
+	int fd = device_open(err);
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
 /* A mount point that nobody named. */
 static int file_make(const char *path, struct error **err)
 {

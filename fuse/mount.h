@@ -34,6 +34,8 @@ void fuse_set_mount_dir(const char *dir);
 /* The default mount point of an export: malloc'ed, or NULL. */
 char *fuse_default_path(const char *id);
 
+/* Whether this machine has FUSE, and lets us. */
+int fuse_available(struct error **err) MUST_CHECK;
 /* The mount point is a regular file. On failure nothing is left. */
 int fuse_mount(struct fuse_mount *m, struct error **err) MUST_CHECK;
 /*

@@ -122,3 +122,13 @@ int fuse_map_fallocate(const struct fuse_shape *shape,
 	out->len = min(in->length, shape->size - out->offset);
 	return 0;
 }
+
+bool fuse_seek_step(const struct fuse_shape *shape, bool want_data,
+		    bool zeroes, uint64_t len, uint64_t *at)
+{
+	if (want_data != zeroes)
+		return true;
+	*at = min(*at + len, shape->size);
+	/* the end of the file is a hole */
+	return !want_data && *at == shape->size;
+}

@@ -37,6 +37,7 @@ struct fuse_input {
 		struct fuse_write_in write;
 		struct fuse_setattr_in setattr;
 		struct fuse_fallocate_in fallocate;
+		struct fuse_lseek_in lseek;
 	} arg;
 };
 
@@ -73,5 +74,13 @@ struct fuse_range {
 int fuse_map_fallocate(const struct fuse_shape *shape,
 		       const struct fuse_fallocate_in *in,
 		       struct fuse_range *out) MUST_CHECK;
+
+/*
+ * One step of SEEK_DATA or SEEK_HOLE: from `at` on, `len` bytes are zeroes or
+ * not. True: at is the answer; false: the next step begins there, or the file
+ * ends before.
+ */
+bool fuse_seek_step(const struct fuse_shape *shape, bool want_data,
+		    bool zeroes, uint64_t len, uint64_t *at) MUST_CHECK;
 
 #endif

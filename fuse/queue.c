@@ -34,7 +34,8 @@ struct fuse_slot {
 	struct fuse_queue *queue;
 	struct fuse_slot *next;		/* free */
 	struct payload payload;		/* of READ and WRITE */
-	uint64_t done, left;		/* an fallocate goes in pieces */
+	uint64_t done, left;		/* fallocate and lseek go in pieces */
+	struct status status;
 	struct message ask;		/* main, for what is main's */
 	int res;
 	struct fuse_input in;
@@ -227,6 +228,65 @@ static void slot_fallocate(struct fuse_slot *s)
 	range_next(s);
 }
 
+/* --- lseek --- */
+
+static void seek_next(struct fuse_slot *s)
+{
+	uint64_t size = s->queue->common->shape.size;
+	uint32_t block = s->queue->common->root->granularity;
+
+	s->req.offset = align_down(s->done, block);
+	s->req.len = (uint32_t)min(size - s->req.offset, FUSE_PIECE_MAX);
+	slot_submit(s);
+}
+
+static void seek_again(struct message *msg)
+{
+	seek_next(container_of(msg, struct fuse_slot, ask));
+}
+
+static void seek_done(struct request *req, int res)
+{
+	struct fuse_slot *s = container_of(req, struct fuse_slot, req);
+	const struct fuse_shape *shape = &s->queue->common->shape;
+	bool want_data = s->in.arg.lseek.whence == SEEK_DATA;
+	struct fuse_lseek_out out;
+
+	if (!res && !fuse_seek_step(shape, want_data,
+				    s->status.flags & STATUS_ZERO,
+				    req->offset + s->status.len - s->done,
+				    &s->done)) {
+		if (s->done < shape->size) {
+			s->ask.fn = seek_again;
+			thread_post(s->queue->thread, &s->ask);
+			return;
+		}
+		res = -ENXIO;
+	}
+	out.offset = s->done;
+	slot_answer(s, res, &out, res ? 0 : sizeof(out));
+	slot_free(s);
+}
+
+static void slot_lseek(struct fuse_slot *s)
+{
+	const struct fuse_lseek_in *in = &s->in.arg.lseek;
+
+	if (in->whence != SEEK_DATA && in->whence != SEEK_HOLE) {
+		slot_end(s, -EINVAL);
+		return;
+	}
+	if (in->offset >= s->queue->common->shape.size) {
+		slot_end(s, -ENXIO);
+		return;
+	}
+	s->req.op = REQ_STATUS;
+	s->req.buf = &s->status;
+	s->req.done = seek_done;
+	s->done = in->offset;
+	seek_next(s);
+}
+
 /* --- owner and mode: main's --- */
 
 static void owner_answered(struct message *msg)
@@ -318,6 +378,9 @@ static void slot_run(struct fuse_slot *s, size_t bytes)
 		break;
 	case FUSE_FALLOCATE:
 		slot_fallocate(s);
+		break;
+	case FUSE_LSEEK:
+		slot_lseek(s);
 		break;
 	case FUSE_GETATTR:
 	case FUSE_SETATTR:

@@ -22,6 +22,7 @@
 #include "export/wait.h"
 #include "fuse/protocol.h"
 #include "graph/root.h"
+#include "graph/status.h"
 #include "runtime/ring.h"
 
 struct fuse_slot;

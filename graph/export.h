@@ -28,6 +28,11 @@ struct export_type {
 	size_t state_size;	/* export->state, zeroed */
 	const struct option *options;
 	size_t options_size;
+	/*
+	 * Whether this machine can make such a device at all; brings in what
+	 * that needs (modules). NULL: the type makes no block device.
+	 */
+	int (*available)(struct error **err);
 	/* Creates the root on node. */
 	int (*open)(struct export *exp, struct node *node, struct error **err);
 	int (*start)(struct export *exp, struct error **err);

@@ -118,22 +118,65 @@ static struct node *attach_open(json_t *args, struct error **err)
 			  filename, err);
 }
 
+/* Export types that make a block device, the best first. */
+static const char *const attach_types[] = { "ublk", "fuse" };
+
+/*
+ * The type that `via` asks for, or the first that this machine can make. The
+ * error says of each why it is not to be had.
+ */
+static const struct export_type *attach_choose_type(const char *via,
+						    struct error **err)
+{
+	char why[600] = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(attach_types); i++) {
+		const struct export_type *type =
+			export_type_find(attach_types[i]);
+		struct error *one CLEANUP_ERROR = NULL;
+		size_t len = strlen(why);
+
+		if (strcmp(via, "auto") && strcmp(via, type->name))
+			continue;
+		if (type->available(&one) == 0)
+			return type;
+		snprintf(why + len, sizeof(why) - len, "%svia %s: %s",
+			 len ? "; " : "", type->name, one->text);
+	}
+	error_set(err, ENODEV, "This machine cannot make a block device %s",
+		  why);
+	return NULL;
+}
+
+/* A file with a loop device on it; that nothing copies is out of reach. */
+static void attach_fuse_options(json_t *options)
+{
+	json_object_del(options, "zero-copy");
+	json_object_set_new(options, "block-device", json_true());
+	if (!json_object_get(options, "logical-block-size"))
+		json_object_set_new(options, "logical-block-size",
+				    json_integer(512));
+}
+
 /* What attach does not use itself is the export type's: queues, depth, ... */
 static json_t *attach_export_options(json_t *args, const char *id,
+				     const struct export_type *type,
 				     const struct node *node)
 {
 	static const char *const own[] = {
-		"filename", "format", "read-only", "cache", "node-name",
+		"filename", "format", "read-only", "cache", "node-name", "via",
 	};
 	json_t *options = json_copy(args);
 
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
 		json_object_del(options, own[i]);
-	json_object_set_new(options, "type", json_string("ublk"));
+	json_object_set_new(options, "type", json_string(type->name));
 	json_object_set_new(options, "id", json_string(id));
 	json_object_set_new(options, "node-name", json_string(node->name));
 	json_object_set_new(options, "writable",
 			    json_boolean(!node->read_only));
+	if (!strcmp(type->name, "fuse"))
+		attach_fuse_options(options);
 	/* two disks on one image would each undo what the other does */
 	if (!json_object_get(options, "exclusive"))
 		json_object_set_new(options, "exclusive", json_true());
@@ -185,6 +228,7 @@ static void attach_name_user(const char *filename, struct error **err)
 
 static json_t *attach_with_id(json_t *args, const char *id, struct error **err)
 {
+	const struct export_type *type;
 	struct node *node = co_open_by_deadline(
 		attach_open, args, arg_string(args, "filename", ""), err);
 	json_auto_t *options = NULL;
@@ -198,8 +242,12 @@ static json_t *attach_with_id(json_t *args, const char *id, struct error **err)
 	/* while we wait the node may become another's matter */
 	format = node->driver->name;
 	guessed = node->guessed;
-	options = attach_export_options(args, id, node);
-	exp = export_add(options, err);
+	node->pins++;
+	type = attach_choose_type(arg_string(args, "via", "auto"), err);
+	node->pins--;
+	if (type)
+		options = attach_export_options(args, id, type, node);
+	exp = type ? export_add(options, err) : NULL;
 	if (!exp) {
 		node_unref(node);
 		return NULL;

@@ -89,7 +89,8 @@ const struct command command_table[] = {
 	{
 		.name = "blkgraph-attach", .kind = COMMAND_SHOW,
 		.takes = "filename:str id?:str format?:str read-only?:bool "
-			"cache?:BlkgraphCacheMode node-name?:str",
+			"cache?:BlkgraphCacheMode node-name?:str "
+			"via?:BlkgraphVia",
 		.open_args = true, .gives = "BlkgraphAttached",
 		.run = cmd_attach,
 	},

@@ -30,6 +30,7 @@ static const struct definition {
 	{ "XDbgBlockGraphNodeType", "block-backend block-job block-driver" },
 	{ "BlockdevDetectZeroesOptions", "off on unmap" },
 	{ "BlkgraphCacheMode", "none writeback" },
+	{ "BlkgraphVia", "auto ublk fuse" },
 	{ "MonitorMode", "readline control" },
 	{ "JobType", "create" },
 	{ "JobStatus",

@@ -79,6 +79,11 @@ static int ublk_check_options(const struct export *exp,
 			 "leave out the partition scan", exp->id);
 }
 
+static int ublk_available(struct error **err)
+{
+	return co_ublk_control_open(true, err);
+}
+
 static int ublk_open(struct export *exp, struct node *node, struct error **err)
 {
 	struct ublk_export *state = exp->state;
@@ -221,6 +226,7 @@ static const struct export_type ublk_export_type = {
 	.state_size = sizeof(struct ublk_export),
 	.options = ublk_option_table,
 	.options_size = sizeof(struct ublk_options),
+	.available = ublk_available,
 	.open = ublk_open,
 	.start = ublk_start,
 	.stop = ublk_stop_export,

@@ -96,6 +96,26 @@ static void fallocate_refuses_the_rest(void)
 			-EOPNOTSUPP);
 }
 
+static void seeking_steps_to_the_answer(void)
+{
+	uint64_t at = MIB;
+
+	CU_ASSERT(fuse_seek_step(&plain, true, false, MIB, &at));
+	CU_ASSERT_EQUAL(at, MIB);
+	CU_ASSERT(fuse_seek_step(&plain, false, true, MIB, &at));
+	CU_ASSERT_EQUAL(at, MIB);
+	CU_ASSERT(!fuse_seek_step(&plain, true, true, MIB, &at));
+	CU_ASSERT_EQUAL(at, 2 * MIB);
+	CU_ASSERT(!fuse_seek_step(&plain, false, false, MIB, &at));
+	CU_ASSERT_EQUAL(at, 3 * MIB);
+	/* data up to the end: there the hole is; zeroes: there is no data */
+	CU_ASSERT(fuse_seek_step(&plain, false, false, 99 * MIB, &at));
+	CU_ASSERT_EQUAL(at, 10 * MIB);
+	at = MIB;
+	CU_ASSERT(!fuse_seek_step(&plain, true, true, 99 * MIB, &at));
+	CU_ASSERT_EQUAL(at, 10 * MIB);
+}
+
 static int set(const struct fuse_shape *shape, uint32_t valid, uint64_t size,
 	       struct fuse_owner *owner)
 {
@@ -175,6 +195,7 @@ TEST_MAIN("fuse-protocol",
 	  TEST(fallocate_maps),
 	  TEST(fallocate_stays_inside),
 	  TEST(fallocate_refuses_the_rest),
+	  TEST(seeking_steps_to_the_answer),
 	  TEST(the_size_stays),
 	  TEST(the_owner_changes_where_others_may_use_it),
 	  TEST(another_major_version_is_refused),
