@@ -153,7 +153,7 @@ static void loop_abort(struct loop *loop)
 {
 	struct unmount_job job = {
 		.f = container_of(loop, struct fuse_file, loop),
-		.flags = MNT_FORCE | MNT_DETACH,
+		.flags = MNT_FORCE,
 	};
 
 	unmount_run(&job);
@@ -299,10 +299,11 @@ int co_fuse_file_stop(struct fuse_file *f, enum export_stop mode,
 		rc = co_unmount_unused(f, err);
 	if (rc)
 		return rc;
-	if (f->state == FUSE_SHOWN)
-		co_unmount(f, MNT_FORCE | MNT_DETACH);
+	/* first errors for whoever waits, so that nothing below does */
+	co_unmount(f, MNT_FORCE);
 	if (f->loop.disk.name[0])
 		co_loop_abandon(&f->loop);
+	co_unmount(f, MNT_DETACH);
 	return co_file_end(f, err);
 }
 
