@@ -234,6 +234,15 @@ def refused(client, pattern, command, *, cls="GenericError", errno=None,
 
 
 def run(names):
+    # what programs leave in their folder goes with it
+    with tempfile.TemporaryDirectory(prefix="blkgraph-") as folder:
+        os.chdir(folder)
+        failed = run_tests(names)
+        os.chdir(TOP)
+    sys.exit(failed != 0)
+
+
+def run_tests(names):
     passed = failed = skipped = 0
     for name, test in list(names.items()):
         if not name.startswith("test_"):
@@ -251,4 +260,4 @@ def run(names):
             print(f"ok {name}")
             passed += 1
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
-    sys.exit(failed != 0)
+    return failed
