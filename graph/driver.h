@@ -127,6 +127,7 @@ struct child_decl {
 struct driver {
 	const char *name;
 	enum driver_kind kind;
+	const char *plain_name;	/* of a node without strong options, or NULL */
 	bool filtered_is_backing;	/* filters: child is node->backing */
 	size_t state_size;	/* node->state, zeroed before open */
 	const struct option *options;	/* ends with name NULL; may be NULL */

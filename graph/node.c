@@ -9,6 +9,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,6 +175,7 @@ static void node_free(struct node *node)
 	free(node->opts);
 	free(node->state);
 	node_io_free(node->io);
+	json_decref(node->strong);
 	free(node->filename);
 	free(node->header_backing);
 	free(node->header_backing_format);

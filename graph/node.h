@@ -59,6 +59,8 @@ struct node {
 	bool ready;		/* all of node_open did: has a name now */
 	char *header_backing;		/* name in the header, or NULL (C7) */
 	char *header_backing_format;
+	struct json_t *strong;	/* options given that are part of its name */
+	bool backing_given;	/* by options, not by the header */
 	struct edge *children, *parents;
 	struct node *next;		/* all nodes */
 	unsigned perm, shared;		/* of all parents together */

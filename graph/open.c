@@ -143,7 +143,11 @@ static int parse_generic(json_t *options, const struct inherit *from,
 		g->force_share = from->force_share;
 	if (!discard)
 		g->discard = from->child;
-	return 0;
+	if (!g->force_share || g->read_only)
+		return 0;
+	options_free(node_options, g);
+	return error_set(err, EINVAL, "force-share=on can only be used with "
+			 "read-only images");
 }
 
 static bool table_has(const struct option *table, const char *name)
@@ -152,6 +156,19 @@ static bool table_has(const struct option *table, const char *name)
 		if (!strcmp(table->name, name))
 			return true;
 	return false;
+}
+
+static json_t *strong_options(json_t *options, const struct option *table)
+{
+	json_t *strong = json_object();
+
+	for (; table && table->name; table++) {
+		json_t *value = json_object_get(options, table->name);
+
+		if (value && table->strong)
+			json_object_set(strong, table->name, value);
+	}
+	return strong;
 }
 
 static int parse_options(json_t *options, const struct inherit *from,
@@ -166,12 +183,10 @@ static int parse_options(json_t *options, const struct inherit *from,
 	node->auto_read_only = g->auto_read_only;
 	node->force_share = g->force_share;
 	node->discard_unmap = g->discard;
-	if (g->force_share && !g->read_only)
-		return error_set(err, EINVAL, "force-share=on can only be used"
-				 " with read-only images");
 	/* a driver that has to do with it gets it too */
 	if (g->force_share && table_has(node->driver->options, "force-share"))
 		json_object_set_new(options, "force-share", json_true());
+	node->strong = strong_options(options, node->driver->options);
 	ret = options_parse(options, node->driver->options, NULL, node->opts,
 			    err);
 	return ret < 0 ? ret : refuse_rest(options, err);
@@ -440,6 +455,9 @@ static struct node *open_next(struct opening *o, struct node *node,
 		backing = open_node(o, value, &from, false, children, nesting);
 	else if (value && !json_is_null(value))
 		backing = open_or_find(o, value, &from, decl->name, nesting);
+	node->backing_given = value != NULL;
+	if (*o->err && json_is_string(value))
+		error_prefix(o->err, "Could not open backing file");
 	json_decref(own);
 	if (backing && attach(node, decl, backing, o->err) < 0)
 		return NULL;

@@ -163,9 +163,8 @@ static int option_set_json(const struct option *opt, const json_t *value,
 	    (opt->type != OPT_SIZE && opt->type != OPT_UINT))
 		return option_bad_type(opt, err);
 	if (json_integer_value(value) < 0)
-		return error_set(err, EINVAL,
-				 "Parameter '%s' must not be negative",
-				 opt->name);
+		return error_set(err, EINVAL, "Parameter '%s' expects a "
+				 "non-negative number below 2^64", opt->name);
 	return option_set_number(opt, (uint64_t)json_integer_value(value), out,
 				 err);
 }

@@ -28,6 +28,8 @@ struct option {
 	bool required;
 	const char *const *values;	/* OPT_ENUM, ends with NULL */
 	uint64_t lowest, highest;	/* of numbers; both 0: any */
+	bool secret;		/* queries do not show its value */
+	bool strong;		/* says what is seen: part of a node's name */
 	const char *help;
 };
 

@@ -20,17 +20,36 @@ static json_t *number(uint64_t n)
 
 /* ---- names ---- */
 
+static bool backing_is_another(const struct node *node);
+
 /* What opens the node by one name: only files, and formats right on them. */
 static const char *plain_name(const struct node *node)
 {
 	const struct node *primary = node_primary_child(node);
 
+	if (json_object_size(node->strong) || backing_is_another(node))
+		return NULL;
+	if (node->driver->plain_name)
+		return node->driver->plain_name;
 	if (node->driver->kind == DRIVER_PROTOCOL)
 		return node->filename;
 	if (node->driver->kind == DRIVER_FORMAT && primary &&
 	    primary->driver->kind == DRIVER_PROTOCOL)
-		return primary->filename;
+		return plain_name(primary);
 	return NULL;
+}
+
+/* Whether it was opened on another image than its header names. */
+static bool backing_is_another(const struct node *node)
+{
+	const struct node *backing = node_cow_child(node);
+	const char *name = backing ? plain_name(backing) : NULL;
+
+	if (!node->backing_given)
+		return false;
+	if (!backing || !node->header_backing)
+		return backing || node->header_backing;
+	return !name || strcmp(name, node->header_backing);
 }
 
 /* The longest options text shown; deeper graphs end in "...". */
@@ -44,9 +63,13 @@ static json_t *options_of(const struct node *node, unsigned depth)
 	if (node->filename)
 		json_object_set_new(options, "filename",
 				    json_string(node->filename));
+	json_object_update(options, node->strong);
 	for (e = node->children; e && depth < 8; e = e->next_child)
-		json_object_set_new(options, e->name,
-				    options_of(e->child, depth + 1));
+		if (!(e->role & ROLE_COW) || backing_is_another(node))
+			json_object_set_new(options, e->name,
+					    options_of(e->child, depth + 1));
+	if (!node_cow_child(node) && backing_is_another(node))
+		json_object_set_new(options, "backing", json_null());
 	return options;
 }
 
@@ -150,7 +173,10 @@ static json_t *node_info(const struct node *node, bool flat)
 	json_object_set_new(object, "cache", json_pack("{s:b, s:b, s:b}",
 			    "writeback", 1, "direct", node->cache_direct,
 			    "no-flush", node->no_flush));
-	if (node->header_backing)
+	if (node_cow_child(node))
+		json_object_set_new(object, "backing_file",
+				    file_name(node_cow_child(node)));
+	else if (node->header_backing)
 		json_object_set_new(object, "backing_file",
 				    json_string(node->header_backing));
 	json_object_set_new(object, "children", children_info(node));

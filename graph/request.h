@@ -21,6 +21,7 @@ enum req_op {
 	REQ_ZEROES,
 	REQ_STATUS,	/* buf: a struct status, valid in done (status.h) */
 };
+#define REQ_OPS (REQ_STATUS + 1)
 
 enum {
 	REQ_FUA = 1,		/* WRITE, ZEROES: durable when done */

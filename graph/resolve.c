@@ -70,11 +70,35 @@ struct node *resolve(struct node *node, struct map *map, bool checked,
 	}
 }
 
+/* One writer, so no atomic add. */
+static void count(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+static void request_count(const struct request *req, int res)
+{
+	struct root_counts *counts = &req->gate->counts;
+	struct op_counts *op = &counts->ops[req->op];
+	uint64_t end = req->offset + req->len;
+
+	if (unlikely(res < 0)) {
+		count(&op->failed, 1);
+		return;
+	}
+	count(&op->ok, 1);
+	count(&op->bytes, req->len);
+	count(&op->ns, clock_turn_ns() - req->start_ns);
+	if (req->op == REQ_WRITE && end > counts->highest)
+		__atomic_store_n(&counts->highest, end, __ATOMIC_RELAXED);
+}
+
 void request_finish(struct request *req, int res)
 {
 	struct root_gate *gate = req->gate;
 	unsigned parity = req->parity;
 
+	request_count(req, res);
 	node_path_leave(&req->path);
 	gate_unlist(gate, req);
 	req->done(req, res);

@@ -20,6 +20,29 @@
 
 static struct root *roots;
 
+static void op_count(const struct op_counts *from, struct op_counts *sum)
+{
+	sum->ok += __atomic_load_n(&from->ok, __ATOMIC_RELAXED);
+	sum->failed += __atomic_load_n(&from->failed, __ATOMIC_RELAXED);
+	sum->bytes += __atomic_load_n(&from->bytes, __ATOMIC_RELAXED);
+	sum->ns += __atomic_load_n(&from->ns, __ATOMIC_RELAXED);
+}
+
+void root_count(const struct root *root, struct root_counts *sum)
+{
+	for (unsigned i = 0; i < THREADS_MAX; i++) {
+		const struct root_counts *from;
+
+		if (!(root->threads >> i & 1))
+			continue;
+		from = &root->gates[i].counts;
+		for (unsigned op = 0; op < REQ_OPS; op++)
+			op_count(&from->ops[op], &sum->ops[op]);
+		sum->highest = max(sum->highest,
+			__atomic_load_n(&from->highest, __ATOMIC_RELAXED));
+	}
+}
+
 struct root *root_first(void)
 {
 	return roots;

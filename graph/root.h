@@ -27,6 +27,17 @@ struct root_ops {
 	void (*resume)(struct root *root);
 };
 
+/* Requests that were done, by what they were. */
+struct op_counts {
+	uint64_t ok, failed;
+	uint64_t bytes, ns;	/* of those that did not fail; from the gate */
+};
+
+struct root_counts {
+	struct op_counts ops[REQ_OPS];
+	uint64_t highest;	/* end of the farthest write */
+};
+
 /* One thread's part of a root, whose it is but for the last fields. */
 struct root_gate {
 	/* what each request touches: one cache line */
@@ -53,6 +64,8 @@ struct root_gate {
 	/* main thread */
 	struct drain *drain;
 	bool awaited;
+	/* written by its thread only, read by main at any time: atomic */
+	struct root_counts counts CACHELINE_ALIGNED;
 } CACHELINE_ALIGNED;
 
 /* How long I/O was held (A17). Main thread; ns. */
@@ -106,6 +119,8 @@ int co_root_submit(struct root *root, struct request *req);
  */
 void root_hold(struct root *root);
 void root_drop(struct root *root);
+/* Main thread: adds what all its threads have counted. */
+void root_count(const struct root *root, struct root_counts *sum);
 /* Main thread: all roots, with root->next. */
 struct root *root_first(void);
 /* Of graph_forget. */

@@ -48,6 +48,10 @@ const struct command command_table[] = {
 		.run = cmd_query_block,
 	},
 	{
+		.name = "query-blockstats", .takes = "query-nodes?:bool",
+		.gives = "[BlockStats]", .run = cmd_query_blockstats,
+	},
+	{
 		.name = "x-debug-query-block-graph",
 		.gives = "XDbgBlockGraph", .run = cmd_query_block_graph,
 	},
@@ -86,6 +90,28 @@ const struct command command_table[] = {
 		.run = cmd_object_add,
 	},
 	{ .name = "object-del", .takes = "id:str", .run = cmd_object_del },
+	{
+		.name = "qom-list", .takes = "path:str",
+		.gives = "[ObjectPropertyInfo]", .run = cmd_qom_list,
+	},
+	{
+		.name = "qom-get", .takes = "path:str property:str",
+		.gives = "any", .run = cmd_qom_get,
+	},
+	{
+		.name = "qom-set", .takes = "path:str property:str value:any",
+		.run = cmd_qom_set,
+	},
+	{
+		.name = "qom-list-types",
+		.takes = "implements?:str abstract?:bool",
+		.gives = "[ObjectTypeInfo]", .run = cmd_qom_list_types,
+	},
+	{
+		.name = "qom-list-properties", .takes = "typename:str",
+		.gives = "[ObjectPropertyInfo]",
+		.run = cmd_qom_list_properties,
+	},
 	{
 		.name = "blkgraph-attach", .kind = COMMAND_SHOW,
 		.takes = "filename:str id?:str format?:str read-only?:bool "

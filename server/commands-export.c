@@ -54,6 +54,7 @@ static json_t *export_drains(const struct drain_stats *drains)
 
 json_t *export_describe(struct export *exp)
 {
+	struct root_counts counts = { 0 };
 	json_t *shown = json_pack("{s:s,s:s,s:b,s:b,s:b}", "id", exp->id,
 				  "type", exp->type->name,
 				  "shutting-down", exp->shutting_down,
@@ -69,6 +70,8 @@ json_t *export_describe(struct export *exp)
 				    json_integer((json_int_t)node->size));
 		json_object_set_new(shown, "drains",
 				    export_drains(&exp->root->drains));
+		root_count(exp->root, &counts);
+		json_object_set_new(shown, "stats", counts_describe(&counts));
 	}
 	if (exp->type->query)
 		exp->type->query(exp, shown);

@@ -8,6 +8,8 @@
  *	commands-filter.c	live insertion and removal of filters
  *	commands-export.c	exports
  *	commands-job.c		jobs, and making images by one
+ *	commands-stats.c	what has been counted
+ *	commands-qom.c		objects as the protocol's tree of them
  *	object.c		objects: secrets, credentials
  *	attach.c		an image file as a device, in one step
  *	info.c			an image file, looked at and left alone
@@ -22,6 +24,7 @@
 
 struct export;
 struct node;
+struct root_counts;
 
 json_t *cmd_query_version(json_t *args, struct error **err);
 json_t *cmd_query_commands(json_t *args, struct error **err);
@@ -33,6 +36,7 @@ json_t *cmd_blockdev_add(json_t *args, struct error **err);
 json_t *cmd_blockdev_del(json_t *args, struct error **err);
 json_t *cmd_query_named_block_nodes(json_t *args, struct error **err);
 json_t *cmd_query_block(json_t *args, struct error **err);
+json_t *cmd_query_blockstats(json_t *args, struct error **err);
 json_t *cmd_query_block_graph(json_t *args, struct error **err);
 
 json_t *cmd_insert(json_t *args, struct error **err);
@@ -59,6 +63,12 @@ void job_events_start(void);
 json_t *cmd_attach(json_t *args, struct error **err);
 json_t *cmd_info(json_t *args, struct error **err);
 
+json_t *cmd_qom_list(json_t *args, struct error **err);
+json_t *cmd_qom_get(json_t *args, struct error **err);
+json_t *cmd_qom_set(json_t *args, struct error **err);
+json_t *cmd_qom_list_types(json_t *args, struct error **err);
+json_t *cmd_qom_list_properties(json_t *args, struct error **err);
+
 /* Shared by the above. */
 
 /* By id, by device path ("/dev/ublkb0", "/dev/blkgraph/d0"); or NULL and
@@ -73,6 +83,8 @@ int co_export_end(struct export *exp, bool hard, struct error **err)
 /* node_open of an image file; errors name the file. */
 struct node *open_image(json_t *options, unsigned flags, const char *filename,
 			struct error **err);
+/* As query-blockstats shows them; new reference. */
+json_t *counts_describe(const struct root_counts *counts);
 struct node *node_by_name(const char *name, struct error **err);
 
 #endif

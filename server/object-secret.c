@@ -33,7 +33,7 @@ static const char *const formats[] = { "raw", "base64", NULL };
 
 static const struct option secret_option_table[] = {
 	{ .name = "data", .type = OPT_STRING, .offset = OPT(data),
-	  .help = "the secret itself" },
+	  .secret = true, .help = "the secret itself" },
 	{ .name = "file", .type = OPT_STRING, .offset = OPT(file),
 	  .help = "name of a file that holds it" },
 	{ .name = "format", .type = OPT_ENUM, .offset = OPT(format),

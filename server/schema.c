@@ -73,11 +73,29 @@ static const struct definition {
 	{ "JobInfo",
 	  "id:str type:JobType status:JobStatus current-progress:int "
 	  "total-progress:int error?:str" },
+	{ "BlockDeviceStats",
+	  "rd_bytes:int wr_bytes:int unmap_bytes:int rd_operations:int "
+	  "wr_operations:int flush_operations:int unmap_operations:int "
+	  "rd_total_time_ns:int wr_total_time_ns:int "
+	  "flush_total_time_ns:int unmap_total_time_ns:int "
+	  "wr_highest_offset:int rd_merged:int wr_merged:int "
+	  "unmap_merged:int failed_rd_operations:int "
+	  "failed_wr_operations:int failed_flush_operations:int "
+	  "failed_unmap_operations:int invalid_rd_operations:int "
+	  "invalid_wr_operations:int invalid_flush_operations:int "
+	  "invalid_unmap_operations:int account_invalid:bool "
+	  "account_failed:bool timed_stats:[any]" },
+	{ "BlockStats",
+	  "node-name?:str stats:BlockDeviceStats parent?:BlockStats "
+	  "backing?:BlockStats" },
+	{ "ObjectPropertyInfo", "name:str type:str" },
+	{ "ObjectTypeInfo", "name:str parent?:str" },
 	{ "BlkgraphDrains",
 	  "count:int last-ns:int max-ns:int p99-ns:int in-flight:int" },
 	{ "BlockExportInfo",
 	  "id:str type:BlockExportType node-name:str shutting-down:bool "
 	  "writable:bool stuck:bool size?:int drains?:BlkgraphDrains "
+	  "stats?:BlockDeviceStats "
 	  "device?:str" },
 	{ "BlkgraphAttached",
 	  "id:str type:BlockExportType node-name:str device?:str format:str "

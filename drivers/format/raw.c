@@ -31,6 +31,7 @@ static const struct option raw_options[] = {
 		.def = "0",
 		.lowest = 0,
 		.highest = INT64_MAX,
+		.strong = true,
 		.help = "first byte of the file that the disk shows",
 	}, {
 		.name = "size",
@@ -39,6 +40,7 @@ static const struct option raw_options[] = {
 		.def = "0",
 		.lowest = 0,
 		.highest = INT64_MAX,
+		.strong = true,
 		.help = "bytes of the disk; 0: to the end of the file",
 	},
 	{ .name = NULL },

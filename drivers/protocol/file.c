@@ -79,6 +79,9 @@ static int file_open_first(struct node *node, struct error **err)
 	struct file_state *s = node->state;
 	int ret;
 
+	if (!*opts->filename)
+		return error_set(err, ENOENT, "The '%s' block driver requires "
+				 "a file name", node->driver->name);
 	ret = co_file_open(opts->filename,
 			   file_open_flags(node, !node->read_only), 0,
 			   &s->first);

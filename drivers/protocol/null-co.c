@@ -27,6 +27,7 @@ static const struct option null_co_options[] = {
 		.def = "1G",
 		.lowest = 0,
 		.highest = INT64_MAX,
+		.strong = true,
 		.help = "bytes of the disk",
 	}, {
 		.name = "latency-ns",
@@ -41,6 +42,7 @@ static const struct option null_co_options[] = {
 		.type = OPT_BOOL,
 		.offset = offsetof(struct null_co_opts, read_zeroes),
 		.def = "on",
+		.strong = true,
 		.help = "whether a read clears the buffer",
 	},
 	{ .name = NULL },
@@ -127,6 +129,7 @@ static int null_co_status(struct node *node, struct extent *e)
 
 const struct driver null_co_driver = {
 	.name = "null-co",
+	.plain_name = "null-co://",
 	.kind = DRIVER_PROTOCOL,
 	.options = null_co_options,
 	.options_size = sizeof(struct null_co_opts),

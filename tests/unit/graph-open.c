@@ -152,7 +152,8 @@ static void body_options(void *arg)
 	refused("{'driver':'toy','size':'1x'}",
 		"Parameter 'size' expects a size, not '1x'");
 	refused("{'driver':'toy','size':-1}",
-		"Parameter 'size' must not be negative");
+		"Parameter 'size' expects a non-negative number"
+		" below 2^64");
 	refused("{'driver':'toy','size':'16777216T'}",
 		"Parameter 'size' expects a size, not '16777216T'");
 	refused("{'driver':'toy','align':4294967296}", "Parameter 'align' is"
