@@ -9,7 +9,8 @@
  *	start.c		starts blkgraphd when there is none
  *	column.c	one table of columns: text and JSON
  *	human.c		sizes and times for people
- *	attach.c, detach.c, list.c, graph.c, info.c, filter.c	the verbs
+ *	attach.c, detach.c, list.c, graph.c, info.c, filter.c,
+ *	map.c, create.c	the verbs
  *
  * One thread, one command, then exit: nothing is freed that the exit frees,
  * and what cannot go on ends the program (die).
@@ -78,12 +79,15 @@ uint64_t args_number(const struct args *args, const char *name,
 void verb_help(const struct verb *verb);
 /* What follows the options in its help. */
 void list_help(void);
+void map_help(void);
 
 int verb_attach(const struct args *args);
 int verb_detach(const struct args *args);
 int verb_list(const struct args *args);
 int verb_graph(const struct args *args);
 int verb_info(const struct args *args);
+int verb_create(const struct args *args);
+int verb_map(const struct args *args);
 int verb_insert(const struct args *args);
 int verb_remove(const struct args *args);
 int verb_show_help(const struct args *args);
@@ -115,6 +119,8 @@ void start_daemon(const char *path);
  * *error the protocol's error object; without `error` it dies.
  */
 json_t *client_call(const char *command, json_t *arguments, json_t **error);
+/* Waits for the next event. */
+void client_event(void);
 int error_status(const json_t *error);
 const char *error_text(const json_t *error);
 
@@ -131,6 +137,8 @@ bool get_bool(const json_t *object, const char *name);
 json_t *find_by(json_t *array, const char *name, const char *value);
 /* The export of that device path or name, of a list of them; or NULL. */
 json_t *find_export(json_t *exports, const char *name);
+/* Whether the operand names a device of ours rather than an image. */
+bool is_device(const char *name);
 
 /* --- column.c, human.c --- */
 

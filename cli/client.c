@@ -95,6 +95,12 @@ json_t *client_call(const char *command, json_t *arguments, json_t **error)
 	return NULL;
 }
 
+void client_event(void)
+{
+	while (!json_object_get(client_receive(), "event"))
+		;
+}
+
 static void client_greet(int fd)
 {
 	json_t *greeting;

@@ -9,8 +9,7 @@
 
 #include "cli/cli.h"
 
-/* Whether the operand names a device of ours rather than an image. */
-static bool is_device(const char *name)
+bool is_device(const char *name)
 {
 	struct stat st;
 

@@ -27,6 +27,18 @@ static const struct cli_option attach_options[] = {
 	{ NULL, 0, NULL, NULL }
 };
 
+static const struct cli_option create_options[] = {
+	{ "format", 'f', "FORMAT",
+	  "qcow2 or raw; default: by the file's name" },
+	{ "backing", 'b', "FILE",
+	  "image below; a relative name is from the new file's directory" },
+	{ "backing-format", 'F', "FORMAT", "format of the image below" },
+	{ "options", 'o', "OPT=VALUE,...",
+	  "cluster_size, preallocation, lazy_refcounts, ..." },
+	{ "force", 0, NULL, "overwrite the file if there is one" },
+	{ NULL, 0, NULL, NULL }
+};
+
 static const struct cli_option detach_options[] = {
 	{ "force", 0, NULL, "also while it is in use: says what is lost" },
 	{ NULL, 0, NULL, NULL }
@@ -53,6 +65,12 @@ static const struct cli_option info_options[] = {
 	{ NULL, 0, NULL, NULL }
 };
 
+static const struct cli_option map_options[] = {
+	{ "format", 'f', "FORMAT", "as for attach" },
+	{ "json", 0, NULL, "print JSON, as qemu-img map does" },
+	{ NULL, 0, NULL, NULL }
+};
+
 static const struct cli_option change_options[] = {
 	{ "json", 0, NULL, "print the result as JSON" },
 	{ NULL, 0, NULL, NULL }
@@ -63,6 +81,8 @@ static const struct cli_option no_options[] = { { NULL, 0, NULL, NULL } };
 const struct verb verbs[] = {
 	{ "attach", "FILE", "make a disk image a block device, print its path",
 	  1, 1, attach_options, verb_attach, NULL },
+	{ "create", "FILE [SIZE]", "make a new image file", 1, 2,
+	  create_options, verb_create, NULL },
 	{ "detach", "DEV|NAME...", "take block devices away", 1, -1,
 	  detach_options, verb_detach, NULL },
 	{ "list", "", "show the devices", 0, 0, list_options, verb_list,
@@ -71,6 +91,8 @@ const struct verb verbs[] = {
 	  graph_options, verb_graph, NULL },
 	{ "info", "FILE|DEV", "describe an image file or a device", 1, 1,
 	  info_options, verb_info, NULL },
+	{ "map", "FILE|DEV", "show which image has what of a disk", 1, 1,
+	  map_options, verb_map, map_help },
 	{ "insert", "DEV FILTER [KEY=VALUE]...",
 	  "put a filter under a device while it is used", 2, -1,
 	  change_options, verb_insert, NULL },

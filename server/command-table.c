@@ -135,5 +135,10 @@ const struct command command_table[] = {
 		.name = "blkgraph-info", .takes = "filename:str format?:str",
 		.gives = "BlkgraphInfo", .run = cmd_info,
 	},
+	{
+		.name = "blkgraph-map",
+		.takes = "filename?:str format?:str id?:str offset?:int",
+		.gives = "BlkgraphMap", .run = cmd_map,
+	},
 	{ .name = NULL }
 };

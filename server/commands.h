@@ -13,6 +13,7 @@
  *	object.c		objects: secrets, credentials
  *	attach.c		an image file as a device, in one step
  *	info.c			an image file, looked at and left alone
+ *	map.c			what a disk consists of
  */
 #ifndef SERVER_COMMANDS_H
 #define SERVER_COMMANDS_H
@@ -61,6 +62,7 @@ json_t *cmd_job_dismiss(json_t *args, struct error **err);
 void job_events_start(void);
 
 json_t *cmd_attach(json_t *args, struct error **err);
+json_t *cmd_map(json_t *args, struct error **err);
 json_t *cmd_info(json_t *args, struct error **err);
 
 json_t *cmd_qom_list(json_t *args, struct error **err);

@@ -102,6 +102,10 @@ static const struct definition {
 	  "guessed:bool" },
 	{ "BlkgraphFilterOptions", "driver:str node-name?:str" },
 	{ "BlkgraphChange", "node-name?:str pause-ns:int in-flight:int" },
+	{ "BlkgraphExtent",
+	  "start:int length:int depth:int present:bool zero:bool data:bool "
+	  "compressed:bool offset?:int filename?:str" },
+	{ "BlkgraphMap", "extents:[BlkgraphExtent] next?:int" },
 	{ "BlkgraphInfo",
 	  "filename:str format:str guessed:bool virtual-size:int "
 	  "backing-filename?:str backing-filename-format?:str" },

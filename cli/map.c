@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * map.c - blkgraph map: what a disk consists of, and which image has it.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/column.h"
+
+static const struct column map_columns[] = {
+	{ "START", COLUMN_NUMBER, true, "start", "first byte of the disk" },
+	{ "LENGTH", COLUMN_NUMBER, true, "length", "bytes" },
+	{ "DEPTH", COLUMN_NUMBER, true, "depth",
+	  "0: the image itself has it, 1: its backing image, ..." },
+	{ "WHAT", COLUMN_TEXT, true, "what",
+	  "data, packed (compressed data), zero, or hole: no image has it" },
+	{ "OFFSET", COLUMN_NUMBER, true, "offset", "byte of the file" },
+	{ "FILE", COLUMN_TEXT, true, "filename", "the file that has it" },
+	{ NULL, COLUMN_TEXT, false, NULL, NULL }
+};
+
+void map_help(void)
+{
+	table_help(map_columns);
+}
+
+static const char *what(const json_t *extent)
+{
+	if (!get_bool(extent, "present"))
+		return "hole";
+	if (get_bool(extent, "zero"))
+		return "zero";
+	return get_bool(extent, "compressed") ? "packed" : "data";
+}
+
+static json_t *map_call(const struct args *args, bool device,
+			const char *name)
+{
+	const char *fmt = args_value(args, "format");
+	json_t *call = json_object();
+
+	if (device) {
+		json_object_set_new(call, "id", json_name(name));
+		return call;
+	}
+	json_object_set_new(call, "filename", json_file_name(name));
+	if (fmt)
+		json_object_set_new(call, "format", json_name(fmt));
+	return call;
+}
+
+/* All pages, one array. */
+static json_t *map_extents(json_t *call)
+{
+	json_t *all = checked(json_array()), *next;
+
+	do {
+		json_t *page = client_call("blkgraph-map",
+					   json_copy(call), NULL);
+
+		json_array_extend(all, json_object_get(page, "extents"));
+		next = json_object_get(page, "next");
+		json_object_set(call, "offset", next);
+	} while (next);
+	return all;
+}
+
+int verb_map(const struct args *args)
+{
+	struct table table = { .columns = map_columns, .headings = true };
+	char *name = device_name(args->operands[0]);
+	bool device = is_device(name);
+	json_t *extents, *extent;
+	size_t i;
+
+	table_choose(&table, NULL);
+	client_connect(device ? CONNECT_ONLY : CONNECT_OR_START);
+	extents = map_extents(map_call(args, device, name));
+	if (args_given(args, "json")) {
+		print_json(extents);
+		return EXIT_DONE;
+	}
+	json_array_foreach(extents, i, extent)
+		json_object_set_new(extent, "what", json_string(what(extent)));
+	table_print(&table, extents);
+	return EXIT_DONE;
+}
