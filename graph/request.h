@@ -27,6 +27,7 @@ enum {
 	REQ_FUA = 1,		/* WRITE, ZEROES: durable when done */
 	REQ_NO_UNMAP = 2,	/* ZEROES: space stays allocated */
 	REQ_OFFSETS = 4,	/* STATUS: with STATUS_OFFSET */
+	REQ_FAST = 8,		/* ZEROES: -ENOTSUP where all is written */
 };
 
 struct root;

@@ -36,6 +36,8 @@ static int64_t co_write_zeroes(struct node *node, const struct map *map)
 	/* written from, never to */
 	void *zeroes = (void *)(uintptr_t)graph_zeroes();
 
+	if (map->flags & REQ_FAST)
+		return -EOPNOTSUPP;
 	write.op = REQ_WRITE;
 	write.flags &= REQ_FUA;
 	write.len = min(map->len, ZERO_SIZE);
