@@ -76,6 +76,7 @@ DRIVERS := $(call src,drivers drivers/protocol drivers/format \
 EXPORT := $(call src,export)
 UBLK := $(call src,ublk)
 FUSE := $(call src,fuse)
+NBD := $(call src,nbd)
 SERVER := $(filter-out server/main.c,$(call src,server))
 CLI := $(call src,cli)
 
@@ -86,11 +87,12 @@ LIB_drivers := $B/libdrivers.a
 LIB_export := $B/libexport.a
 LIB_ublk := $B/libublk.a
 LIB_fuse := $B/libfuse.a
+LIB_nbd := $B/libnbdserver.a
 LIB_server := $B/libserver.a
 
 LIBS_core := -ljansson -lz -lzstd
 LIBS_real := -luring
-LIBS_daemon := -ludev -lkmod
+LIBS_daemon := -ludev -lkmod -lgnutls
 
 .PHONY: all
 all: $B/blkgraphd $B/blkgraph
@@ -109,6 +111,7 @@ $(LIB_drivers): $(call obj,$(DRIVERS))
 $(LIB_export): $(call obj,$(EXPORT))
 $(LIB_ublk): $(call obj,$(UBLK))
 $(LIB_fuse): $(call obj,$(FUSE))
+$(LIB_nbd): $(call obj,$(NBD))
 $(LIB_server): $(call obj,$(SERVER))
 $B/%.a:
 	@mkdir -p $(@D)
@@ -119,7 +122,7 @@ $B/%.a:
 group = -Wl,--start-group $1 -Wl,--end-group
 
 $B/blkgraphd: $(call obj,server/main.c) $(LIB_server) $(LIB_ublk) $(LIB_fuse) \
-		$(LIB_export) $(LIB_drivers) $(LIB_graph) $(LIB_real)
+		$(LIB_nbd) $(LIB_export) $(LIB_drivers) $(LIB_graph) $(LIB_real)
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $(call group,$^) \
 		$(LIBS_core) $(LIBS_real) $(LIBS_daemon)
 
@@ -137,7 +140,8 @@ REALT := $(call progs,real)
 TESTLIB := $B/libtest.a
 $(TESTLIB): $(call obj,$(call src,tests/lib))
 # parts of the daemon that unit tests exercise without a kernel
-LIBS_unit := $(LIB_server) $(LIB_ublk) $(LIB_fuse) $(LIB_export)
+LIBS_unit := $(LIB_server) $(LIB_ublk) $(LIB_fuse) $(LIB_nbd) \
+	$(LIB_export)
 
 $(UNIT) $(SIMT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIBS_unit) \
 		$(LIB_drivers) $(LIB_graph) $(LIB_sim)

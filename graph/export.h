@@ -43,7 +43,7 @@ struct export_type {
 	/*
 	 * Changes nothing: says who uses it, as a safe stop would (C9), so
 	 * that the daemon can refuse to leave before it stopped anything.
-	 * NULL: nobody is known.
+	 * NULL: no local disk has it, and leaving drops its clients.
 	 */
 	int (*check_idle)(struct export *exp, struct error **err);
 	/* Undoes open; the root is freed. */

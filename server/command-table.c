@@ -84,6 +84,17 @@ const struct command command_table[] = {
 	{ .name = "job-complete", .takes = "id:str", .run = cmd_job_complete },
 	{ .name = "job-finalize", .takes = "id:str", .run = cmd_job_finalize },
 	{ .name = "job-dismiss", .takes = "id:str", .run = cmd_job_dismiss },
+	{
+		.name = "nbd-server-start", .kind = COMMAND_CHANGE,
+		.takes = "addr:SocketAddressLegacy tls-creds?:str "
+			"tls-authz?:str max-connections?:int "
+			"handshake-max-seconds?:int",
+		.run = cmd_nbd_server_start,
+	},
+	{
+		.name = "nbd-server-stop", .kind = COMMAND_CHANGE,
+		.run = cmd_nbd_server_stop,
+	},
 	/* not in the state log, which would have the secrets in it */
 	{
 		.name = "object-add", .takes = "ObjectOptions",

@@ -10,6 +10,7 @@
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/monitor.h"
+#include "server/object.h"
 
 struct export *export_by_name(const char *name, struct error **err)
 {
@@ -94,16 +95,70 @@ json_t *cmd_query_block_exports(json_t *args, struct error **err)
 	return list;
 }
 
+static int check_iothread(json_t *name, struct error **err)
+{
+	const char *id = json_string_value(name);
+	const struct object *obj = id ? object_find(id) : NULL;
+
+	if (!id)
+		return error_set(err, EINVAL, "Invalid parameter type for "
+				 "'iothread', expected: string");
+	if (!obj || obj->type != &object_iothread)
+		return error_set(err, ENOENT, "iothread \"%s\" not found", id);
+	return 0;
+}
+
+/* One thread's id, or several: they must be there, and have no effect. */
+static int take_iothreads(json_t *args, struct error **err)
+{
+	json_t *value = json_object_get(args, "iothread");
+	size_t i;
+	int rc = 0;
+
+	if (json_is_array(value))
+		for (i = 0; rc == 0 && i < json_array_size(value); i++)
+			rc = check_iothread(json_array_get(value, i), err);
+	else if (value)
+		rc = check_iothread(value, err);
+	json_object_del(args, "iothread");
+	json_object_del(args, "fixed-iothread");
+	return rc;
+}
+
+/* No image has any that could be shown. */
+static int take_bitmaps(json_t *args, struct error **err)
+{
+	json_t *list = json_object_get(args, "bitmaps");
+	json_t *first = json_array_get(list, 0);
+	const char *name = json_string_value(json_is_object(first) ?
+					     json_object_get(first, "name") :
+					     first);
+
+	if (list && !json_is_array(list))
+		return error_set(err, EINVAL, "Invalid parameter type for "
+				 "'bitmaps', expected: array");
+	if (first)
+		return error_set(err, ENOENT, "Bitmap '%s' is not found",
+				 name ? name : "");
+	json_object_del(args, "bitmaps");
+	return 0;
+}
+
 json_t *cmd_block_export_add(json_t *args, struct error **err)
 {
 	const char *type = arg_string(args, "type", "");
+	struct export *exp = NULL;
 
 	if (!export_type_find(type)) {
 		error_set(err, EINVAL, "Parameter 'type' does not accept "
 			  "value '%s'", type);
 		return NULL;
 	}
-	return export_add(args, err) ? json_object() : NULL;
+	args = json_copy(args);
+	if (take_iothreads(args, err) == 0 && take_bitmaps(args, err) == 0)
+		exp = export_add(args, err);
+	json_decref(args);
+	return exp ? json_object() : NULL;
 }
 
 int co_export_end(struct export *exp, bool hard, struct error **err)

@@ -11,6 +11,7 @@
  *	commands-stats.c	what has been counted
  *	commands-qom.c		objects as the protocol's tree of them
  *	object.c		objects: secrets, credentials
+ *	commands-nbd.c		the NBD server
  *	attach.c		an image file as a device, in one step
  *	info.c			an image file, looked at and left alone
  *	map.c			what a disk consists of
@@ -47,6 +48,9 @@ json_t *cmd_block_export_add(json_t *args, struct error **err);
 json_t *cmd_block_export_del(json_t *args, struct error **err);
 json_t *cmd_query_block_exports(json_t *args, struct error **err);
 
+json_t *cmd_nbd_server_start(json_t *args, struct error **err);
+json_t *cmd_nbd_server_stop(json_t *args, struct error **err);
+
 json_t *cmd_object_add(json_t *args, struct error **err);
 json_t *cmd_object_del(json_t *args, struct error **err);
 
@@ -72,6 +76,11 @@ json_t *cmd_qom_list_types(json_t *args, struct error **err);
 json_t *cmd_qom_list_properties(json_t *args, struct error **err);
 
 /* Shared by the above. */
+
+/* Ends the NBD server, if there is one. Coroutine. */
+void co_nbd_leave(void);
+/* What nbd-server-start was given; NULL: it does not run. */
+const json_t *nbd_server_args(void);
 
 /* By id, by device path ("/dev/ublkb0", "/dev/blkgraph/d0"); or NULL and
  * *err. */

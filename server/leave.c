@@ -52,7 +52,8 @@ static int leave_stop_exports(struct error **err)
 	struct export *e;
 
 	while ((e = leave_next_export()) != NULL) {
-		int rc = co_export_end(e, false, err);
+		/* clients of ours that no local disk has are dropped */
+		int rc = co_export_end(e, !e->type->check_idle, err);
 
 		if (rc < 0)
 			return rc;

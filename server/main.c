@@ -20,6 +20,7 @@
 #include "graph/export.h"
 #include "graph/graph.h"
 #include "graph/job.h"
+#include "nbd/nbd.h"
 #include "runtime/co.h"
 #include "runtime/thread.h"
 #include "server/change.h"
@@ -93,6 +94,7 @@ static void register_types(void)
 {
 	driver_register_all();
 	ublk_register();
+	nbd_register();
 	fuse_register(server.cmd.mount_dir);
 	schema_start();
 }
@@ -203,6 +205,7 @@ static void serve(void *arg)
 	co_monitor_stop();
 	co_signals_stop();
 	co_job_end_all();
+	co_nbd_leave();
 	object_del_all();
 	leave_stuck();
 	if (server.log)

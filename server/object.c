@@ -14,12 +14,15 @@
 
 #include "server/command.h"
 #include "server/commands.h"
+#include "server/object-tls.h"
 
 static struct object *objects;
 
 const struct object_type *const object_types[] = {
 	&object_iothread,
 	&object_secret,
+	&object_tls_psk,
+	&object_tls_x509,
 	NULL
 };
 

@@ -32,6 +32,7 @@ static const struct definition {
 	{ "BlkgraphCacheMode", "none writeback" },
 	{ "BlkgraphVia", "auto ublk fuse" },
 	{ "MonitorMode", "readline control" },
+	{ "SocketAddressType", "inet unix fd" },
 	{ "JobType", "create" },
 	{ "JobStatus",
 	  "created running paused ready standby waiting pending aborting "
@@ -50,6 +51,13 @@ static const struct definition {
 	  "path?:str fd?:str host?:str port?:str server?:bool wait?:bool" },
 	{ "ChardevOptions-stdio", "signal?:bool" },
 	{ "ChardevOptions-null", "" },
+	{ "InetSocketAddress",
+	  "host:str port:str numeric?:bool to?:int ipv4?:bool ipv6?:bool" },
+	{ "UnixSocketAddress", "path:str abstract?:bool" },
+	{ "String", "str:str" },
+	{ "InetSocketAddressWrapper", "data:InetSocketAddress" },
+	{ "UnixSocketAddressWrapper", "data:UnixSocketAddress" },
+	{ "StringWrapper", "data:String" },
 	{ "BlockdevCacheInfo", "writeback:bool direct:bool no-flush:bool" },
 	{ "BlockdevChild", "child:str node-name:str" },
 	{ "ImageInfo",
@@ -234,14 +242,29 @@ static void add_exports(void)
 	base->tag = "type";
 	type_add_member(base, "type", type_named("BlockExportType"), false);
 	add_options(base, export_options, NULL);
+	/* one id or several */
+	type_add_members(base, "iothread?:any fixed-iothread?:bool");
 	for (unsigned i = 0; (export = export_type_at(i)) != NULL; i++) {
 		snprintf(name, sizeof(name), "BlockExportOptions-%s",
 			 export->name);
 		type = type_named(name);
 		add_options(type, export->options, base);
+		if (!strcmp(export->name, "nbd"))
+			type_add_members(type, "bitmaps?:[any]");
 		type_add_variant(base, export->name, type);
 		type_add_value(type_named("BlockExportType"), export->name);
 	}
+}
+
+static void add_addresses(void)
+{
+	struct type *base = type_named("SocketAddressLegacy");
+
+	base->tag = "type";
+	type_add_members(base, "type:SocketAddressType");
+	type_add_variant(base, "inet", type_named("InetSocketAddressWrapper"));
+	type_add_variant(base, "unix", type_named("UnixSocketAddressWrapper"));
+	type_add_variant(base, "fd", type_named("StringWrapper"));
 }
 
 static void add_objects(void)
@@ -314,6 +337,7 @@ void schema_start(void)
 	add_drivers();
 	add_creating();
 	add_exports();
+	add_addresses();
 	add_objects();
 	add_chardevs();
 	/* as blockdev-add's, but for the child, which insertion gives it */

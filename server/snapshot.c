@@ -11,6 +11,7 @@
 
 #include "graph/export.h"
 #include "graph/graph.h"
+#include "server/commands.h"
 
 static json_t *option_value(const struct option *opt, const void *opts)
 {
@@ -99,5 +100,8 @@ json_t *snapshot_take(void)
 		if (e->root)
 			snapshot_set(state, "exports", e->id,
 				     snapshot_export(e));
+	if (nbd_server_args())
+		snapshot_set(state, "nbd", "server",
+			     json_deep_copy(nbd_server_args()));
 	return state;
 }

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * nbd.h - the map of this folder, and what the daemon calls.
+ *
+ *	protocol.h	numbers and wire formats
+ *	negotiate.h	the handshake, bytes in and bytes out
+ *	wire.h		requests and replies as bytes
+ *	target.h	a root and its connections; what to call with a socket
+ *			that speaks the transmission phase already
+ *	conn.h		one connection; conn.c reads and writes, request.c
+ *			does what was asked
+ *	stream.h	plain or TLS; tls.h, creds.c
+ *	export.c	the export type "nbd"
+ *	server.c	listening, handshakes; address.c where
+ *
+ * The invariants N1... are in Documentation/nbd.md. Main thread, coroutines.
+ */
+#ifndef NBD_NBD_H
+#define NBD_NBD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "nbd/tls.h"
+
+enum nbd_address_type { NBD_UNIX, NBD_INET, NBD_FD };
+
+struct nbd_address {
+	enum nbd_address_type type;
+	const char *path;	/* unix */
+	bool abstract;		/* of Linux' name space without files */
+	const char *host, *port;	/* inet; host "": every address */
+	uint16_t to;		/* last port to be tried; 0: only port */
+	bool only_4, only_6;
+	int fd;			/* a listening socket, taken over */
+};
+
+struct nbd_server_options {
+	struct nbd_address address;
+	const struct nbd_creds *creds;	/* NULL: no TLS; stays the caller's */
+	uint32_t max_connections;	/* at a time; 0: any number */
+	uint32_t handshake_s;		/* 0: no limit */
+	/* Hears of what clients did wrong, a sentence; main thread. */
+	void (*report)(const char *text);
+};
+
+/* Makes the export type "nbd" known. */
+void nbd_register(void);
+/* There is one server at a time. */
+int co_nbd_server_start(const struct nbd_server_options *opts,
+			struct error **err) MUST_CHECK;
+/* Refuses new exports from here on; then the caller ends those there are. */
+int nbd_server_stopping(struct error **err) MUST_CHECK;
+/* All exports are gone. Returns when nothing of it is left. */
+void co_nbd_server_stop(void);
+bool nbd_server_running(void);
+
+#endif

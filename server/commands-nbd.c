@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * commands-nbd.c - the NBD server's start and stop. Main thread.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/export.h"
+#include "nbd/nbd.h"
+#include "server/command.h"
+#include "server/commands.h"
+#include "server/log.h"
+#include "server/object-tls.h"
+
+#define MAX_CONNECTIONS 100
+#define HANDSHAKE_S 10
+
+static struct {
+	struct object *creds;	/* held while it runs; or NULL */
+	json_t *args;		/* of its start, for the state log */
+} running;
+
+/* ---- addresses, whose types are checked ---- */
+
+static bool is_off(json_t *data, const char *name)
+{
+	return json_is_false(json_object_get(data, name));
+}
+
+static int parse_inet(json_t *data, struct nbd_address *out,
+		      struct error **err)
+{
+	json_int_t to = json_integer_value(json_object_get(data, "to"));
+	bool only_4 = arg_bool(data, "ipv4", false);
+	bool only_6 = arg_bool(data, "ipv6", false);
+
+	if (to < 0 || to > UINT16_MAX)
+		return error_set(err, EINVAL,
+				 "Parameter 'to' expects uint16_t");
+	out->host = arg_string(data, "host", "");
+	out->port = arg_string(data, "port", "");
+	out->to = (uint16_t)to;
+	/* one that is off leaves the other; both on, or none, is both */
+	out->only_4 = only_4 != only_6 ? only_4 : is_off(data, "ipv6");
+	out->only_6 = only_4 != only_6 ? only_6 : is_off(data, "ipv4");
+	return 0;
+}
+
+static int parse_fd(json_t *data, struct nbd_address *out, struct error **err)
+{
+	const char *text = arg_string(data, "str", "");
+	unsigned long fd;
+	char *end;
+
+	fd = strtoul(text, &end, 10);
+	if (end == text || *end || fd > INT32_MAX)
+		return error_set(err, EINVAL, "File descriptor '%s' is no "
+				 "number", text);
+	out->fd = (int)fd;
+	return 0;
+}
+
+static int parse_address(json_t *addr, struct nbd_address *out,
+			 struct error **err)
+{
+	const char *type = arg_string(addr, "type", "");
+	json_t *data = json_object_get(addr, "data");
+
+	if (!strcmp(type, "unix")) {
+		out->type = NBD_UNIX;
+		out->path = arg_string(data, "path", "");
+		out->abstract = arg_bool(data, "abstract", false);
+		return 0;
+	}
+	if (!strcmp(type, "inet")) {
+		out->type = NBD_INET;
+		return parse_inet(data, out, err);
+	}
+	out->type = NBD_FD;
+	return parse_fd(data, out, err);
+}
+
+/* ---- start and stop ---- */
+
+static int number_of(json_t *args, const char *name, uint32_t def,
+		     uint32_t *out, struct error **err)
+{
+	json_t *value = json_object_get(args, name);
+	json_int_t n = value ? json_integer_value(value) : def;
+
+	if (n < 0 || n > UINT32_MAX)
+		return error_set(err, EINVAL, "Parameter '%s' expects uint32_t",
+				 name);
+	*out = (uint32_t)n;
+	return 0;
+}
+
+static void report(const char *text)
+{
+	log_write(LOG_WARNING, "%s", text);
+}
+
+static int co_start(json_t *args, struct error **err)
+{
+	struct nbd_server_options opts = { .report = report };
+	const char *creds = arg_string(args, "tls-creds", NULL);
+	struct object *obj = NULL;
+	int rc = parse_address(json_object_get(args, "addr"), &opts.address,
+			       err);
+
+	if (rc == 0)
+		rc = number_of(args, "max-connections", MAX_CONNECTIONS,
+			       &opts.max_connections, err);
+	if (rc == 0)
+		rc = number_of(args, "handshake-max-seconds", HANDSHAKE_S,
+			       &opts.handshake_s, err);
+	if (rc == 0 && json_object_get(args, "tls-authz"))
+		rc = error_set(err, ENOTSUP, "Parameter 'tls-authz': "
+			       "authorisation objects are not supported");
+	if (rc == 0 && nbd_server_running())
+		rc = error_set(err, EEXIST, "NBD server already running");
+	if (rc == 0 && creds) {
+		obj = object_tls_creds(creds, &opts.creds, err);
+		rc = obj ? 0 : -EINVAL;
+	}
+	if (rc)
+		return rc;
+	if (obj)
+		object_ref(obj);
+	rc = co_nbd_server_start(&opts, err);
+	if (rc && obj)
+		object_unref(obj);
+	if (rc)
+		return rc;
+	running.creds = obj;
+	running.args = json_deep_copy(args);
+	return 0;
+}
+
+static int co_stop(struct error **err)
+{
+	struct export *exp;
+	int rc = nbd_server_stopping(err);
+
+	if (rc)
+		return rc;
+	for (exp = export_first(); exp; exp = exp ? exp->next : NULL) {
+		struct error *ignored CLEANUP_ERROR = NULL;
+
+		if (strcmp(exp->type->name, "nbd") || exp->shutting_down)
+			continue;
+		/* what is being started refuses, and then fails to start */
+		if (co_export_end(exp, true, &ignored) == 0)
+			exp = export_first();
+	}
+	co_nbd_server_stop();
+	if (running.creds)
+		object_unref(running.creds);
+	running.creds = NULL;
+	json_decref(running.args);
+	running.args = NULL;
+	return 0;
+}
+
+json_t *cmd_nbd_server_start(json_t *args, struct error **err)
+{
+	return co_start(args, err) < 0 ? NULL : json_object();
+}
+
+json_t *cmd_nbd_server_stop(json_t *args, struct error **err)
+{
+	(void)args;
+	return co_stop(err) < 0 ? NULL : json_object();
+}
+
+void co_nbd_leave(void)
+{
+	struct error *err CLEANUP_ERROR = NULL;
+
+	if (nbd_server_running() && co_stop(&err) < 0)
+		log_error(LOG_ERROR, &err);
+}
+
+const json_t *nbd_server_args(void)
+{
+	return running.args;
+}
