@@ -164,17 +164,18 @@ CASES = {}
 
 
 def case(name, begin=plain, refused=None, writable=None, read=None,
-         write=None):
+         write=None, zeroes=None):
     """
     refused: what the error says when it is opened, for reading too.
     writable: likewise, for writing only.
-    read, write: "ok" or "error", of the whole disk and of its first clusters;
-    None: not tried, since both would be right.
+    read, write, zeroes: "ok" or "error", of the whole disk, and of its first
+    cluster; None: both would be right.
     """
     def add(change):
         assert name not in CASES, name
         CASES[name] = {"begin": begin, "change": change, "refused": refused,
-                       "writable": writable, "read": read, "write": write}
+                       "writable": writable, "read": read, "write": write,
+                       "zeroes": zeroes or write}
         return change
     return add
 
@@ -382,10 +383,11 @@ l2_entry("data-is-refblock", lambda i: i.refblock | COPIED, read=None)
 l2_entry("zero-unaligned", lambda i: i.get(i.l2) | 0x201)
 
 # compressed: bits 54 to 61 are the sectors less one, with 64 KiB clusters
-l2_entry("packed-past-end", lambda i: PACKED | 1 << 40, packed)
+l2_entry("packed-past-end", lambda i: PACKED | 1 << 40, packed, write=None)
 l2_entry("packed-longest", lambda i: i.get(i.l2) | 0xFF << 54, packed,
          read=None, write=None)
 l2_entry("packed-is-l1", lambda i: PACKED | 0xFF << 54 | i.l1, packed)
+l2_entry("packed-is-l2", lambda i: PACKED | 0xFF << 54 | i.l2, packed)
 l2_entry("packed-is-header", lambda i: PACKED | 0xFF << 54, packed)
 l2_entry("packed-short", lambda i: i.get(i.l2) & ~(0xFF << 54), packed,
          read=None, write=None)

@@ -55,10 +55,20 @@ static bool has_host(uint64_t entry)
 	return entry & QCOW2_COMPRESSED || qcow2_entry_host(entry);
 }
 
-/* Changes entries from index on, `n` at most; returns how many are done. */
-static uint32_t unlink_entries(struct qcow2 *s, struct slice *slice,
-			       uint32_t index, uint64_t cluster, uint32_t n,
-			       enum unlink how)
+/* What cannot be unlinked: an entry that names metadata would free it, and
+ * one that is wrong would not become zeroes. */
+static bool is_corrupt(const struct qcow2 *s, uint64_t entry, enum unlink how)
+{
+	if (qcow2_entry_kind(&s->geo, s->v3, entry) == QCOW2_BAD)
+		return how != UNLINK_DISCARD;
+	return qcow2_entry_hits_metadata(s, entry);
+}
+
+/* Changes entries from index on, `n` at most; returns how many are done, or
+ * -EIO. */
+static int64_t unlink_entries(struct qcow2 *s, struct slice *slice,
+			      uint32_t index, uint64_t cluster, uint32_t n,
+			      enum unlink how)
 {
 	uint32_t i;
 
@@ -69,6 +79,11 @@ static uint32_t unlink_entries(struct qcow2 *s, struct slice *slice,
 		for (const struct busy *b = s->busy; b; b = b->next)
 			if (b->first <= cluster + i && b->last >= cluster + i)
 				return i;
+		if (is_corrupt(s, old, how)) {
+			if (i)
+				return i;
+			return qcow2_corrupt(s, true);
+		}
 		if (new == old)
 			continue;
 		if (has_host(old) && !has_host(new)) {
@@ -93,6 +108,7 @@ static int64_t unlink_run(struct qcow2 *s, uint64_t offset, uint64_t clusters,
 	uint32_t n = (uint32_t)min(clusters, (UINT64_C(1) << g->slice_l2_bits)
 					     - pos.index);
 	struct slice *slice;
+	int64_t done;
 	int ret;
 
 	if (qcow2_is_crowded(s))
@@ -107,8 +123,8 @@ static int64_t unlink_run(struct qcow2 *s, uint64_t offset, uint64_t clusters,
 		return ret;
 	if (!slice)
 		return n;
-	n = unlink_entries(s, slice, pos.index, cluster, n, how);
-	return n ? (int64_t)n : -EINPROGRESS;
+	done = unlink_entries(s, slice, pos.index, cluster, n, how);
+	return done ? done : -EINPROGRESS;
 }
 
 static int64_t unlink_clusters(struct qcow2 *s, uint64_t offset,

@@ -82,6 +82,26 @@ static bool hits_metadata(const struct qcow2 *s, uint64_t host, uint32_t len)
 	return false;
 }
 
+bool qcow2_entry_hits_metadata(const struct qcow2 *s, uint64_t entry)
+{
+	struct qcow2_packed p;
+
+	switch (qcow2_entry_kind(&s->geo, s->v3, entry)) {
+	case QCOW2_NORMAL:
+	case QCOW2_ZERO_ALLOCATED:
+		return hits_metadata(s, qcow2_entry_host(entry),
+				     s->geo.cluster_size);
+	case QCOW2_PACKED:
+		p = qcow2_entry_packed(&s->geo, entry);
+		return hits_metadata(s, p.offset, p.len);
+	case QCOW2_UNALLOCATED:
+	case QCOW2_ZERO_PLAIN:
+	case QCOW2_BAD:
+		break;
+	}
+	return false;
+}
+
 static void map_read(const struct qcow2 *s, struct map *map)
 {
 	const struct edge *backing = s->node->backing;

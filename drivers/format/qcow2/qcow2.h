@@ -199,6 +199,8 @@ struct qcow2_run {
 /* What [offset, offset + len) is, or a prefix of it. */
 void qcow2_lookup(const struct qcow2 *s, uint64_t offset, uint32_t len,
 		  struct qcow2_run *run);
+/* Whether an entry names metadata (Q15): unlinking it would free that. */
+bool qcow2_entry_hits_metadata(const struct qcow2 *s, uint64_t entry);
 void qcow2_map(struct node *node, struct map *map);
 int64_t qcow2_read(struct node *node, uint64_t offset, uint32_t len,
 		   void *buf);

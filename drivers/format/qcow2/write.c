@@ -132,14 +132,17 @@ static uint32_t plan_run(const struct write *w, uint32_t most)
 	return n;
 }
 
-/* Clusters that the new ones replace. */
-static unsigned count_replaced(const struct write *w)
+/* Clusters that the new ones replace, or -EIO: replaced metadata would be
+ * freed. */
+static int count_replaced(const struct write *w)
 {
-	unsigned n = 0;
+	int n = 0;
 
 	for (uint32_t i = 0; i < w->count; i++) {
 		uint64_t entry = entry_at(w, i);
 
+		if (qcow2_entry_hits_metadata(w->s, entry))
+			return qcow2_corrupt(w->s, true);
 		n += entry & QCOW2_COMPRESSED || qcow2_entry_host(entry);
 	}
 	return n;
@@ -148,9 +151,11 @@ static unsigned count_replaced(const struct write *w)
 static int take_fresh(struct write *w)
 {
 	struct qcow2 *s = w->s;
-	int ret;
+	int ret = count_replaced(w);
 
-	w->reserved = count_replaced(w);
+	if (ret < 0)
+		return ret;
+	w->reserved = (unsigned)ret;
 	if (!limbo_reserve(s, w->reserved)) {
 		w->reserved = 0;
 		return -EINPROGRESS;
