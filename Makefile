@@ -77,6 +77,7 @@ EXPORT := $(call src,export)
 UBLK := $(call src,ublk)
 FUSE := $(call src,fuse)
 NBD := $(call src,nbd)
+KERNEL_NBD := $(call src,kernel-nbd)
 SERVER := $(filter-out server/main.c,$(call src,server))
 CLI := $(call src,cli)
 
@@ -88,11 +89,12 @@ LIB_export := $B/libexport.a
 LIB_ublk := $B/libublk.a
 LIB_fuse := $B/libfuse.a
 LIB_nbd := $B/libnbdserver.a
+LIB_kernel_nbd := $B/libkernel-nbd.a
 LIB_server := $B/libserver.a
 
 LIBS_core := -ljansson -lz -lzstd
 LIBS_real := -luring
-LIBS_daemon := -ludev -lkmod -lgnutls
+LIBS_daemon := -ludev -lkmod -lgnutls -lnl-genl-3 -lnl-3
 
 .PHONY: all
 all: $B/blkgraphd $B/blkgraph
@@ -100,6 +102,9 @@ all: $B/blkgraphd $B/blkgraph
 $B/%.o: %.c
 	@mkdir -p $(@D)
 	$(call run,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# libnl's headers are in a folder of their own
+$B/kernel-nbd/%.o: CFLAGS += -isystem /usr/include/libnl3
 
 # CUnit's assertions are blocks, so their semicolons are empty statements
 $B/tests/%.o: CFLAGS += -Wno-extra-semi-stmt
@@ -112,6 +117,7 @@ $(LIB_export): $(call obj,$(EXPORT))
 $(LIB_ublk): $(call obj,$(UBLK))
 $(LIB_fuse): $(call obj,$(FUSE))
 $(LIB_nbd): $(call obj,$(NBD))
+$(LIB_kernel_nbd): $(call obj,$(KERNEL_NBD))
 $(LIB_server): $(call obj,$(SERVER))
 $B/%.a:
 	@mkdir -p $(@D)
@@ -122,7 +128,8 @@ $B/%.a:
 group = -Wl,--start-group $1 -Wl,--end-group
 
 $B/blkgraphd: $(call obj,server/main.c) $(LIB_server) $(LIB_ublk) $(LIB_fuse) \
-		$(LIB_nbd) $(LIB_export) $(LIB_drivers) $(LIB_graph) $(LIB_real)
+		$(LIB_kernel_nbd) $(LIB_nbd) $(LIB_export) $(LIB_drivers) \
+		$(LIB_graph) $(LIB_real)
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $(call group,$^) \
 		$(LIBS_core) $(LIBS_real) $(LIBS_daemon)
 

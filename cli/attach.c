@@ -56,7 +56,8 @@ static bool is_one_of(const char *value, const char *const *values)
 static void attach_check(const struct args *args)
 {
 	static const char *const when[] = { "auto", "on", "off", NULL };
-	static const char *const ways[] = { "auto", "ublk", "fuse", NULL };
+	static const char *const ways[] = { "auto", "ublk", "nbd", "fuse",
+					    NULL };
 	static const char *const modes[] = { "none", "writeback", NULL };
 	const char *zero_copy = args_value(args, "zero-copy");
 	const char *cache = args_value(args, "cache");
@@ -67,7 +68,7 @@ static void attach_check(const struct args *args)
 		die(EXIT_USAGE, "attach: --zero-copy is auto, on or off, not "
 		    "'%s'", zero_copy);
 	if (via && !is_one_of(via, ways))
-		die(EXIT_USAGE, "attach: --via is auto, ublk or fuse, not "
+		die(EXIT_USAGE, "attach: --via is auto, ublk, nbd or fuse, not "
 		    "'%s'", via);
 	if (cache && !is_one_of(cache, modes))
 		die(EXIT_USAGE, "attach: --cache is none or writeback, not "

@@ -18,7 +18,7 @@ static const struct cli_option attach_options[] = {
 	{ "queues", 0, "N", "hardware queues" },
 	{ "depth", 0, "N", "requests in flight per queue" },
 	{ "via", 0, "HOW",
-	  "auto (default: the best that there is), ublk or fuse" },
+	  "auto (default), ublk, nbd or fuse" },
 	{ "zero-copy", 0, "WHEN", "auto (default), on or off" },
 	{ "cache", 0, "MODE",
 	  "none (default), or writeback: use the page cache" },

@@ -118,8 +118,12 @@ static struct node *attach_open(json_t *args, struct error **err)
 			  filename, err);
 }
 
-/* Export types that make a block device, the best first. */
-static const char *const attach_types[] = { "ublk", "fuse" };
+/* Ways to a block device and their export types, the best first. */
+static const struct {
+	const char *via, *type;
+} attach_ways[] = {
+	{ "ublk", "ublk" }, { "nbd", "kernel-nbd" }, { "fuse", "fuse" },
+};
 
 /*
  * The type that `via` asks for, or the first that this machine can make. The
@@ -130,28 +134,35 @@ static const struct export_type *attach_choose_type(const char *via,
 {
 	char why[600] = "";
 
-	for (size_t i = 0; i < ARRAY_SIZE(attach_types); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(attach_ways); i++) {
 		const struct export_type *type =
-			export_type_find(attach_types[i]);
+			export_type_find(attach_ways[i].type);
 		struct error *one CLEANUP_ERROR = NULL;
 		size_t len = strlen(why);
 
-		if (strcmp(via, "auto") && strcmp(via, type->name))
+		if (strcmp(via, "auto") && strcmp(via, attach_ways[i].via))
 			continue;
 		if (type->available(&one) == 0)
 			return type;
 		snprintf(why + len, sizeof(why) - len, "%svia %s: %s",
-			 len ? "; " : "", type->name, one->text);
+			 len ? "; " : "", attach_ways[i].via, one->text);
 	}
 	error_set(err, ENODEV, "This machine cannot make a block device %s",
 		  why);
 	return NULL;
 }
 
-/* A file with a loop device on it; that nothing copies is out of reach. */
-static void attach_fuse_options(json_t *options)
+/* Wishes that only ublk can fulfil are no reason to refuse the others. */
+static void attach_fit_options(json_t *options, const struct export_type *type,
+			       bool chosen)
 {
-	json_object_del(options, "zero-copy");
+	if (strcmp(type->name, "ublk"))
+		json_object_del(options, "zero-copy");
+	if (!strcmp(type->name, "kernel-nbd") && !chosen)
+		json_object_del(options, "depth");
+	if (strcmp(type->name, "fuse"))
+		return;
+	/* a file with a loop device on it */
 	json_object_set_new(options, "block-device", json_true());
 	if (!json_object_get(options, "logical-block-size"))
 		json_object_set_new(options, "logical-block-size",
@@ -175,8 +186,8 @@ static json_t *attach_export_options(json_t *args, const char *id,
 	json_object_set_new(options, "node-name", json_string(node->name));
 	json_object_set_new(options, "writable",
 			    json_boolean(!node->read_only));
-	if (!strcmp(type->name, "fuse"))
-		attach_fuse_options(options);
+	attach_fit_options(options, type,
+			   strcmp(arg_string(args, "via", "auto"), "auto"));
 	/* two disks on one image would each undo what the other does */
 	if (!json_object_get(options, "exclusive"))
 		json_object_set_new(options, "exclusive", json_true());

@@ -20,6 +20,7 @@
 #include "graph/export.h"
 #include "graph/graph.h"
 #include "graph/job.h"
+#include "kernel-nbd/kernel-nbd.h"
 #include "nbd/nbd.h"
 #include "runtime/co.h"
 #include "runtime/thread.h"
@@ -96,6 +97,7 @@ static void register_types(void)
 	ublk_register();
 	nbd_register();
 	fuse_register(server.cmd.mount_dir);
+	kernel_nbd_register();
 	schema_start();
 }
 
@@ -109,6 +111,7 @@ static int serve_start(struct error **err)
 		return rc;
 	remove_leftovers(co_ublk_remove_leftovers, "devices");
 	remove_leftovers(co_fuse_remove_leftovers, "mounts");
+	remove_leftovers(co_kernel_nbd_remove_leftovers, "NBD devices");
 	change_set_log(server.log);
 	rc = co_startup_run(&server.cmd, err);
 	/* who gives steps may name files from where they are */

@@ -30,7 +30,7 @@ static const struct definition {
 	{ "XDbgBlockGraphNodeType", "block-backend block-job block-driver" },
 	{ "BlockdevDetectZeroesOptions", "off on unmap" },
 	{ "BlkgraphCacheMode", "none writeback" },
-	{ "BlkgraphVia", "auto ublk fuse" },
+	{ "BlkgraphVia", "auto ublk nbd fuse" },
 	{ "MonitorMode", "readline control" },
 	{ "SocketAddressType", "inet unix fd" },
 	{ "JobType", "create" },
