@@ -10,7 +10,7 @@
  *	column.c	one table of columns: text and JSON
  *	human.c		sizes and times for people
  *	attach.c, detach.c, list.c, graph.c, info.c, filter.c,
- *	map.c, create.c	the verbs
+ *	map.c, create.c, check.c	the verbs
  *
  * One thread, one command, then exit: nothing is freed that the exit frees,
  * and what cannot go on ends the program (die).
@@ -33,6 +33,7 @@ enum {
 	EXIT_NO_DAEMON = 6,
 	EXIT_IO = 7,
 	EXIT_CORRUPT = 8,
+	EXIT_LEAKED = 9,	/* of check */
 	EXIT_TIMEOUT = 124,
 };
 
@@ -87,6 +88,7 @@ int verb_list(const struct args *args);
 int verb_graph(const struct args *args);
 int verb_info(const struct args *args);
 int verb_create(const struct args *args);
+int verb_check(const struct args *args);
 int verb_map(const struct args *args);
 int verb_insert(const struct args *args);
 int verb_remove(const struct args *args);

@@ -27,14 +27,20 @@ static const struct cli_option attach_options[] = {
 	{ NULL, 0, NULL, NULL }
 };
 
+static const struct cli_option check_options[] = {
+	{ "format", 'f', "FORMAT", "as for attach" },
+	{ "json", 0, NULL, "print JSON, as qemu-img check does" },
+	{ NULL, 0, NULL, NULL }
+};
+
 static const struct cli_option create_options[] = {
 	{ "format", 'f', "FORMAT",
 	  "qcow2 or raw; default: by the file's name" },
 	{ "backing", 'b', "FILE",
-	  "image below; a relative name is from the new file's directory" },
-	{ "backing-format", 'F', "FORMAT", "format of the image below" },
+	  "image below, as seen from the new file" },
+	{ "backing-format", 'F', "FORMAT", "its format" },
 	{ "options", 'o', "OPT=VALUE,...",
-	  "cluster_size, preallocation, lazy_refcounts, ..." },
+	  "cluster_size, preallocation, ..." },
 	{ "force", 0, NULL, "overwrite the file if there is one" },
 	{ NULL, 0, NULL, NULL }
 };
@@ -81,6 +87,8 @@ static const struct cli_option no_options[] = { { NULL, 0, NULL, NULL } };
 const struct verb verbs[] = {
 	{ "attach", "FILE", "make a disk image a block device, print its path",
 	  1, 1, attach_options, verb_attach, NULL },
+	{ "check", "FILE", "look for errors in an image, change nothing", 1, 1,
+	  check_options, verb_check, NULL },
 	{ "create", "FILE [SIZE]", "make a new image file", 1, 2,
 	  create_options, verb_create, NULL },
 	{ "detach", "DEV|NAME...", "take block devices away", 1, -1,

@@ -124,6 +124,14 @@ struct child_decl {
 	bool after_open;
 };
 
+struct image_check {
+	uint64_t errors;	/* contradictions: data is or may get lost */
+	uint64_t leaks;		/* clusters that are taken and unused */
+	uint64_t total, allocated, compressed;	/* clusters of the disk */
+	uint64_t end;		/* bytes of the file that are in use */
+	char first_error[160];	/* a sentence */
+};
+
 struct driver {
 	const char *name;
 	enum driver_kind kind;
@@ -210,6 +218,14 @@ struct driver {
 	const struct option *create_options;
 	size_t create_size;	/* of the struct they fill */
 	int (*create)(const void *opts, struct edge *file, struct error **err);
+
+	/*
+	 * Looks through an image's metadata in `file`, to which nobody writes
+	 * meanwhile, and changes nothing; main, coroutine, may wait. 0 when
+	 * that could be done, whatever it found. NULL: there is no check.
+	 */
+	int (*check)(struct edge *file, struct image_check *out,
+		     struct error **err);
 
 	/* Queries; main. info: adds driver specific members to the object. */
 	void (*info)(struct node *node, struct json_t *object);

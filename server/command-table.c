@@ -151,5 +151,9 @@ const struct command command_table[] = {
 		.takes = "filename?:str format?:str id?:str offset?:int",
 		.gives = "BlkgraphMap", .run = cmd_map,
 	},
+	{
+		.name = "blkgraph-check", .takes = "filename:str format?:str",
+		.gives = "BlkgraphCheck", .run = cmd_check,
+	},
 	{ .name = NULL }
 };

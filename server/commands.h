@@ -15,6 +15,7 @@
  *	attach.c		an image file as a device, in one step
  *	info.c			an image file, looked at and left alone
  *	map.c			what a disk consists of
+ *	check.c			whether an image contradicts itself
  */
 #ifndef SERVER_COMMANDS_H
 #define SERVER_COMMANDS_H
@@ -67,6 +68,7 @@ void job_events_start(void);
 
 json_t *cmd_attach(json_t *args, struct error **err);
 json_t *cmd_map(json_t *args, struct error **err);
+json_t *cmd_check(json_t *args, struct error **err);
 json_t *cmd_info(json_t *args, struct error **err);
 
 json_t *cmd_qom_list(json_t *args, struct error **err);

@@ -114,6 +114,10 @@ static const struct definition {
 	  "start:int length:int depth:int present:bool zero:bool data:bool "
 	  "compressed:bool offset?:int filename?:str" },
 	{ "BlkgraphMap", "extents:[BlkgraphExtent] next?:int" },
+	{ "BlkgraphCheck",
+	  "filename:str format:str check-errors:int corruptions:int leaks:int "
+	  "total-clusters:int allocated-clusters:int compressed-clusters:int "
+	  "image-end-offset:int first-corruption?:str" },
 	{ "BlkgraphInfo",
 	  "filename:str format:str guessed:bool virtual-size:int "
 	  "backing-filename?:str backing-filename-format?:str" },

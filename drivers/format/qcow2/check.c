@@ -2,8 +2,9 @@
 /*
  * check.c - counts references and compares with the refcounts (check.h).
  *
- * One coroutine; memory of its own, four bytes for each host cluster, touched
- * only where something is counted.
+ * One coroutine. Four bytes for each host cluster of a window of the file, so
+ * that the memory is bounded whatever the image says; the tables are walked
+ * again for each window, and what is wrong with them told in the first.
  */
 #include "drivers/format/qcow2/check.h"
 
@@ -14,11 +15,35 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "drivers/format/qcow2/check-count.h"
 #include "drivers/format/qcow2/l2.h"
 #include "drivers/format/qcow2/refcount.h"
+#include "runtime/co.h"
 
-/* Host clusters that we count: 4 GiB of address space. */
+/* Host clusters that we count: 4 GiB of address space, where all at once. */
 #define CLUSTERS_MAX (UINT64_C(1) << 30)
+/* Of these at a time where the window moves: 128 MiB. */
+#define WINDOW_CLUSTERS (UINT64_C(1) << 25)
+/* L2 tables that are walked: snapshots may name the same ones again and
+ * again. */
+#define TABLES_MAX (UINT64_C(1) << 24)
+/* Others get their turn after so many clusters without any I/O. */
+#define TURN_CLUSTERS 65536u
+
+/* Bits that must be zero in what the specification calls reserved. */
+#define L1_RESERVED UINT64_C(0x7f000000000001ff)
+#define L2_RESERVED UINT64_C(0x3f000000000001fe)
+
+/* Of a snapshot table's entry. */
+enum {
+	SNAPSHOT_BYTES = 40,
+	SNAPSHOT_L1_OFFSET = 0,
+	SNAPSHOT_L1_ENTRIES = 8,
+	SNAPSHOT_ID_LEN = 12,
+	SNAPSHOT_NAME_LEN = 14,
+	SNAPSHOT_EXTRA_LEN = 36,
+	SNAPSHOT_EXTRA_MAX = 1024,
+};
 
 static PRINTF(2, 3) void found(struct qcow2_check *c, const char *fmt, ...)
 {
@@ -36,6 +61,12 @@ static const struct qcow2_geometry *geo(const struct qcow2_check *c)
 	return &c->header->geo;
 }
 
+/* What is told once, though the tables are walked again. */
+static bool is_first_pass(const struct qcow2_check *c)
+{
+	return c->window == 0;
+}
+
 /* One more reference to each cluster that the bytes touch. */
 static bool count(struct qcow2_check *c, uint64_t offset, uint64_t bytes,
 		  const char *what)
@@ -45,35 +76,45 @@ static bool count(struct qcow2_check *c, uint64_t offset, uint64_t bytes,
 
 	if (!bytes)
 		return true;
-	if (last >= c->counts_max) {
-		found(c, "%s at offset %" PRIu64 " is outside the file", what,
-		      offset);
+	if (offset + bytes > c->end_max) {
+		if (is_first_pass(c))
+			found(c, "%s at offset %" PRIu64 " is outside the file",
+			      what, offset);
 		return false;
 	}
-	for (uint64_t i = first; i <= last; i++)
-		if (c->counts[i] < UINT32_MAX)
-			c->counts[i]++;
 	c->end = max(c->end, last + 1);
+	for (uint64_t i = max(first, c->window);
+	     i <= last && i < c->window + c->counts_max; i++)
+		if (c->counts[i - c->window] < UINT32_MAX)
+			c->counts[i - c->window]++;
 	return true;
 }
 
 static void count_l2_entry(struct qcow2_check *c, uint64_t entry)
 {
+	bool first = is_first_pass(c) && !c->in_snapshot;
 	struct qcow2_packed p;
+
+	if (is_first_pass(c) && c->strict && entry & L2_RESERVED &&
+	    !(entry & QCOW2_COMPRESSED))
+		found(c, "L2 entry %#" PRIx64 " has reserved bits set", entry);
 
 	switch (qcow2_entry_kind(geo(c), c->header->version >= 3, entry)) {
 	case QCOW2_NORMAL:
 	case QCOW2_ZERO_ALLOCATED:
 		c->allocated += count(c, qcow2_entry_host(entry),
-				      geo(c)->cluster_size, "data cluster");
+				      geo(c)->cluster_size, "data cluster") &&
+				first;
 		break;
 	case QCOW2_PACKED:
 		p = qcow2_entry_packed(geo(c), entry);
-		c->allocated += count(c, p.offset, p.len,
-				      "compressed cluster");
+		c->allocated += first;
+		c->packed += first;
+		count(c, p.offset, p.len, "compressed cluster");
 		break;
 	case QCOW2_BAD:
-		found(c, "L2 entry %#" PRIx64 " is not valid", entry);
+		if (is_first_pass(c))
+			found(c, "L2 entry %#" PRIx64 " is not valid", entry);
 		break;
 	case QCOW2_UNALLOCATED:
 	case QCOW2_ZERO_PLAIN:
@@ -112,23 +153,95 @@ static int count_l1(struct qcow2_check *c, uint64_t entry)
 
 	if (!entry)
 		return 0;
+	if (is_first_pass(c) && c->strict && entry & L1_RESERVED)
+		found(c, "L1 entry %#" PRIx64 " has reserved bits set", entry);
 	if (!host || !is_aligned(host, geo(c)->cluster_size)) {
-		found(c, "L1 entry %#" PRIx64 " is not valid", entry);
+		if (is_first_pass(c))
+			found(c, "L1 entry %#" PRIx64 " is not valid", entry);
 		return 0;
 	}
+	if (++c->tables > TABLES_MAX)
+		return -EFBIG;
 	if (!count(c, host, geo(c)->cluster_size, "L2 table"))
 		return 0;
 	return each_entry(c, host, UINT64_C(1) << geo(c)->l2_bits, count_l2);
 }
 
+/* --- snapshots --- */
+
+static int count_snapshot(struct qcow2_check *c, uint64_t offset,
+			  uint64_t entries)
+{
+	if (!is_aligned(offset, geo(c)->cluster_size) ||
+	    entries * 8 > QCOW2_L1_BYTES_MAX) {
+		if (is_first_pass(c))
+			found(c, "L1 table of a snapshot at offset %" PRIu64
+			      " is not valid", offset);
+		return 0;
+	}
+	if (!count(c, offset, entries * 8, "L1 table of a snapshot"))
+		return 0;
+	return each_entry(c, offset, entries, count_l1);
+}
+
+/* One entry of the table at *at, which moves on. */
+static int count_snapshot_entry(struct qcow2_check *c, uint64_t *at)
+{
+	uint8_t buf[SNAPSHOT_BYTES];
+	uint32_t extra, id_len, name_len;
+	int ret = co_edge_read(c->file, *at, sizeof(buf), buf);
+
+	if (ret < 0)
+		return ret;
+	extra = be32_at(buf + SNAPSHOT_EXTRA_LEN);
+	if (extra > SNAPSHOT_EXTRA_MAX)
+		return -EUCLEAN;
+	id_len = be32_at(buf + SNAPSHOT_ID_LEN) >> 16;
+	name_len = be32_at(buf + SNAPSHOT_ID_LEN) & 0xffff;
+	*at = align_up(*at + sizeof(buf) + extra + id_len + name_len, 8);
+	return count_snapshot(c, be64_at(buf + SNAPSHOT_L1_OFFSET),
+			      be32_at(buf + SNAPSHOT_L1_ENTRIES));
+}
+
+static int count_snapshots(struct qcow2_check *c)
+{
+	uint64_t start = c->header->snapshots_offset, at = start;
+	int ret = 0;
+
+	c->in_snapshot = true;
+	for (uint32_t i = 0; i < c->header->snapshots && ret == 0; i++)
+		ret = count_snapshot_entry(c, &at);
+	c->in_snapshot = false;
+	if (ret == -EUCLEAN && is_first_pass(c))
+		found(c, "snapshot table at offset %" PRIu64 " is not valid",
+		      start);
+	else if (ret == 0)
+		count(c, start, at - start, "snapshot table");
+	return ret == -EUCLEAN ? 0 : ret;
+}
+
 /* All but the refcounts themselves. */
-static int count_tables(struct qcow2_check *c)
+int qcow2_check_count(struct qcow2_check *c)
 {
 	const struct qcow2_header *h = c->header;
+	int ret;
 
+	c->tables = 0;
 	count(c, 0, geo(c)->cluster_size, "header");
 	count(c, h->l1_offset, h->l1_entries * UINT64_C(8), "L1 table");
-	return each_entry(c, h->l1_offset, h->l1_entries, count_l1);
+	ret = each_entry(c, h->l1_offset, h->l1_entries, count_l1);
+	return ret == 0 && c->strict ? count_snapshots(c) : ret;
+}
+
+/* Refcounts that lie over something else contradict it sooner or later. */
+static void check_alone(struct qcow2_check *c, uint64_t host)
+{
+	uint64_t cluster = host >> geo(c)->cluster_bits;
+
+	if (cluster >= c->window && cluster < c->window + c->counts_max &&
+	    c->counts[cluster - c->window] != 1)
+		found(c, "refcount block at offset %" PRIu64 " overlaps other"
+		      " data", host);
 }
 
 static int count_block(struct qcow2_check *c, uint64_t entry)
@@ -137,10 +250,15 @@ static int count_block(struct qcow2_check *c, uint64_t entry)
 
 	if (!entry)
 		return 0;
-	if (!host || !is_aligned(host, geo(c)->cluster_size))
-		found(c, "reftable entry %#" PRIx64 " is not valid", entry);
-	else
-		count(c, host, geo(c)->cluster_size, "refcount block");
+	if (!host || !is_aligned(host, geo(c)->cluster_size) ||
+	    entry & ~QCOW2_HOST_MASK) {
+		if (is_first_pass(c))
+			found(c, "reftable entry %#" PRIx64 " is not valid",
+			      entry);
+		return 0;
+	}
+	if (count(c, host, geo(c)->cluster_size, "refcount block"))
+		check_alone(c, host);
 	return 0;
 }
 
@@ -179,19 +297,26 @@ static int refcount_of(struct qcow2_check *c, struct reader *r,
 
 static int compare_counts(struct qcow2_check *c, struct reader *r)
 {
-	uint64_t end = max(c->file_clusters, c->end), refs;
+	uint64_t end = min(max(c->file_clusters, c->end),
+			   c->window + c->counts_max);
 	int ret = 0;
 
-	for (uint64_t i = 0; i < end; i++) {
+	for (uint64_t i = c->window; i < end && ret == 0; i++) {
+		uint32_t counted = c->counts[i - c->window];
+		uint64_t refs;
+
 		ret = refcount_of(c, r, i, &refs);
 		if (ret < 0)
 			break;
-		if (refs < c->counts[i])
+		if (refs || counted)
+			c->used_end = i + 1;
+		if (refs < counted)
 			found(c, "cluster %" PRIu64 " has refcount %" PRIu64
-			      " and %" PRIu32 " references", i, refs,
-			      c->counts[i]);
-		else if (refs > c->counts[i])
+			      " and %" PRIu32 " references", i, refs, counted);
+		else if (refs > counted)
 			c->leaks++;
+		if (i % TURN_CLUSTERS == 0)
+			co_yield();
 	}
 	return ret;
 }
@@ -249,6 +374,7 @@ static int check_copied_l1(struct qcow2_check *c, struct reader *r)
 	return ret;
 }
 
+/* The window's refcounts; in the first pass also what the entries claim. */
 static int compare(struct qcow2_check *c)
 {
 	const struct qcow2_header *h = c->header;
@@ -267,8 +393,7 @@ static int compare(struct qcow2_check *c)
 				   (uint32_t)bytes, r.table);
 	if (ret == 0)
 		ret = compare_counts(c, &r);
-	/* snapshots share tables that are counted elsewhere */
-	if (ret == 0 && !h->snapshots)
+	if (ret == 0 && is_first_pass(c))
 		ret = check_copied_l1(c, &r);
 	free(r.table);
 	free(r.block);
@@ -277,7 +402,7 @@ static int compare(struct qcow2_check *c)
 
 /* --- setting up --- */
 
-static int counts_map(struct qcow2_check *c)
+int qcow2_check_map(struct qcow2_check *c)
 {
 	uint64_t size;
 	void *mem;
@@ -286,9 +411,17 @@ static int counts_map(struct qcow2_check *c)
 	if (ret < 0)
 		return ret;
 	c->file_clusters = div_up(size, geo(c)->cluster_size);
-	/* allocated is what lies in the file, or just behind its end */
-	c->counts_max = 2 * c->file_clusters + 1024;
-	if (c->counts_max > CLUSTERS_MAX)
+	/* the last cluster may be there in part */
+	c->end_max = size + geo(c)->cluster_size - 1;
+	c->counts_max = c->file_clusters + 1;
+	if (c->strict) {
+		c->counts_max = min(c->counts_max, WINDOW_CLUSTERS);
+	} else {
+		/* allocated is what lies in the file, or just behind its end */
+		c->counts_max = 2 * c->file_clusters + 1024;
+		c->end_max = c->counts_max << geo(c)->cluster_bits;
+	}
+	if (c->file_clusters > CLUSTERS_MAX || c->counts_max > CLUSTERS_MAX)
 		return -EFBIG;
 	mem = mmap(NULL, c->counts_max * sizeof(*c->counts),
 		   PROT_READ | PROT_WRITE,
@@ -299,10 +432,29 @@ static int counts_map(struct qcow2_check *c)
 	return 0;
 }
 
-static void counts_unmap(struct qcow2_check *c)
+void qcow2_check_unmap(struct qcow2_check *c)
 {
 	munmap(c->counts, c->counts_max * sizeof(*c->counts));
 	c->counts = NULL;
+}
+
+/* Everything about the clusters of one window. */
+static int check_window(struct qcow2_check *c)
+{
+	const struct qcow2_header *h = c->header;
+	uint64_t bytes = (uint64_t)h->reftable_clusters <<
+			 geo(c)->cluster_bits;
+	int ret;
+
+	if (!is_first_pass(c))
+		(void)madvise(c->counts, c->counts_max * sizeof(*c->counts),
+			      MADV_DONTNEED);
+	ret = qcow2_check_count(c);
+	if (ret < 0)
+		return ret;
+	count(c, h->reftable_offset, bytes, "refcount table");
+	ret = each_entry(c, h->reftable_offset, bytes / 8, count_block);
+	return ret < 0 ? ret : compare(c);
 }
 
 static int read_header(struct qcow2_check *c, struct qcow2_header *h)
@@ -333,210 +485,53 @@ int qcow2_check(struct edge *file, struct qcow2_check *check)
 	struct qcow2_header *h = calloc(1, sizeof(*h));
 	int ret = h ? 0 : -ENOMEM;
 
-	*check = (struct qcow2_check){ .file = file, .header = h };
+	*check = (struct qcow2_check){
+		.file = file, .header = h, .strict = true,
+	};
 	if (ret == 0)
 		ret = read_header(check, h);
+	if (ret == 0 && h->bitmaps)
+		ret = -ENOTSUP;
 	if (ret == 0)
-		ret = counts_map(check);
+		ret = qcow2_check_map(check);
 	if (ret == 0) {
-		ret = count_tables(check);
-		count(check, h->reftable_offset,
-		      (uint64_t)h->reftable_clusters << h->geo.cluster_bits,
-		      "refcount table");
-		if (ret == 0)
-			ret = each_entry(check, h->reftable_offset,
-					 ((uint64_t)h->reftable_clusters <<
-					  h->geo.cluster_bits) / 8,
-					 count_block);
-		if (ret == 0)
-			ret = compare(check);
-		counts_unmap(check);
+		check->total = div_up(h->size, geo(check)->cluster_size);
+		do {
+			ret = check_window(check);
+			check->window += check->counts_max;
+		} while (ret == 0 && check->window <
+			 max(check->file_clusters, check->end));
+		check->used_end <<= geo(check)->cluster_bits;
+		qcow2_check_unmap(check);
 	}
 	free(h);
 	check->header = NULL;
 	return ret;
 }
 
-/* --- rebuilding --- */
+/* --- for users --- */
 
-/* What is written: blocks for all clusters up to `end`, then their table. */
-struct rebuild {
-	uint64_t first;		/* host cluster of the first block */
-	uint64_t blocks;
-	uint64_t table_clusters;
-	uint64_t end;
-};
-
-/* Behind everything in use. */
-static int plan_behind(const struct qcow2_check *c, struct rebuild *r)
+int qcow2_check_image(struct edge *file, struct image_check *out,
+		      struct error **err)
 {
-	const struct qcow2_geometry *g = geo(c);
+	struct qcow2_check c;
+	int ret = qcow2_check(file, &c);
 
-	*r = (struct rebuild){ .first = max(c->end, c->file_clusters) };
-	for (;;) {
-		uint64_t blocks, clusters;
-
-		r->end = r->first + r->blocks + r->table_clusters;
-		blocks = div_up(r->end, UINT64_C(1) << g->block_bits);
-		clusters = div_up(blocks * 8, g->cluster_size);
-		if (clusters << g->cluster_bits > QCOW2_REFTABLE_BYTES_MAX)
-			return -EFBIG;
-		if (blocks <= r->blocks && clusters <= r->table_clusters)
-			return 0;
-		r->blocks = max(blocks, r->blocks);
-		r->table_clusters = max(clusters, r->table_clusters);
-	}
-}
-
-/*
- * In the first gap that is large enough. Where the old refcounts lay is a gap
- * too: the dirty bit says that nobody trusts them, until the header names the
- * new ones.
- */
-static int plan_between(const struct qcow2_check *c, struct rebuild *r)
-{
-	const struct qcow2_geometry *g = geo(c);
-	uint64_t n = 0, i;
-
-	*r = (struct rebuild){
-		.blocks = div_up(c->end, UINT64_C(1) << g->block_bits),
+	if (ret == -ENOTSUP && !c.errors)
+		return error_set(err, ENOTSUP, "qcow2 images with persistent"
+				 " bitmaps cannot be checked");
+	/* what is no qcow2 image at all is no damaged one */
+	if (ret < 0)
+		return error_set(err, -ret, "%s", c.errors ? c.first_error :
+				 strerror(-ret));
+	*out = (struct image_check){
+		.errors = c.errors,
+		.leaks = c.leaks,
+		.total = c.total,
+		.allocated = c.allocated,
+		.compressed = c.packed,
+		.end = c.used_end,
 	};
-	r->table_clusters = div_up(r->blocks * 8, g->cluster_size);
-	for (i = 0; i < c->end && n < r->blocks + r->table_clusters; i++)
-		n = c->counts[i] ? 0 : n + 1;
-	if (n < r->blocks + r->table_clusters)
-		return -ENOSPC;
-	r->end = i;
-	r->first = i - n;
+	memcpy(out->first_error, c.first_error, sizeof(c.first_error));
 	return 0;
-}
-
-/* capacity: host clusters that the file can have. */
-static int plan_rebuild(const struct qcow2_check *c, uint64_t capacity,
-			struct rebuild *r)
-{
-	int ret = plan_behind(c, r);
-
-	return ret == 0 && r->end > capacity ? plan_between(c, r) : ret;
-}
-
-static uint64_t rebuilt_count(const struct qcow2_check *c,
-			      const struct rebuild *r, uint64_t cluster)
-{
-	if (cluster >= r->first && cluster < r->end)
-		return 1;
-	return cluster < c->counts_max ? c->counts[cluster] : 0;
-}
-
-static int write_blocks(struct qcow2_check *c, const struct rebuild *r,
-			uint8_t *buf)
-{
-	const struct qcow2_geometry *g = geo(c);
-	uint64_t most = refcount_max(g->refcount_order);
-	uint64_t per_block = UINT64_C(1) << g->block_bits;
-	int ret = 0;
-
-	for (uint64_t i = 0; i < r->blocks && ret == 0; i++) {
-		memset(buf, 0, g->cluster_size);
-		for (uint64_t k = 0; k < per_block; k++) {
-			uint64_t n = rebuilt_count(c, r, i * per_block + k);
-
-			if (n > most)
-				return -ERANGE;
-			refcount_put(buf, g->refcount_order, k, n);
-		}
-		ret = co_edge_write(c->file, (r->first + i) << g->cluster_bits,
-				    g->cluster_size, buf, 0);
-	}
-	return ret;
-}
-
-static int write_table(struct qcow2_check *c, const struct rebuild *r,
-		       uint8_t *buf)
-{
-	const struct qcow2_geometry *g = geo(c);
-	uint64_t per_cluster = g->cluster_size / 8;
-	uint64_t at = (r->first + r->blocks) << g->cluster_bits;
-	int ret = 0;
-
-	for (uint64_t i = 0; i < r->table_clusters && ret == 0; i++) {
-		memset(buf, 0, g->cluster_size);
-		for (uint64_t k = 0; k < per_cluster; k++) {
-			uint64_t n = i * per_cluster + k;
-
-			if (n < r->blocks)
-				be64_put(buf + k * 8, (r->first + n) <<
-						      g->cluster_bits);
-		}
-		ret = co_edge_write(c->file, at + (i << g->cluster_bits),
-				    g->cluster_size, buf, 0);
-	}
-	return ret;
-}
-
-static int write_rebuilt(struct qcow2_check *c, const struct rebuild *r)
-{
-	uint8_t *buf = malloc(geo(c)->cluster_size);
-	int ret = buf ? write_blocks(c, r, buf) : -ENOMEM;
-
-	if (ret == 0)
-		ret = write_table(c, r, buf);
-	if (ret == 0)
-		ret = co_edge_flush(c->file);
-	free(buf);
-	return ret;
-}
-
-static int switch_header(struct qcow2_check *c, const struct rebuild *r,
-			 struct qcow2_header *h, uint8_t *sector)
-{
-	struct qcow2_header *new = malloc(sizeof(*new));
-	int ret;
-
-	if (!new)
-		return -ENOMEM;
-	*new = *h;
-	new->reftable_offset = (r->first + r->blocks) << geo(c)->cluster_bits;
-	new->reftable_clusters = (uint32_t)r->table_clusters;
-	new->incompatible &= ~QCOW2_INCOMPAT_DIRTY;
-	qcow2_header_store(new, sector);
-	ret = co_edge_write(c->file, 0, QCOW2_HEADER_BYTES, sector, 0);
-	if (ret == 0)
-		ret = co_edge_flush(c->file);
-	if (ret == 0)
-		*h = *new;
-	free(new);
-	return ret;
-}
-
-int qcow2_rebuild_refcounts(struct edge *file, struct qcow2_header *h,
-			    uint8_t *sector, bool fixed_size,
-			    struct error **err)
-{
-	struct qcow2_check c = { .file = file, .header = h };
-	uint64_t capacity = UINT64_MAX;
-	struct rebuild r;
-	int ret = counts_map(&c);
-
-	if (ret == 0) {
-		ret = count_tables(&c);
-		if (fixed_size) {
-			c.file_clusters = 0;
-			capacity = file->child->size >> h->geo.cluster_bits;
-		}
-		if (ret == 0 && c.errors)
-			ret = -EINVAL;
-		if (ret == 0)
-			ret = plan_rebuild(&c, capacity, &r);
-		if (ret == 0)
-			ret = write_rebuilt(&c, &r);
-		if (ret == 0)
-			ret = switch_header(&c, &r, h, sector);
-		counts_unmap(&c);
-	}
-	if (ret == 0)
-		return 0;
-	return error_set(err, -ret, "qcow2 image was not closed properly and"
-			 " its refcounts could not be rebuilt%s%s",
-			 c.errors ? ": " : "", c.first_error);
 }

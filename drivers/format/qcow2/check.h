@@ -17,24 +17,34 @@ struct qcow2_check {
 	/* result */
 	uint64_t errors;	/* contradictions: data is or may get lost */
 	uint64_t leaks;		/* clusters with too high a refcount */
-	uint64_t allocated;	/* guest clusters with a host cluster */
+	uint64_t total;		/* guest clusters */
+	uint64_t allocated;	/* of these, with a host cluster */
+	uint64_t packed;	/* of these, compressed */
 	uint64_t end;		/* host clusters: the last one in use, + 1 */
+	uint64_t used_end;	/* bytes: the same, or refcounted */
 	char first_error[160];	/* a sentence, or empty */
 	/* private */
 	struct edge *file;
 	const struct qcow2_header *header;
+	bool strict;		/* a check; else the rebuild's count */
 	uint64_t file_clusters;
-	uint32_t *counts;	/* by host cluster */
+	uint64_t end_max;	/* bytes; what is named must end there */
+	uint64_t window;	/* host cluster that counts begin with */
+	uint32_t *counts;
 	uint64_t counts_max;	/* clusters; memory is touched as used */
-	bool repair;
+	uint64_t tables;	/* L2 tables walked */
+	bool in_snapshot;
 };
 
 /*
  * Reads header and tables through `file`. 0 when the check could be made,
  * whatever it found; else a negative errno: -EFBIG when the file has more
- * clusters than we count.
+ * clusters than we count, -ENOTSUP with persistent bitmaps.
  */
 int qcow2_check(struct edge *file, struct qcow2_check *check) MUST_CHECK;
+/* The driver's check. */
+int qcow2_check_image(struct edge *file, struct image_check *out,
+		      struct error **err) MUST_CHECK;
 
 /*
  * Makes refcounts anew from what the tables name, behind everything in use,

@@ -515,6 +515,7 @@ const struct driver qcow2_driver = {
 	.create_options = qcow2_create_options,
 	.create_size = sizeof(struct qcow2_create),
 	.create = qcow2_create,
+	.check = qcow2_check_image,
 	.open = qcow2_open,
 	.close = qcow2_close,
 	.limits = qcow2_limits,

@@ -19,7 +19,7 @@
  *	flush.c		metadata to disk in the order of A24
  *	compressed.c	compressed clusters
  *	bounce.c	memory for copies
- *	check.h		the checker, and rebuilding refcounts
+ *	check.h		the checker; rebuild.c refcounts anew
  *	create.h	a new image
  *	driver.c	open, close, and the table of operations
  *

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check.c - looks through an image's metadata, and changes nothing.
+ *
+ * Main thread. Only the image's own file is opened, by a root that lets nobody
+ * write to it meanwhile, here or in other processes: what is checked must hold
+ * still. The driver reads it without opening it as an image, so that one too
+ * broken to be opened can still be told what is wrong with it.
+ */
+#include <errno.h>
+
+#include "graph/graph.h"
+#include "server/command.h"
+#include "server/commands.h"
+#include "server/opening.h"
+
+#define CHECK_GRANULARITY 512u
+
+static const struct root_ops check_root_ops = { .kind = "control" };
+
+static json_t *check_describe(const struct image_check *c)
+{
+	json_t *result = json_pack("{s:i,s:I,s:I,s:I,s:I,s:I,s:I}",
+		"check-errors", 0,
+		"corruptions", (json_int_t)c->errors,
+		"leaks", (json_int_t)c->leaks,
+		"total-clusters", (json_int_t)c->total,
+		"allocated-clusters", (json_int_t)c->allocated,
+		"compressed-clusters", (json_int_t)c->compressed,
+		"image-end-offset", (json_int_t)c->end);
+
+	if (c->errors)
+		json_object_set_new(result, "first-corruption",
+				    json_text(c->first_error));
+	return result;
+}
+
+static json_t *co_check(const struct driver *driver, struct node *node,
+			struct error **err)
+{
+	struct root *root = root_new(&check_root_ops, NULL,
+		"command 'blkgraph-check'", node, PERM_CONSISTENT_READ,
+		PERM_CONSISTENT_READ, CHECK_GRANULARITY,
+		UINT64_C(1) << MAIN_THREAD, err);
+	struct image_check check;
+	int ret;
+
+	if (!root)
+		return NULL;
+	root_hold(root);
+	ret = driver->check(&root->edge, &check, err);
+	root_drop(root);
+	root_free(root);
+	return ret < 0 ? NULL : check_describe(&check);
+}
+
+static struct node *check_open(json_t *options, struct error **err)
+{
+	return node_open(options, 0, err);
+}
+
+/* The driver of the image's format, and options for its file alone. */
+static const struct driver *check_driver(json_t *args, json_t **file,
+					 struct error **err)
+{
+	const char *filename = arg_string(args, "filename", "");
+	bool guessed = false;
+	json_auto_t *options = node_options_for_file(
+		filename, arg_string(args, "format", NULL), true, false,
+		&guessed, err);
+	const struct driver *driver;
+
+	if (!options)
+		return NULL;
+	driver = driver_find(arg_string(options, "driver", ""));
+	if (!driver->check) {
+		error_set(err, ENOTSUP, "Format '%s' of '%s' has no check",
+			  driver->name, filename);
+		return NULL;
+	}
+	*file = json_incref(json_object_get(options, "file"));
+	json_object_set_new(*file, "read-only", json_true());
+	return driver;
+}
+
+json_t *cmd_check(json_t *args, struct error **err)
+{
+	const char *filename = arg_string(args, "filename", "");
+	json_auto_t *file = NULL;
+	const struct driver *driver = check_driver(args, &file, err);
+	struct node *node;
+	json_t *result;
+
+	node = driver ? co_open_by_deadline(check_open, file, filename, err)
+		      : NULL;
+	if (!node)
+		return NULL;
+	node->pins++;
+	result = co_check(driver, node, err);
+	node->pins--;
+	node_unref(node);
+	if (!result) {
+		error_prefix(err, "Could not check '%s'", filename);
+		return NULL;
+	}
+	json_object_set(result, "filename", json_object_get(args, "filename"));
+	json_object_set_new(result, "format", json_string(driver->name));
+	return result;
+}
