@@ -14,7 +14,7 @@ static const struct column map_columns[] = {
 	{ "DEPTH", COLUMN_NUMBER, true, "depth",
 	  "0: the image itself has it, 1: its backing image, ..." },
 	{ "WHAT", COLUMN_TEXT, true, "what",
-	  "data, packed (compressed data), zero, or hole: no image has it" },
+	  "data, packed (compressed), zero, or hole (none has it)" },
 	{ "OFFSET", COLUMN_NUMBER, true, "offset", "byte of the file" },
 	{ "FILE", COLUMN_TEXT, true, "filename", "the file that has it" },
 	{ NULL, COLUMN_TEXT, false, NULL, NULL }

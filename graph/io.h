@@ -25,6 +25,10 @@ int co_edge_flush(struct edge *edge) MUST_CHECK;
 /* Bytes of the protocol node below, now (co_file_info), for formats. */
 int co_edge_storage_size(struct edge *edge, uint64_t *size) MUST_CHECK;
 
+/* Bytes on disk of the file that holds the node's own data; -ENOTSUP: there is
+ * none. */
+int co_node_disk_usage(struct node *node, uint64_t *bytes) MUST_CHECK;
+
 /* The same on a node from above; used by roots without an edge of a node. */
 int co_node_read(struct node *node, uint64_t offset, uint32_t len, void *buf);
 int co_node_write(struct node *node, uint64_t offset, uint32_t len,

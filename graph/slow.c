@@ -370,24 +370,43 @@ int co_edge_discard(struct edge *edge, uint64_t offset, uint64_t len)
 	return co_node_discard(edge->child, offset, len);
 }
 
+/* Of the file that a protocol node, or one below filters, is. */
+static int co_storage_info(struct node *node, struct file_info *info)
+{
+	struct node_path path = {};
+	struct map map = { .op = REQ_READ, .len = node->limits.align };
+
+	if (node->driver->kind != DRIVER_PROTOCOL || !node->driver->map)
+		return -ENOTSUP;
+	resolve(node, &map, true, &path);
+	node_path_leave(&path);
+	return map.kind == MAP_SUBMIT ? co_file_info(map.file, info)
+				      : -ENOTSUP;
+}
+
 int co_edge_storage_size(struct edge *edge, uint64_t *size)
 {
 	struct node *node = node_skip_filters(edge->child);
-	struct node_path path = {};
-	struct map map = { .op = REQ_READ, .len = node->limits.align };
 	struct file_info info;
+	int ret = co_storage_info(node, &info);
+
+	if (ret < 0 && ret != -ENOTSUP)
+		return ret;
+	*size = ret == 0 ? info.size : node->size;
+	return 0;
+}
+
+int co_node_disk_usage(struct node *node, uint64_t *bytes)
+{
+	struct file_info info;
+	struct node *primary;
 	int ret;
 
-	*size = node->size;
-	if (node->driver->kind != DRIVER_PROTOCOL || !node->driver->map)
-		return 0;
-	resolve(node, &map, true, &path);
-	node_path_leave(&path);
-	if (map.kind != MAP_SUBMIT)
-		return 0;
-	ret = co_file_info(map.file, &info);
+	while ((primary = node_primary_child(node)))
+		node = primary;
+	ret = co_storage_info(node, &info);
 	if (ret == 0)
-		*size = info.size;
+		*bytes = info.allocated;
 	return ret;
 }
 

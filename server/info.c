@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "graph/graph.h"
+#include "graph/io.h"
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/opening.h"
@@ -61,11 +62,15 @@ json_t *cmd_info(json_t *args, struct error **err)
 {
 	struct node *node = co_open_by_deadline(
 		info_open, args, arg_string(args, "filename", ""), err);
+	uint64_t disk;
 	json_t *info;
 
 	if (!node)
 		return NULL;
 	info = info_describe(node);
+	if (co_node_disk_usage(node, &disk) == 0)
+		json_object_set_new(info, "actual-size",
+				    json_integer((json_int_t)disk));
 	json_object_set(info, "filename", json_object_get(args, "filename"));
 	if (node->driver->info)
 		node->driver->info(node, info);

@@ -120,6 +120,7 @@ static const struct definition {
 	  "image-end-offset:int first-corruption?:str" },
 	{ "BlkgraphInfo",
 	  "filename:str format:str guessed:bool virtual-size:int "
+	  "actual-size?:int "
 	  "backing-filename?:str backing-filename-format?:str" },
 	{ NULL, NULL }
 }, alternates[] = {

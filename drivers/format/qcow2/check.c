@@ -24,9 +24,9 @@
 #define CLUSTERS_MAX (UINT64_C(1) << 30)
 /* Of these at a time where the window moves: 128 MiB. */
 #define WINDOW_CLUSTERS (UINT64_C(1) << 25)
-/* L2 tables that are walked: snapshots may name the same ones again and
- * again. */
-#define TABLES_MAX (UINT64_C(1) << 24)
+/* L2 tables that are walked, for each cluster of the file: snapshots may name
+ * the same ones again and again. */
+#define TABLES_PER_CLUSTER 256u
 /* Others get their turn after so many clusters without any I/O. */
 #define TURN_CLUSTERS 65536u
 
@@ -160,7 +160,7 @@ static int count_l1(struct qcow2_check *c, uint64_t entry)
 			found(c, "L1 entry %#" PRIx64 " is not valid", entry);
 		return 0;
 	}
-	if (++c->tables > TABLES_MAX)
+	if (++c->tables > (c->file_clusters + 1) * TABLES_PER_CLUSTER)
 		return -EFBIG;
 	if (!count(c, host, geo(c)->cluster_size, "L2 table"))
 		return 0;
