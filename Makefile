@@ -216,6 +216,9 @@ install: all
 	install -m 644 udev/*.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d
 	set -e; for f in $(MAN); do d=man/man$${f##*.}; \
 		install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/$$d $$f; done
+	install -D -m 644 -t \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+		completion/blkgraph
 	set -e; for f in $(UNITS); do install -D -m 644 \
 		-t $(DESTDIR)$(PREFIX)/lib/systemd/system $$f; done
 

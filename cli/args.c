@@ -61,6 +61,21 @@ static void args_check_count(const struct args *args)
 		    verb->operands);
 }
 
+static void __attribute__((noreturn))
+args_unknown(const struct verb *verb, const char *given)
+{
+	struct guess guess = { NULL, 0 };
+	char *word = format("%.*s", (int)strcspn(given, "="), given);
+
+	for (const struct cli_option *o = verb->options; o->name; o++)
+		guess_try(&guess, word, format("--%s", o->name));
+	if (guess.name)
+		die(EXIT_USAGE, "%s: there is no option '%s'; did you mean "
+		    "'%s'?", verb->name, word, guess.name);
+	die(EXIT_USAGE, "%s: '%s' is not understood (try 'blkgraph help %s')",
+	    verb->name, given, verb->name);
+}
+
 void args_parse(struct args *args, const struct verb *verb, int argc,
 		char **argv)
 {
@@ -79,9 +94,7 @@ void args_parse(struct args *args, const struct verb *verb, int argc,
 			die(EXIT_USAGE, "%s: '%s' needs a value", verb->name,
 			    argv[optind - 1]);
 		if (index < 0)
-			die(EXIT_USAGE, "%s: '%s' is not understood (try "
-			    "'blkgraph help %s')", verb->name,
-			    argv[optind - 1], verb->name);
+			args_unknown(verb, argv[optind - 1]);
 		if (index == HELP_INDEX) {
 			verb_help(verb);
 			exit(EXIT_DONE);

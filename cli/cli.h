@@ -7,10 +7,11 @@
  *	args.c		options and operands of one verb, by that table
  *	client.c	the control protocol
  *	start.c		starts blkgraphd when there is none
+ *	guess.c		which word was meant
  *	column.c	one table of columns: text and JSON
  *	human.c		sizes and times for people
  *	attach.c, detach.c, list.c, graph.c, info.c, filter.c,
- *	map.c, create.c, check.c	the verbs
+ *	map.c, create.c, check.c, stats.c, qmp.c	the verbs
  *
  * One thread, one command, then exit: nothing is freed that the exit frees,
  * and what cannot go on ends the program (die).
@@ -81,6 +82,7 @@ void verb_help(const struct verb *verb);
 /* What follows the options in its help. */
 void list_help(void);
 void map_help(void);
+void stats_help(void);
 
 int verb_attach(const struct args *args);
 int verb_detach(const struct args *args);
@@ -92,8 +94,19 @@ int verb_check(const struct args *args);
 int verb_map(const struct args *args);
 int verb_insert(const struct args *args);
 int verb_remove(const struct args *args);
+int verb_stats(const struct args *args);
+int verb_qmp(const struct args *args);
 int verb_show_help(const struct args *args);
 int verb_version(const struct args *args);
+
+/* --- guess.c --- */
+
+/* The nearest of the names tried that a word could mean; NULL: none is near. */
+struct guess {
+	const char *name;
+	unsigned distance;
+};
+void guess_try(struct guess *guess, const char *word, const char *name);
 
 /* --- main.c --- */
 
@@ -121,8 +134,8 @@ void start_daemon(const char *path);
  * *error the protocol's error object; without `error` it dies.
  */
 json_t *client_call(const char *command, json_t *arguments, json_t **error);
-/* Waits for the next event. */
-void client_event(void);
+/* The next event; NULL: the daemon has closed the connection. */
+json_t *client_event(void);
 int error_status(const json_t *error);
 const char *error_text(const json_t *error);
 

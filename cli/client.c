@@ -2,7 +2,7 @@
 /*
  * client.c - the control protocol, from the side of whoever types.
  *
- * One connection, commands one after the other. Events are read and skipped.
+ * One connection, commands one after the other. Events are kept for who asks.
  */
 #include <errno.h>
 #include <signal.h>
@@ -50,7 +50,8 @@ int client_socket(const char *path)
 	return fd;
 }
 
-static json_t *client_receive(void)
+/* The next message; NULL: the connection is closed. */
+static json_t *client_next(void)
 {
 	static char *line;
 	static size_t size;
@@ -61,13 +62,46 @@ static json_t *client_receive(void)
 		if (errno == EAGAIN)
 			die(EXIT_TIMEOUT, "blkgraphd does not answer on '%s'",
 			    socket_path());
-		die(EXIT_NO_DAEMON, "blkgraphd closed the connection (see its "
-		    "log)");
+		return NULL;
 	}
-	msg = json_loads(line, 0, NULL);
+	msg = json_loads(line, JSON_ALLOW_NUL, NULL);
 	if (!json_is_object(msg))
 		die(EXIT_ERROR, "what answers on '%s' is no blkgraphd",
 		    socket_path());
+	return msg;
+}
+
+static json_t *client_receive(void)
+{
+	json_t *msg = client_next();
+
+	if (!msg)
+		die(EXIT_NO_DAEMON, "blkgraphd closed the connection (see its "
+		    "log)");
+	return msg;
+}
+
+/* Events that came while a reply was waited for. */
+static json_t *client_events;
+
+json_t *client_event(void)
+{
+	json_t *event = json_incref(json_array_get(client_events, 0));
+
+	if (!event)
+		return client_next();
+	json_array_remove(client_events, 0);
+	return event;
+}
+
+static json_t *client_reply(void)
+{
+	json_t *msg;
+
+	if (!client_events)
+		client_events = checked(json_array());
+	while (json_object_get(msg = client_receive(), "event"))
+		json_array_append_new(client_events, msg);
 	return msg;
 }
 
@@ -83,9 +117,7 @@ json_t *client_call(const char *command, json_t *arguments, json_t **error)
 		die(EXIT_NO_DAEMON, "cannot send to blkgraphd: %s",
 		    strerror(errno));
 	json_decref(msg);
-	do
-		reply = client_receive();
-	while (json_object_get(reply, "event"));
+	reply = client_reply();
 	if (json_object_get(reply, "return"))
 		return json_incref(json_object_get(reply, "return"));
 	reply = json_object_get(reply, "error");
@@ -93,12 +125,6 @@ json_t *client_call(const char *command, json_t *arguments, json_t **error)
 		die(error_status(reply), "%s", error_text(reply));
 	*error = reply;
 	return NULL;
-}
-
-void client_event(void)
-{
-	while (!json_object_get(client_receive(), "event"))
-		;
 }
 
 static void client_greet(int fd)

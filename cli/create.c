@@ -254,7 +254,7 @@ static json_t *wait_for_job(const char *id)
 		if (!strcmp(get_string(job, "status"), "concluded"))
 			return job;
 		/* its end is news that comes after this answer */
-		client_event();
+		json_decref(client_event());
 	}
 }
 

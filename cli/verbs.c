@@ -82,6 +82,21 @@ static const struct cli_option change_options[] = {
 	{ NULL, 0, NULL, NULL }
 };
 
+static const struct cli_option stats_options[] = {
+	{ "json", 0, NULL, "print JSON, numbers exact" },
+	{ "output", 'o', "COLS",
+	  "columns to show: A,B,C; +A,B: besides the usual" },
+	{ "bytes", 'b', NULL, "sizes in bytes, times in nanoseconds" },
+	{ "noheadings", 'n', NULL, "no line of column names" },
+	{ NULL, 0, NULL, NULL }
+};
+
+static const struct cli_option qmp_options[] = {
+	{ "events", 0, NULL, "then print events, until interrupted" },
+	{ "compact", 0, NULL, "print the result on one line" },
+	{ NULL, 0, NULL, NULL }
+};
+
 static const struct cli_option no_options[] = { { NULL, 0, NULL, NULL } };
 
 const struct verb verbs[] = {
@@ -107,6 +122,11 @@ const struct verb verbs[] = {
 	{ "remove", "DEV FILTER-NODE",
 	  "take a filter away while the device is used", 2, 2,
 	  change_options, verb_remove, NULL },
+	{ "stats", "[DEV]", "show what devices have done", 0, 1,
+	  stats_options, verb_stats, stats_help },
+	{ "qmp", "COMMAND [KEY=VALUE|JSON]...",
+	  "run any command of the control protocol", 0, -1, qmp_options,
+	  verb_qmp, NULL },
 	{ "help", "[VERB]", "show the verbs, or one's options", 0, 1,
 	  no_options, verb_show_help, NULL },
 	{ "version", "", "show the version", 0, 0, no_options, verb_version,
@@ -122,52 +142,15 @@ const struct verb *verb_find(const char *name)
 	return NULL;
 }
 
-#define WORD_MAX 16u
-
-/* How many letters differ, are missing or too many. */
-static unsigned distance(const char *a, const char *b)
-{
-	unsigned row[WORD_MAX + 1], before, above;
-	size_t la = strlen(a), lb = strlen(b);
-
-	if (la > WORD_MAX || lb > WORD_MAX)
-		return WORD_MAX;
-	for (unsigned j = 0; j <= lb; j++)
-		row[j] = j;
-	for (unsigned i = 1; i <= la; i++) {
-		before = row[0];
-		row[0] = i;
-		for (unsigned j = 1; j <= lb; j++) {
-			unsigned best = before + (a[i - 1] != b[j - 1]);
-
-			above = row[j];
-			if (above + 1 < best)
-				best = above + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			before = above;
-			row[j] = best;
-		}
-	}
-	return row[lb];
-}
-
 void verb_unknown(const char *name)
 {
-	const char *meant = NULL;
-	unsigned best = 3;	/* farther is no guess any more */
+	struct guess guess = { NULL, 0 };
 
-	for (const struct verb *v = verbs; v->name; v++) {
-		unsigned d = distance(name, v->name);
-
-		if (d < best) {
-			best = d;
-			meant = v->name;
-		}
-	}
-	if (meant)
+	for (const struct verb *v = verbs; v->name; v++)
+		guess_try(&guess, name, v->name);
+	if (guess.name)
 		die(EXIT_USAGE, "there is no verb '%s'; did you mean '%s'?",
-		    name, meant);
+		    name, guess.name);
 	die(EXIT_USAGE, "there is no verb '%s' (try 'blkgraph help')", name);
 }
 

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stats.c - blkgraph stats: what devices have done, one a line.
+ */
+#include <stdio.h>
+
+#include "cli/cli.h"
+#include "cli/column.h"
+
+static const struct column stats_columns[] = {
+	{ "NAME", COLUMN_TEXT, true, "id", "name of the device" },
+	{ "DEVICE", COLUMN_TEXT, false, "device", "the block device" },
+	{ "READS", COLUMN_NUMBER, true, "stats.rd_operations",
+	  "reads that were done" },
+	{ "READ", COLUMN_SIZE, true, "stats.rd_bytes", "bytes read" },
+	{ "READ-LAT", COLUMN_TIME, true, "stats.rd_mean_ns",
+	  "a read's mean time" },
+	{ "WRITES", COLUMN_NUMBER, true, "stats.wr_operations",
+	  "writes that were done, zeroing too" },
+	{ "WRITTEN", COLUMN_SIZE, true, "stats.wr_bytes", "bytes written" },
+	{ "WRITE-LAT", COLUMN_TIME, true, "stats.wr_mean_ns",
+	  "a write's mean time" },
+	{ "FLUSHES", COLUMN_NUMBER, true, "stats.flush_operations",
+	  "flushes that were done" },
+	{ "FLUSH-LAT", COLUMN_TIME, false, "stats.flush_mean_ns",
+	  "a flush's mean time" },
+	{ "DISCARDS", COLUMN_NUMBER, false, "stats.unmap_operations",
+	  "discards that were done" },
+	{ "DISCARDED", COLUMN_SIZE, false, "stats.unmap_bytes",
+	  "bytes discarded" },
+	{ "FAILED", COLUMN_NUMBER, true, "stats.failed",
+	  "requests that were not done" },
+	{ NULL, COLUMN_TEXT, false, NULL, NULL }
+};
+
+static void add_mean(json_t *stats, const char *op)
+{
+	uint64_t count = get_uint(stats, format("%s_operations", op));
+	uint64_t ns = get_uint(stats, format("%s_total_time_ns", op));
+
+	json_object_set_new(stats, format("%s_mean_ns", op), count ?
+			    json_integer((json_int_t)(ns / count)) :
+			    json_null());
+}
+
+static void add_members(json_t *stats)
+{
+	static const char *const ops[] = { "rd", "wr", "flush", "unmap" };
+	uint64_t failed = 0;
+
+	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
+		add_mean(stats, ops[i]);
+		failed += get_uint(stats, format("failed_%s_operations",
+						 ops[i]));
+	}
+	json_object_set_new(stats, "failed",
+			    json_integer((json_int_t)failed));
+}
+
+void stats_help(void)
+{
+	table_help(stats_columns);
+}
+
+static json_t *one_of(json_t *exports, const char *name)
+{
+	json_t *exp = find_export(exports, device_name(name));
+
+	if (!exp)
+		die(EXIT_NOT_FOUND, "there is no device '%s'", name);
+	return json_pack("[O]", exp);
+}
+
+int verb_stats(const struct args *args)
+{
+	struct table table = {
+		.columns = stats_columns,
+		.exact = args_given(args, "bytes"),
+		.headings = !args_given(args, "noheadings"),
+	};
+	json_t *rows, *row;
+	size_t i;
+
+	table_choose(&table, args_value(args, "output"));
+	client_connect(CONNECT_ONLY);
+	rows = client_call("query-block-exports", NULL, NULL);
+	if (args->count)
+		rows = one_of(rows, args->operands[0]);
+	json_array_foreach(rows, i, row)
+		add_members(json_object_get(row, "stats"));
+	if (args_given(args, "json"))
+		print_json(json_pack("{s:i,s:o}", "schema", 1, "exports",
+				     table_json(&table, rows)));
+	else
+		table_print(&table, rows);
+	return EXIT_DONE;
+}
