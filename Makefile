@@ -163,8 +163,8 @@ $(REALT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_server) $(LIB_drivers) \
 FUZZ := $(call progs,fuzz)
 LDFLAGS_fuzzer := -fsanitize=fuzzer
 $B/tests/fuzz/seeds: LDFLAGS_fuzzer :=
-$(FUZZ): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_server) $(LIB_drivers) \
-		$(LIB_graph) $(LIB_sim)
+$(FUZZ): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_server) $(LIB_nbd) \
+		$(LIB_drivers) $(LIB_graph) $(LIB_sim)
 	$(call run,LD,$@)$(CC) $(LDFLAGS) $(LDFLAGS_fuzzer) -o $@ \
 		$(call group,$^) $(LIBS_core)
 

@@ -57,11 +57,15 @@ static void load_ca(struct load *l)
 	char *ca = file_in(l, "ca-cert.pem", true);
 	char *crl = ca ? file_in(l, "ca-crl.pem", false) : NULL;
 
-	if (ca)
-		loaded(l, gnutls_certificate_set_x509_trust_file(
-			       l->creds->x509, ca, GNUTLS_X509_FMT_PEM),
+	if (ca) {
+		int count = gnutls_certificate_set_x509_trust_file(
+			l->creds->x509, ca, GNUTLS_X509_FMT_PEM);
+
+		/* a file without any would trust nobody */
+		loaded(l, count ? count : GNUTLS_E_NO_CERTIFICATE_FOUND,
 		       "CA certificate", ca);
-	if (crl)
+	}
+	if (crl && !l->rc)
 		loaded(l, gnutls_certificate_set_x509_crl_file(
 			       l->creds->x509, crl, GNUTLS_X509_FMT_PEM),
 		       "CRL", crl);

@@ -3,7 +3,7 @@
  * seeds.c - writes the inputs that fuzzing starts from.
  *
  *	seeds DIR	makes DIR/qcow2-open, DIR/qcow2-header, DIR/options,
- *			DIR/control, DIR/keyval
+ *			DIR/control, DIR/keyval, DIR/nbd
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +41,20 @@ static const char control_all[] = "\x05" NEGOTIATE
 static const char control_add[] = "\xff" NEGOTIATE
 	" {\"execute\":\"add\",\"arguments\":{\"file\":{\"driver\":"
 	"\"null-co\"}}}\n{\"execute\":\"show\"} 12 tru [\"\\\"]\"] ";
+/* See tests/fuzz/nbd.c for the first byte. */
+#define NBD_FLAGS "\0\0\0\3"
+#define NBD_GO "IHAVEOPT\0\0\0\7\0\0\0\x07\0\0\0\1n\0\0"
+static const char nbd_plain[] = "\0" NBD_FLAGS
+	"IHAVEOPT\0\0\0\x08\0\0\0\0"
+	"IHAVEOPT\0\0\0\x0a\0\0\0\x1c\0\0\0\1n\0\0\0\1"
+	"\0\0\0\x0f" "base:allocation" NBD_GO
+	"\x25\x60\x95\x13\0\0\0\7AAAABBBB\0\0\0\0\0\0\0\0\0\1\0\0"
+	"\x25\x60\x95\x13\0\0\0\1AAAABBBB\0\0\0\0\0\0\0\0\0\0\0\4data";
+static const char nbd_tls[] = "\1" NBD_FLAGS
+	"IHAVEOPT\0\0\0\5\0\0\0\0"
+	"IHAVEOPT\0\0\0\x0b\0\0\0\0" NBD_GO
+	"\x21\xe4\x1c\x71\0\0\0\4AAAABBBB\0\0\0\0\0\0\0\0"
+	"\0\0\0\0\0\1\0\0";
 static const char control_log[] = "\0"
 	"00000014 7432ccbc {\"blkgraph-state\":1}\n"
 	"0000001b faaa334a {\"del\":[\"a\"],\"set\":{\"b\":1}}\n";
@@ -140,6 +154,9 @@ int main(int argc, char **argv)
 	put("control", 0, control_all, sizeof(control_all) - 1);
 	put("control", 1, control_add, sizeof(control_add) - 1);
 	put("control", 2, control_log, sizeof(control_log) - 1);
+	make_dir("nbd");
+	put("nbd", 0, nbd_plain, sizeof(nbd_plain) - 1);
+	put("nbd", 1, nbd_tls, sizeof(nbd_tls) - 1);
 	make_dir("keyval");
 	for (unsigned i = 0; i < ARRAY_SIZE(keyvals); i++)
 		put("keyval", i, keyvals[i], strlen(keyvals[i]));
