@@ -160,10 +160,14 @@ static bool root_mount_is_shared(void)
 	return shared;
 }
 
+/*
+ * A namespace that is no slave of the users' would keep what they unmount, our
+ * own disks too, and never see what they mount: then theirs is the better one.
+ */
 static void process_unshare_mounts(void)
 {
-	bool shared = root_mount_is_shared();
-
+	if (!root_mount_is_shared())
+		return;
 	host_mounts_keep();
 	if (unshare(CLONE_NEWNS) < 0) {
 		host_mounts_stay();
@@ -175,9 +179,6 @@ static void process_unshare_mounts(void)
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
 		log_write(LOG_WARNING, "Cannot make mounts slaves: %s",
 			  strerror(errno));
-	else if (!shared)
-		log_write(LOG_WARNING, "The root mount is not shared: file "
-			  "systems mounted from now on are not seen here");
 }
 
 static void process_adjust_oom(void)

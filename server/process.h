@@ -29,7 +29,8 @@ int process_make_dir(const char *path, struct error **err) MUST_CHECK;
 
 /*
  * A mount namespace of our own, mounts still coming in from outside (A7): else
- * our exit could be what unmounts a file system on our own device. The
+ * our exit could be what unmounts a file system on our own device. Where they
+ * cannot come in, since the root mount is not shared, the users' own. The
  * killer's last choice, and as many descriptors as are allowed. What is refused
  * is logged as a warning.
  */
