@@ -7,6 +7,7 @@ a file in order and prints what tests/run reads. BLKGRAPH_BUILD says which
 build is tested.
 """
 
+import ctypes
 import json
 import os
 import re
@@ -219,6 +220,13 @@ class Cli:
             if kind is not None:
                 self.kill_daemon()
             shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def own_mounts():
+    """A mount namespace of this test's own: in the machine's any program that
+    makes one just now would get a copy of our mounts, and keep it."""
+    if ctypes.CDLL(None).unshare(0x20000) == 0:	# CLONE_NEWNS
+        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
 
 
 def refused(client, pattern, command, *, cls="GenericError", errno=None,
