@@ -326,6 +326,11 @@ static int co_disconnect_unused(void *arg, bool patient, struct error **err)
 	return rc;
 }
 
+static void announce_run(void *arg)
+{
+	knbd_announce(((struct knbd *)arg)->index);
+}
+
 /* K3: the number is another's only when the kernel has let go of it. */
 static void co_wait_gone(struct knbd *k)
 {
@@ -333,6 +338,7 @@ static void co_wait_gone(struct knbd *k)
 
 	while (co_is_ours(k) && clock_ns() < end)
 		co_sleep(POLL_NS);
+	co_blocking(announce_run, k);
 }
 
 static int knbd_stop(struct export *exp, enum export_stop mode,

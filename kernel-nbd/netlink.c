@@ -5,6 +5,7 @@
 #include "kernel-nbd/netlink.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/nbd-netlink.h>
 #include <netlink/genl/ctrl.h>
 #include <netlink/genl/genl.h>
@@ -181,6 +182,22 @@ bool knbd_backend(unsigned index, char backend[KNBD_BACKEND_MAX])
 	if (ok)
 		backend[strcspn(backend, "\n")] = '\0';
 	return ok;
+}
+
+void knbd_announce(unsigned index)
+{
+	char path[64];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/block/nbd%u/uevent", index);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	/* without udev nobody misses it */
+	n = write(fd, "change", 6);
+	(void)n;
+	close(fd);
 }
 
 uint64_t knbd_completed(unsigned index)

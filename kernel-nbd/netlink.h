@@ -39,6 +39,8 @@ int knbd_disconnect(unsigned index, struct error **err) MUST_CHECK;
 bool knbd_in_use(unsigned index);
 /* Its backend identifier; false where it has none. */
 bool knbd_backend(unsigned index, char backend[KNBD_BACKEND_MAX]);
+/* Makes udev look at it again: not every kernel says that it is gone. */
+void knbd_announce(unsigned index);
 /* Requests that the kernel counts as completed. */
 uint64_t knbd_completed(unsigned index);
 
