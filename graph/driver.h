@@ -157,8 +157,9 @@ struct driver {
 	 */
 	int (*open)(struct node *node, struct error **err);
 	int (*close)(struct node *node);
-	/* Limits after the children's; starts as the primary child's. */
-	void (*limits)(struct node *node, struct limits *lim);
+	/* Limits after the children's; starts as the primary child's. Asked
+	 * before a change is sure, under I/O: it changes *lim and no more. */
+	void (*limits)(const struct node *node, struct limits *lim);
 	/* Before going read-only -> read-write and back; NULL: nothing to do.
 	 * Main, coroutine. Failing leaves all as it was. */
 	int (*set_writable)(struct node *node, bool writable,

@@ -109,7 +109,7 @@ static int raw_open(struct node *node, struct error **err)
 	return 0;
 }
 
-static void raw_limits(struct node *node, struct limits *lim)
+static void raw_limits(const struct node *node, struct limits *lim)
 {
 	const struct raw_opts *opts = node->opts;
 	uint64_t divides = opts->offset & -opts->offset;

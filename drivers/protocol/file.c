@@ -178,7 +178,7 @@ static int file_close(struct node *node)
 	return 0;
 }
 
-static void file_limits(struct node *node, struct limits *lim)
+static void file_limits(const struct node *node, struct limits *lim)
 {
 	const struct file_state *s = node->state;
 	bool block = s->info.kind == FILE_BLOCK;

@@ -57,7 +57,7 @@ static int null_co_open(struct node *node, struct error **err)
 	return 0;
 }
 
-static void null_co_limits(struct node *node, struct limits *lim)
+static void null_co_limits(const struct node *node, struct limits *lim)
 {
 	(void)node;
 	*lim = (struct limits){

@@ -131,7 +131,7 @@ static int toy_close(struct node *node)
 	return toy_is_meant(node) ? toy_wishes.fail_close : 0;
 }
 
-static void toy_limits(struct node *node, struct limits *lim)
+static void toy_limits(const struct node *node, struct limits *lim)
 {
 	const struct toy_opts *opts = node->opts;
 

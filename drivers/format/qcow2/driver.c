@@ -457,11 +457,10 @@ static int qcow2_set_writable(struct node *node, bool writable,
 	return 0;
 }
 
-static void qcow2_limits(struct node *node, struct limits *lim)
+static void qcow2_limits(const struct node *node, struct limits *lim)
 {
-	struct qcow2 *s = node->state;
+	const struct qcow2 *s = node->state;
 
-	s->misaligned = lim->align > s->geo.cluster_size;
 	/* the file realigns what needs it; a disk whose size is no multiple of
 	 * the file's blocks can be written all the same */
 	while (!is_aligned(node->size, lim->align))

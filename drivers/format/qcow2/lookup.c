@@ -161,7 +161,8 @@ void qcow2_map(struct node *node, struct map *map)
 {
 	const struct qcow2 *s = node->state;
 
-	if (unlikely(s->misaligned))
+	/* clusters smaller than the file's blocks */
+	if (unlikely(node->file->child->limits.align > s->geo.cluster_size))
 		map->kind = MAP_SLOW;
 	else if (map->op == REQ_READ)
 		map_read(s, map);

@@ -119,7 +119,6 @@ struct qcow2 {
 	uint64_t durable_gen;	/* of these, on disk */
 	bool fast_writes;	/* nothing has to be done before a write */
 	bool corrupt;		/* found out since open; writes fail */
-	bool misaligned;	/* clusters smaller than the file's blocks */
 
 	struct co_mutex lock;
 	/* lock */
