@@ -201,7 +201,7 @@ static int fuse_open(struct export *exp, struct node *node, struct error **err)
 	if (rc)
 		goto free_file;
 	f->common.root = export_root_new(exp, &fuse_root_ops, f, node,
-					 f->opts.logical_block_size,
+					 PERM_ALL, f->opts.logical_block_size,
 					 fuse_file_threads(f), err);
 	if (!f->common.root) {
 		rc = *err && (*err)->code ? -(*err)->code : -EPERM;

@@ -12,6 +12,10 @@
 
 #include "graph/request.h"
 
+#ifndef FOPEN_PARALLEL_DIRECT_WRITES
+#define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)	/* uapi of Linux 6.2 */
+#endif
+
 #define FUSE_IO_MAX (1u << 20)		/* bytes of one READ or WRITE */
 #define FUSE_PIECE_MAX (1u << 30)	/* bytes of one request of the graph */
 

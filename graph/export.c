@@ -205,11 +205,11 @@ static int export_begin(struct export *exp, struct node *node,
 }
 
 struct root *export_root_new(struct export *exp, const struct root_ops *ops,
-			     void *owner, struct node *node,
+			     void *owner, struct node *node, unsigned shared,
 			     uint32_t granularity, uint64_t threads,
 			     struct error **err)
 {
-	unsigned perm = PERM_CONSISTENT_READ, shared = PERM_ALL;
+	unsigned perm = PERM_CONSISTENT_READ;
 	char name[80];
 
 	if (exp->writable)

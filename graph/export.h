@@ -77,10 +77,12 @@ extern const struct option export_options[];
 
 /*
  * For a type's open: the root that shows `node`, with the permissions that the
- * export asks for; exp->root is set. The rest as root_new. NULL, and *err.
+ * export asks for; exp->root is set. shared: what the type lets others do. The
+ * rest as root_new. NULL, and *err. The type's close clears exp->root before
+ * root_free, which waits.
  */
 struct root *export_root_new(struct export *exp, const struct root_ops *ops,
-			     void *owner, struct node *node,
+			     void *owner, struct node *node, unsigned shared,
 			     uint32_t granularity, uint64_t threads,
 			     struct error **err) MUST_CHECK;
 

@@ -143,8 +143,8 @@ static int knbd_open(struct export *exp, struct node *node, struct error **err)
 	snprintf(k->backend, sizeof(k->backend), "blkgraph:%d:%s",
 		 (int)getpid(), exp->id);
 	k->target.root = export_root_new(exp, &knbd_root_ops, k, node,
-					 k->block_size, nbd_target_threads(),
-					 err);
+					 PERM_ALL, k->block_size,
+					 nbd_target_threads(), err);
 	if (!k->target.root)
 		return *err && (*err)->code ? -(*err)->code : -EPERM;
 	return 0;

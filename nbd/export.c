@@ -135,7 +135,6 @@ static int nbd_open(struct export *exp, struct node *node, struct error **err)
 {
 	struct nbd_export_options *opts = exp->opts;
 	struct nbd_export *e = exp->state;
-	char name[80];
 	int rc;
 
 	if (!opts->name)
@@ -144,15 +143,12 @@ static int nbd_open(struct export *exp, struct node *node, struct error **err)
 	rc = check(&e->offer, err);
 	if (rc < 0)
 		return rc;
-	snprintf(name, sizeof(name), "export '%s'", exp->id);
-	exp->root = root_new(&nbd_root_ops, e, name, node,
-			     PERM_CONSISTENT_READ |
-			     (exp->writable ? PERM_WRITE : 0),
-			     PERM_ALL & ~(unsigned)PERM_RESIZE,
-			     e->offer.min_block, nbd_target_threads(), err);
+	e->target.root = export_root_new(exp, &nbd_root_ops, e, node,
+					 PERM_ALL & ~(unsigned)PERM_RESIZE,
+					 e->offer.min_block,
+					 nbd_target_threads(), err);
 	if (!exp->root)
 		return *err && (*err)->code ? -(*err)->code : -EPERM;
-	e->target.root = exp->root;
 	e->target.size = e->offer.size;
 	e->target.writable = exp->writable;
 	e->target.writethrough = opts->writethrough;
@@ -187,9 +183,12 @@ static int nbd_stop(struct export *exp, enum export_stop mode,
 
 static void nbd_close(struct export *exp)
 {
-	if (exp->root)
-		root_free(exp->root);
+	struct nbd_export *e = exp->state;
+
+	/* who looks at exports meanwhile finds none */
 	exp->root = NULL;
+	if (e->target.root)
+		root_free(e->target.root);
 }
 
 static void nbd_query(struct export *exp, json_t *object)

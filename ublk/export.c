@@ -105,7 +105,7 @@ static int ublk_open(struct export *exp, struct node *node, struct error **err)
 					 exp->writable, err);
 	if (rc)
 		goto free_device;
-	dev->root = export_root_new(exp, &ublk_root_ops, dev, node,
+	dev->root = export_root_new(exp, &ublk_root_ops, dev, node, PERM_ALL,
 				    dev->opts.logical_block_size,
 				    ublk_device_threads(dev), err);
 	if (!dev->root) {

@@ -37,7 +37,8 @@ static int door_open(struct export *exp, struct node *node, struct error **err)
 	if (fail_open)
 		return error_set(err, -fail_open, "no door");
 	CU_ASSERT_EQUAL(opts->queues, 2);
-	if (!export_root_new(exp, &door_root_ops, NULL, node, 512, 2, err))
+	if (!export_root_new(exp, &door_root_ops, NULL, node, PERM_ALL, 512, 2,
+			     err))
 		return -EPERM;
 	s->opened = true;
 	opens++;
