@@ -224,10 +224,13 @@ class Cli:
 
 def own_mounts():
     """A mount namespace of this test's own: in the machine's any program that
-    makes one just now would get a copy of our mounts, and keep it. Below a
-    changed root the mount at / is out of reach, and stays as it was."""
-    if ctypes.CDLL(None).unshare(0x20000) == 0:	# CLONE_NEWNS
-        subprocess.run(["mount", "--make-rprivate", "/"], check=False,
+    makes one just now would get a copy of our mounts, and keep it. Shared
+    again inside, as on a machine that systemd started. Below a changed root
+    the mount at / is out of reach, and stays as it was."""
+    if ctypes.CDLL(None).unshare(0x20000) != 0:	# CLONE_NEWNS
+        return
+    for how in "--make-rprivate", "--make-rshared":
+        subprocess.run(["mount", how, "/"], check=False,
                        stderr=subprocess.DEVNULL)
 
 
