@@ -279,16 +279,31 @@ static void create_raw(json_t *options, json_t *path)
 	run_job("file", options);
 }
 
+/* What is wrong with the options comes out on a disk that forgets, before the
+ * old contents are gone. */
+static void rehearse(json_t *options)
+{
+	json_t *copy = json_copy(options);
+
+	json_object_del(copy, "preallocation");
+	json_object_set_new(copy, "file", json_pack("{s:s,s:I}", "driver",
+						    "null-co", "size",
+						    (json_int_t)1 << 60));
+	run_job("rehearsal", copy);
+}
+
 static void create_qcow2(json_t *options, json_t *path)
 {
 	json_t *file = json_pack("{s:s,s:O}", "driver", "file", "filename",
 				 path);
 
+	json_object_set_new(options, "driver", json_string("qcow2"));
 	/* nothing of what is overwritten keeps its space */
-	if (!new_file)
+	if (!new_file) {
+		rehearse(options);
 		run_job("file", json_pack("{s:s,s:O,s:i}", "driver", "file",
 					  "filename", path, "size", 0));
-	json_object_set_new(options, "driver", json_string("qcow2"));
+	}
 	json_object_set_new(options, "file", file);
 	run_job("qcow2", options);
 }
