@@ -4,7 +4,6 @@
  */
 #include "server/chardev.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -38,15 +37,10 @@ static struct chardev *chardev_find(const char *id)
 
 static int check_id(const char *id, struct error **err)
 {
-	const char *c = id;
+	int rc = arg_check_id(id, err);
 
-	if (!isalpha((unsigned char)*c))
-		return error_set(err, EINVAL,
-				 "Parameter 'id' expects an identifier");
-	for (; *c; c++)
-		if (!isalnum((unsigned char)*c) && !strchr("-._", *c))
-			return error_set(err, EINVAL, "Parameter 'id' expects "
-					 "an identifier");
+	if (rc < 0)
+		return rc;
 	if (chardev_find(id))
 		return error_set(err, EEXIST, "attempt to add duplicate "
 				 "property '%s' to object (type 'container')",

@@ -4,6 +4,8 @@
  */
 #include "server/command.h"
 
+#include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,6 +99,19 @@ json_t *json_text(const char *text)
 	value = json_stringn(plain, (size_t)(to - plain));
 	free(plain);
 	return value;
+}
+
+int arg_check_id(const char *id, struct error **err)
+{
+	const char *c = id;
+
+	while (isalpha((unsigned char)*id) &&
+	       (isalnum((unsigned char)*c) || (*c && strchr("-._", *c))))
+		c++;
+	if (c == id || *c)
+		return error_set(err, EINVAL,
+				 "Parameter 'id' expects an identifier");
+	return 0;
 }
 
 const char *arg_string(json_t *args, const char *name, const char *def)

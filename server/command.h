@@ -63,6 +63,8 @@ json_t *command_run(const struct command *cmd, json_t *args,
  * UTF-8, the protocol is; what does not fit becomes U+FFFD. */
 json_t *json_text(const char *text);
 
+/* Ids of what clients make: a letter, then letters, digits and "-._". */
+int arg_check_id(const char *id, struct error **err) MUST_CHECK;
 /* Readers of checked arguments; what is absent gives the default. */
 const char *arg_string(json_t *args, const char *name, const char *def);
 bool arg_bool(json_t *args, const char *name, bool def);

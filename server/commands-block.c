@@ -30,6 +30,34 @@ struct node *open_image(json_t *options, unsigned flags, const char *filename,
 	return node;
 }
 
+static bool driver_has_backing(const char *name)
+{
+	const struct driver *driver = name ? driver_find(name) : NULL;
+	const struct child_decl *child = driver ? driver->children : NULL;
+
+	for (; child && child->name; child++)
+		if (!strcmp(child->name, "backing"))
+			return true;
+	return false;
+}
+
+struct node *open_to_look(json_t *args, bool chain, struct error **err)
+{
+	const char *filename = arg_string(args, "filename", "");
+	bool guessed = false;
+	json_auto_t *options = node_options_for_file(
+		filename, arg_string(args, "format", NULL), true, false,
+		&guessed, err);
+
+	if (!options)
+		return NULL;
+	json_object_set_new(options, "force-share", json_true());
+	/* null: none; drivers without one know no such option */
+	if (!chain && driver_has_backing(arg_string(options, "driver", NULL)))
+		json_object_set_new(options, "backing", json_null());
+	return open_image(options, guessed ? NODE_GUESSED : 0, filename, err);
+}
+
 json_t *cmd_blockdev_add(json_t *args, struct error **err)
 {
 	const char *name = arg_string(args, "node-name", "");

@@ -96,6 +96,9 @@ int co_export_end(struct export *exp, bool hard, struct error **err)
 /* node_open of an image file; errors name the file. */
 struct node *open_image(json_t *options, unsigned flags, const char *filename,
 			struct error **err);
+/* The image file that "filename" and "format" name, read-only and shared with
+ * whoever has it; chain: with its backing files. For co_open_by_deadline. */
+struct node *open_to_look(json_t *args, bool chain, struct error **err);
 /* As query-blockstats shows them; new reference. */
 json_t *counts_describe(const struct root_counts *counts);
 struct node *node_by_name(const char *name, struct error **err);

@@ -6,7 +6,6 @@
  * Main thread.
  */
 #include <stdbool.h>
-#include <string.h>
 
 #include "graph/graph.h"
 #include "graph/io.h"
@@ -14,32 +13,9 @@
 #include "server/commands.h"
 #include "server/opening.h"
 
-static bool driver_has_backing(const char *name)
-{
-	const struct driver *driver = name ? driver_find(name) : NULL;
-	const struct child_decl *child = driver ? driver->children : NULL;
-
-	for (; child && child->name; child++)
-		if (!strcmp(child->name, "backing"))
-			return true;
-	return false;
-}
-
 static struct node *info_open(json_t *args, struct error **err)
 {
-	const char *filename = arg_string(args, "filename", "");
-	bool guessed = false;
-	json_auto_t *options = node_options_for_file(
-		filename, arg_string(args, "format", NULL), true, false,
-		&guessed, err);
-
-	if (!options)
-		return NULL;
-	json_object_set_new(options, "force-share", json_true());
-	/* null: none; drivers without one know no such option */
-	if (driver_has_backing(arg_string(options, "driver", NULL)))
-		json_object_set_new(options, "backing", json_null());
-	return open_image(options, guessed ? NODE_GUESSED : 0, filename, err);
+	return open_to_look(args, false, err);
 }
 
 static json_t *info_describe(const struct node *node)

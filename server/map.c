@@ -195,16 +195,7 @@ static json_t *co_map_node(struct node *node, uint64_t at, struct error **err)
 
 static struct node *map_open(json_t *args, struct error **err)
 {
-	const char *filename = arg_string(args, "filename", "");
-	bool guessed = false;
-	json_auto_t *options = node_options_for_file(
-		filename, arg_string(args, "format", NULL), true, false,
-		&guessed, err);
-
-	if (!options)
-		return NULL;
-	json_object_set_new(options, "force-share", json_true());
-	return open_image(options, guessed ? NODE_GUESSED : 0, filename, err);
+	return open_to_look(args, true, err);
 }
 
 static json_t *co_map_file(json_t *args, uint64_t at, struct error **err)

@@ -7,7 +7,6 @@
  */
 #include "server/object.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,15 +68,10 @@ void object_unref(struct object *obj)
 
 static int object_check_id(const char *id, struct error **err)
 {
-	const char *c = id;
+	int rc = arg_check_id(id, err);
 
-	if (!isalpha((unsigned char)*c))
-		return error_set(err, EINVAL,
-				 "Parameter 'id' expects an identifier");
-	for (; *c; c++)
-		if (!isalnum((unsigned char)*c) && !strchr("-._", *c))
-			return error_set(err, EINVAL, "Parameter 'id' expects "
-					 "an identifier");
+	if (rc < 0)
+		return rc;
 	if (object_by_id(id))
 		return error_set(err, EEXIST, "attempt to add duplicate "
 				 "property '%s' to object (type 'container')",
