@@ -386,6 +386,7 @@ static int qcow2_open(struct node *node, struct error **err)
 		return ret;
 	s->geo = s->header.geo;
 	s->v3 = s->header.version >= 3;
+	s->reftable_offset = s->header.reftable_offset;
 	s->pass_discard = o->pass_discard;
 	ret = set_lazy(s, err);
 	if (ret == 0)
