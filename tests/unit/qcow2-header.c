@@ -221,6 +221,8 @@ static void refused_for_writing(void)
 	be32_put(img.bytes + 104, 0x23852875);
 	be32_put(img.bytes + 108, 24);
 	be32_put(img.bytes + 112, 3);
+	be64_put(img.bytes + 120, 96);
+	be64_put(img.bytes + 128, 0x20000);
 	CU_ASSERT_EQUAL(parse(&img, &h, text), 0);
 	/* stale without the bit that vouches for them */
 	CU_ASSERT_EQUAL(qcow2_header_writable(&h, &err), 0);
@@ -229,6 +231,16 @@ static void refused_for_writing(void)
 	CU_ASSERT_EQUAL(qcow2_header_writable(&h, &err), -ENOTSUP);
 	CU_ASSERT_PTR_NOT_NULL(strstr(err->text, "3 persistent bitmaps"));
 	error_clear(&err);
+
+	be64_put(img.bytes + 128, 0x20200);
+	CU_ASSERT_EQUAL(parse(&img, &h, text), -EUCLEAN);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "bitmap directory offset 131584"));
+	be64_put(img.bytes + 120, (64 << 20) + 8);
+	CU_ASSERT_EQUAL(parse(&img, &h, text), -EUCLEAN);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "bitmap directory size"));
+	be32_put(img.bytes + 112, 65536);
+	CU_ASSERT_EQUAL(parse(&img, &h, text), -EUCLEAN);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "number of bitmaps 65536"));
 	free(img.bytes);
 }
 

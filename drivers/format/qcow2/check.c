@@ -10,8 +10,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -24,224 +22,18 @@
 #define CLUSTERS_MAX (UINT64_C(1) << 30)
 /* Of these at a time where the window moves: 128 MiB. */
 #define WINDOW_CLUSTERS (UINT64_C(1) << 25)
-/* L2 tables that are walked, for each cluster of the file: snapshots may name
- * the same ones again and again. */
-#define TABLES_PER_CLUSTER 256u
 /* Others get their turn after so many clusters without any I/O. */
 #define TURN_CLUSTERS 65536u
-
-/* Bits that must be zero in what the specification calls reserved. */
-#define L1_RESERVED UINT64_C(0x7f000000000001ff)
-#define L2_RESERVED UINT64_C(0x3f000000000001fe)
-
-/* Of a snapshot table's entry. */
-enum {
-	SNAPSHOT_BYTES = 40,
-	SNAPSHOT_L1_OFFSET = 0,
-	SNAPSHOT_L1_ENTRIES = 8,
-	SNAPSHOT_ID_LEN = 12,
-	SNAPSHOT_NAME_LEN = 14,
-	SNAPSHOT_EXTRA_LEN = 36,
-	SNAPSHOT_EXTRA_MAX = 1024,
-};
-
-static PRINTF(2, 3) void found(struct qcow2_check *c, const char *fmt, ...)
-{
-	va_list args;
-
-	if (c->errors++)
-		return;
-	va_start(args, fmt);
-	vsnprintf(c->first_error, sizeof(c->first_error), fmt, args);
-	va_end(args);
-}
-
-static const struct qcow2_geometry *geo(const struct qcow2_check *c)
-{
-	return &c->header->geo;
-}
-
-/* What is told once, though the tables are walked again. */
-static bool is_first_pass(const struct qcow2_check *c)
-{
-	return c->window == 0;
-}
-
-/* One more reference to each cluster that the bytes touch. */
-static bool count(struct qcow2_check *c, uint64_t offset, uint64_t bytes,
-		  const char *what)
-{
-	uint64_t first = offset >> geo(c)->cluster_bits;
-	uint64_t last = (offset + bytes - 1) >> geo(c)->cluster_bits;
-
-	if (!bytes)
-		return true;
-	if (offset + bytes > c->end_max) {
-		if (is_first_pass(c))
-			found(c, "%s at offset %" PRIu64 " is outside the file",
-			      what, offset);
-		return false;
-	}
-	c->end = max(c->end, last + 1);
-	for (uint64_t i = max(first, c->window);
-	     i <= last && i < c->window + c->counts_max; i++)
-		if (c->counts[i - c->window] < UINT32_MAX)
-			c->counts[i - c->window]++;
-	return true;
-}
-
-static void count_l2_entry(struct qcow2_check *c, uint64_t entry)
-{
-	bool first = is_first_pass(c) && !c->in_snapshot;
-	struct qcow2_packed p;
-
-	if (is_first_pass(c) && c->strict && entry & L2_RESERVED &&
-	    !(entry & QCOW2_COMPRESSED))
-		found(c, "L2 entry %#" PRIx64 " has reserved bits set", entry);
-
-	switch (qcow2_entry_kind(geo(c), c->header->version >= 3, entry)) {
-	case QCOW2_NORMAL:
-	case QCOW2_ZERO_ALLOCATED:
-		c->allocated += count(c, qcow2_entry_host(entry),
-				      geo(c)->cluster_size, "data cluster") &&
-				first;
-		break;
-	case QCOW2_PACKED:
-		p = qcow2_entry_packed(geo(c), entry);
-		c->allocated += first;
-		c->packed += first;
-		count(c, p.offset, p.len, "compressed cluster");
-		break;
-	case QCOW2_BAD:
-		if (is_first_pass(c))
-			found(c, "L2 entry %#" PRIx64 " is not valid", entry);
-		break;
-	case QCOW2_UNALLOCATED:
-	case QCOW2_ZERO_PLAIN:
-		break;
-	}
-}
-
-/* Calls fn for each entry of a table in the file. */
-static int each_entry(struct qcow2_check *c, uint64_t offset, uint64_t entries,
-		      int (*fn)(struct qcow2_check *c, uint64_t entry))
-{
-	const uint32_t step = 512;
-	struct be64 *buf = malloc(step * sizeof(*buf));
-	int ret = buf ? 0 : -ENOMEM;
-
-	for (uint64_t i = 0; i < entries && ret == 0; i += step) {
-		uint32_t n = (uint32_t)min(entries - i, (uint64_t)step);
-
-		ret = co_edge_read(c->file, offset + i * 8, n * 8, buf);
-		for (uint32_t k = 0; k < n && ret == 0; k++)
-			ret = fn(c, be64_get(buf[k]));
-	}
-	free(buf);
-	return ret;
-}
-
-static int count_l2(struct qcow2_check *c, uint64_t entry)
-{
-	count_l2_entry(c, entry);
-	return 0;
-}
-
-static int count_l1(struct qcow2_check *c, uint64_t entry)
-{
-	uint64_t host = qcow2_entry_host(entry);
-
-	if (!entry)
-		return 0;
-	if (is_first_pass(c) && c->strict && entry & L1_RESERVED)
-		found(c, "L1 entry %#" PRIx64 " has reserved bits set", entry);
-	if (!host || !is_aligned(host, geo(c)->cluster_size)) {
-		if (is_first_pass(c))
-			found(c, "L1 entry %#" PRIx64 " is not valid", entry);
-		return 0;
-	}
-	if (++c->tables > (c->file_clusters + 1) * TABLES_PER_CLUSTER)
-		return -EFBIG;
-	if (!count(c, host, geo(c)->cluster_size, "L2 table"))
-		return 0;
-	return each_entry(c, host, UINT64_C(1) << geo(c)->l2_bits, count_l2);
-}
-
-/* --- snapshots --- */
-
-static int count_snapshot(struct qcow2_check *c, uint64_t offset,
-			  uint64_t entries)
-{
-	if (!is_aligned(offset, geo(c)->cluster_size) ||
-	    entries * 8 > QCOW2_L1_BYTES_MAX) {
-		if (is_first_pass(c))
-			found(c, "L1 table of a snapshot at offset %" PRIu64
-			      " is not valid", offset);
-		return 0;
-	}
-	if (!count(c, offset, entries * 8, "L1 table of a snapshot"))
-		return 0;
-	return each_entry(c, offset, entries, count_l1);
-}
-
-/* One entry of the table at *at, which moves on. */
-static int count_snapshot_entry(struct qcow2_check *c, uint64_t *at)
-{
-	uint8_t buf[SNAPSHOT_BYTES];
-	uint32_t extra, id_len, name_len;
-	int ret = co_edge_read(c->file, *at, sizeof(buf), buf);
-
-	if (ret < 0)
-		return ret;
-	extra = be32_at(buf + SNAPSHOT_EXTRA_LEN);
-	if (extra > SNAPSHOT_EXTRA_MAX)
-		return -EUCLEAN;
-	id_len = be32_at(buf + SNAPSHOT_ID_LEN) >> 16;
-	name_len = be32_at(buf + SNAPSHOT_ID_LEN) & 0xffff;
-	*at = align_up(*at + sizeof(buf) + extra + id_len + name_len, 8);
-	return count_snapshot(c, be64_at(buf + SNAPSHOT_L1_OFFSET),
-			      be32_at(buf + SNAPSHOT_L1_ENTRIES));
-}
-
-static int count_snapshots(struct qcow2_check *c)
-{
-	uint64_t start = c->header->snapshots_offset, at = start;
-	int ret = 0;
-
-	c->in_snapshot = true;
-	for (uint32_t i = 0; i < c->header->snapshots && ret == 0; i++)
-		ret = count_snapshot_entry(c, &at);
-	c->in_snapshot = false;
-	if (ret == -EUCLEAN && is_first_pass(c))
-		found(c, "snapshot table at offset %" PRIu64 " is not valid",
-		      start);
-	else if (ret == 0)
-		count(c, start, at - start, "snapshot table");
-	return ret == -EUCLEAN ? 0 : ret;
-}
-
-/* All but the refcounts themselves. */
-int qcow2_check_count(struct qcow2_check *c)
-{
-	const struct qcow2_header *h = c->header;
-	int ret;
-
-	c->tables = 0;
-	count(c, 0, geo(c)->cluster_size, "header");
-	count(c, h->l1_offset, h->l1_entries * UINT64_C(8), "L1 table");
-	ret = each_entry(c, h->l1_offset, h->l1_entries, count_l1);
-	return ret == 0 && c->strict ? count_snapshots(c) : ret;
-}
 
 /* Refcounts that lie over something else contradict it sooner or later. */
 static void check_alone(struct qcow2_check *c, uint64_t host)
 {
-	uint64_t cluster = host >> geo(c)->cluster_bits;
+	uint64_t cluster = host >> check_geo(c)->cluster_bits;
 
 	if (cluster >= c->window && cluster < c->window + c->counts_max &&
 	    c->counts[cluster - c->window] != 1)
-		found(c, "refcount block at offset %" PRIu64 " overlaps other"
-		      " data", host);
+		qcow2_check_found(c, "refcount block at offset %" PRIu64
+				  " overlaps other data", host);
 }
 
 static int count_block(struct qcow2_check *c, uint64_t entry)
@@ -250,14 +42,14 @@ static int count_block(struct qcow2_check *c, uint64_t entry)
 
 	if (!entry)
 		return 0;
-	if (!host || !is_aligned(host, geo(c)->cluster_size) ||
+	if (!host || !is_aligned(host, check_geo(c)->cluster_size) ||
 	    entry & ~QCOW2_HOST_MASK) {
-		if (is_first_pass(c))
-			found(c, "reftable entry %#" PRIx64 " is not valid",
-			      entry);
+		qcow2_check_found_once(c, "reftable entry %#" PRIx64 " is not"
+				       " valid", entry);
 		return 0;
 	}
-	if (count(c, host, geo(c)->cluster_size, "refcount block"))
+	if (qcow2_check_refer(c, host, check_geo(c)->cluster_size,
+			      "refcount block"))
 		check_alone(c, host);
 	return 0;
 }
@@ -274,24 +66,24 @@ struct reader {		/* of refcounts, one block at a time */
 static int refcount_of(struct qcow2_check *c, struct reader *r,
 		       uint64_t cluster, uint64_t *out)
 {
-	uint64_t n = cluster >> geo(c)->block_bits, host;
+	uint64_t n = cluster >> check_geo(c)->block_bits, host;
 	int ret;
 
 	*out = 0;
 	if (n >= r->entries)
 		return 0;
 	host = be64_get(r->table[n]) & QCOW2_HOST_MASK;
-	if (!host || !is_aligned(host, geo(c)->cluster_size))
+	if (!host || !is_aligned(host, check_geo(c)->cluster_size))
 		return 0;
 	if (r->loaded != n) {
-		ret = co_edge_read(c->file, host, geo(c)->cluster_size,
+		ret = co_edge_read(c->file, host, check_geo(c)->cluster_size,
 				   r->block);
 		if (ret < 0)
 			return ret;
 		r->loaded = n;
 	}
-	*out = refcount_get(r->block, geo(c)->refcount_order, cluster &
-			    ((UINT64_C(1) << geo(c)->block_bits) - 1));
+	*out = refcount_get(r->block, check_geo(c)->refcount_order, cluster &
+			    ((UINT64_C(1) << check_geo(c)->block_bits) - 1));
 	return 0;
 }
 
@@ -311,8 +103,9 @@ static int compare_counts(struct qcow2_check *c, struct reader *r)
 		if (refs || counted)
 			c->used_end = i + 1;
 		if (refs < counted)
-			found(c, "cluster %" PRIu64 " has refcount %" PRIu64
-			      " and %" PRIu32 " references", i, refs, counted);
+			qcow2_check_found(c, "cluster %" PRIu64 " has refcount"
+					  " %" PRIu64 " and %" PRIu32
+					  " references", i, refs, counted);
 		else if (refs > counted)
 			c->leaks++;
 		if (i % TURN_CLUSTERS == 0)
@@ -331,19 +124,20 @@ static int check_copied(struct qcow2_check *c, struct reader *r,
 
 	if (entry & QCOW2_COMPRESSED || !host)
 		return 0;
-	ret = refcount_of(c, r, host >> geo(c)->cluster_bits, &refs);
+	ret = refcount_of(c, r, host >> check_geo(c)->cluster_bits, &refs);
 	if (ret == 0 && !!(entry & QCOW2_COPIED) != (refs == 1))
-		found(c, "%s entry %#" PRIx64 " is marked wrongly for"
-		      " refcount %" PRIu64, what, entry, refs);
+		qcow2_check_found(c, "%s entry %#" PRIx64 " is marked wrongly"
+				  " for refcount %" PRIu64, what, entry, refs);
 	return ret;
 }
 
 static int check_copied_l2(struct qcow2_check *c, struct reader *r,
 			   uint64_t host)
 {
-	uint64_t entries = UINT64_C(1) << geo(c)->l2_bits;
-	struct be64 *table = malloc(geo(c)->cluster_size);
-	int ret = table ? co_edge_read(c->file, host, geo(c)->cluster_size,
+	uint64_t entries = UINT64_C(1) << check_geo(c)->l2_bits;
+	struct be64 *table = malloc(check_geo(c)->cluster_size);
+	int ret = table ? co_edge_read(c->file, host,
+				       check_geo(c)->cluster_size,
 				       table) : -ENOMEM;
 
 	for (uint64_t i = 0; i < entries && ret == 0; i++)
@@ -365,7 +159,7 @@ static int check_copied_l1(struct qcow2_check *c, struct reader *r)
 				   &raw);
 		entry = ret < 0 ? 0 : be64_get(raw);
 		host = qcow2_entry_host(entry);
-		if (!host || !is_aligned(host, geo(c)->cluster_size))
+		if (!host || !is_aligned(host, check_geo(c)->cluster_size))
 			continue;
 		ret = check_copied(c, r, entry, "L1");
 		if (ret == 0)
@@ -379,11 +173,11 @@ static int compare(struct qcow2_check *c)
 {
 	const struct qcow2_header *h = c->header;
 	uint64_t bytes = (uint64_t)h->reftable_clusters <<
-			 geo(c)->cluster_bits;
+			 check_geo(c)->cluster_bits;
 	struct reader r = {
 		.table = malloc(bytes),
 		.entries = bytes / 8,
-		.block = malloc(geo(c)->cluster_size),
+		.block = malloc(check_geo(c)->cluster_size),
 		.loaded = UINT64_MAX,
 	};
 	int ret = -ENOMEM;
@@ -393,7 +187,7 @@ static int compare(struct qcow2_check *c)
 				   (uint32_t)bytes, r.table);
 	if (ret == 0)
 		ret = compare_counts(c, &r);
-	if (ret == 0 && is_first_pass(c))
+	if (ret == 0 && c->window == 0)
 		ret = check_copied_l1(c, &r);
 	free(r.table);
 	free(r.block);
@@ -410,16 +204,16 @@ int qcow2_check_map(struct qcow2_check *c)
 
 	if (ret < 0)
 		return ret;
-	c->file_clusters = div_up(size, geo(c)->cluster_size);
+	c->file_clusters = div_up(size, check_geo(c)->cluster_size);
 	/* the last cluster may be there in part */
-	c->end_max = size + geo(c)->cluster_size - 1;
+	c->end_max = size + check_geo(c)->cluster_size - 1;
 	c->counts_max = c->file_clusters + 1;
 	if (c->strict) {
 		c->counts_max = min(c->counts_max, WINDOW_CLUSTERS);
 	} else {
 		/* allocated is what lies in the file, or just behind its end */
 		c->counts_max = 2 * c->file_clusters + 1024;
-		c->end_max = c->counts_max << geo(c)->cluster_bits;
+		c->end_max = c->counts_max << check_geo(c)->cluster_bits;
 	}
 	if (c->file_clusters > CLUSTERS_MAX || c->counts_max > CLUSTERS_MAX)
 		return -EFBIG;
@@ -443,17 +237,17 @@ static int check_window(struct qcow2_check *c)
 {
 	const struct qcow2_header *h = c->header;
 	uint64_t bytes = (uint64_t)h->reftable_clusters <<
-			 geo(c)->cluster_bits;
+			 check_geo(c)->cluster_bits;
 	int ret;
 
-	if (!is_first_pass(c))
+	if (c->window)
 		(void)madvise(c->counts, c->counts_max * sizeof(*c->counts),
 			      MADV_DONTNEED);
 	ret = qcow2_check_count(c);
 	if (ret < 0)
 		return ret;
-	count(c, h->reftable_offset, bytes, "refcount table");
-	ret = each_entry(c, h->reftable_offset, bytes / 8, count_block);
+	qcow2_check_refer(c, h->reftable_offset, bytes, "refcount table");
+	ret = qcow2_check_each(c, h->reftable_offset, bytes / 8, count_block);
 	return ret < 0 ? ret : compare(c);
 }
 
@@ -475,7 +269,7 @@ static int read_header(struct qcow2_check *c, struct qcow2_header *h)
 	if (ret == 0)
 		ret = qcow2_header_parse(buf, size, h, &err);
 	if (err)
-		found(c, "%s", err->text);
+		qcow2_check_found(c, "%s", err->text);
 	free(buf);
 	return ret;
 }
@@ -490,18 +284,16 @@ int qcow2_check(struct edge *file, struct qcow2_check *check)
 	};
 	if (ret == 0)
 		ret = read_header(check, h);
-	if (ret == 0 && h->bitmaps)
-		ret = -ENOTSUP;
 	if (ret == 0)
 		ret = qcow2_check_map(check);
 	if (ret == 0) {
-		check->total = div_up(h->size, geo(check)->cluster_size);
+		check->total = div_up(h->size, check_geo(check)->cluster_size);
 		do {
 			ret = check_window(check);
 			check->window += check->counts_max;
 		} while (ret == 0 && check->window <
 			 max(check->file_clusters, check->end));
-		check->used_end <<= geo(check)->cluster_bits;
+		check->used_end <<= check_geo(check)->cluster_bits;
 		qcow2_check_unmap(check);
 	}
 	free(h);
@@ -517,9 +309,6 @@ int qcow2_check_image(struct edge *file, struct image_check *out,
 	struct qcow2_check c;
 	int ret = qcow2_check(file, &c);
 
-	if (ret == -ENOTSUP && !c.errors)
-		return error_set(err, ENOTSUP, "qcow2 images with persistent"
-				 " bitmaps cannot be checked");
 	/* what is no qcow2 image at all is no damaged one */
 	if (ret < 0)
 		return error_set(err, -ret, "%s", c.errors ? c.first_error :

@@ -32,14 +32,14 @@ struct qcow2_check {
 	uint64_t window;	/* host cluster that counts begin with */
 	uint32_t *counts;
 	uint64_t counts_max;	/* clusters; memory is touched as used */
-	uint64_t tables;	/* L2 tables walked */
+	uint64_t tables;	/* clusters of tables walked */
 	bool in_snapshot;
 };
 
 /*
  * Reads header and tables through `file`. 0 when the check could be made,
  * whatever it found; else a negative errno: -EFBIG when the file has more
- * clusters than we count, -ENOTSUP with persistent bitmaps.
+ * clusters than we count.
  */
 int qcow2_check(struct edge *file, struct qcow2_check *check) MUST_CHECK;
 /* The driver's check. */

@@ -76,6 +76,9 @@ enum {
 	QCOW2_L1_BYTES_MAX = 32 << 20,
 	QCOW2_REFTABLE_BYTES_MAX = 8 << 20,
 	QCOW2_SNAPSHOTS_MAX = 65536,
+	QCOW2_BITMAPS_MAX = 65535,
+	QCOW2_BITMAPS_BYTES_MAX = 64 << 20,	/* of their directory */
+	QCOW2_BITMAP_ENTRIES_MAX = 0x8000000,	/* of a bitmap's table */
 	QCOW2_BACKING_NAME_MAX = 1023,	/* bytes */
 	QCOW2_REFCOUNT_ORDER_MAX = 6,	/* 64 bits */
 	/* the sector that is rewritten whole when the header changes (A24) */
@@ -124,6 +127,12 @@ enum {
 enum qcow2_compression { QCOW2_ZLIB = 0, QCOW2_ZSTD = 1 };
 
 /* Header extensions. */
+enum {		/* of that for bitmaps */
+	QCOW2_B_COUNT = 0,
+	QCOW2_B_DIRECTORY_BYTES = 8,
+	QCOW2_B_DIRECTORY_OFFSET = 16,
+	QCOW2_B_LEN = 24,
+};
 #define QCOW2_EXT_END 0u
 #define QCOW2_EXT_BACKING_FORMAT 0xe2792acau
 #define QCOW2_EXT_FEATURE_NAMES 0x6803f857u

@@ -188,11 +188,20 @@ static int parse_backing(const uint8_t *buf, struct qcow2_header *h,
 static int parse_bitmaps(const uint8_t *data, uint32_t len,
 			 struct qcow2_header *h, struct error **err)
 {
-	if (len != 24)
+	if (len != QCOW2_B_LEN)
 		return bad(err, "bitmaps extension length", len);
 	/* without its autoclear bit the extension is stale by definition */
-	if (h->autoclear & QCOW2_AUTOCLEAR_BITMAPS)
-		h->bitmaps = be32_at(data);
+	if (!(h->autoclear & QCOW2_AUTOCLEAR_BITMAPS))
+		return 0;
+	h->bitmaps = be32_at(data + QCOW2_B_COUNT);
+	h->bitmaps_bytes = be64_at(data + QCOW2_B_DIRECTORY_BYTES);
+	h->bitmaps_offset = be64_at(data + QCOW2_B_DIRECTORY_OFFSET);
+	if (!h->bitmaps || h->bitmaps > QCOW2_BITMAPS_MAX)
+		return bad(err, "number of bitmaps", h->bitmaps);
+	if (h->bitmaps_bytes > QCOW2_BITMAPS_BYTES_MAX)
+		return bad(err, "bitmap directory size", h->bitmaps_bytes);
+	if (!table_ok(h, h->bitmaps_offset, h->bitmaps_bytes))
+		return bad(err, "bitmap directory offset", h->bitmaps_offset);
 	return 0;
 }
 

@@ -24,6 +24,8 @@ struct qcow2_header {
 	uint32_t reftable_clusters;
 	uint64_t incompatible, compatible, autoclear;
 	uint32_t bitmaps;		/* persistent bitmaps */
+	uint64_t bitmaps_offset;	/* their directory, if there are any */
+	uint64_t bitmaps_bytes;
 	uint8_t compression;		/* enum qcow2_compression */
 	uint16_t backing_len;		/* bytes; 0: no backing file */
 	char backing[QCOW2_BACKING_NAME_MAX + 1];
