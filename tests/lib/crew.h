@@ -16,6 +16,17 @@
 void test_run(unsigned io_threads, uint64_t seed, void (*fn)(void *arg),
 	      void *arg);
 
+/* A test in the simulation with one I/O thread, its body in braces behind. */
+#define SIM_TEST(name) \
+	static void name##_body(void *arg); \
+\
+	static void name(void) \
+	{ \
+		test_run(1, 1, name##_body, NULL); \
+	} \
+\
+	static void name##_body(void *arg __attribute__((unused)))
+
 /* Coroutines on any threads, waited for on the main thread. */
 struct crew {
 	unsigned working;

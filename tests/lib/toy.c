@@ -610,13 +610,26 @@ void toy_start(void)
 	driver_register(&writes_driver);
 }
 
-struct node *toy_open(const char *json)
+static json_t *parse(const char *text)
 {
-	json_t *options = json_loads(json, 0, NULL);
+	char *json = strdup(text);
+	json_t *options;
+
+	for (char *c = json; *c; c++)
+		if (*c == '\'')
+			*c = '"';
+	options = json_loads(json, 0, NULL);
+	free(json);
+	assert(options);
+	return options;
+}
+
+struct node *toy_open(const char *text)
+{
+	json_t *options = parse(text);
 	struct error *err = NULL;
 	struct node *node;
 
-	assert(options);
 	node = node_open(options, 0, &err);
 	json_decref(options);
 	if (err) {
@@ -626,20 +639,19 @@ struct node *toy_open(const char *json)
 	return node;
 }
 
-char *toy_open_error(const char *json)
+char *toy_open_error(const char *text)
 {
-	json_t *options = json_loads(json, 0, NULL);
+	json_t *options = parse(text);
 	struct error *err = NULL;
 	struct node *node;
-	char *text;
+	char *sentence;
 
-	assert(options);
 	node = node_open(options, 0, &err);
 	json_decref(options);
 	assert(!node && err);
-	text = strdup(err->text);
+	sentence = strdup(err->text);
 	error_clear(&err);
-	return text;
+	return sentence;
 }
 
 /* ---- roots ---- */

@@ -74,9 +74,9 @@ extern void (*toy_resume)(struct root *root);
 int toy_request(struct root *root, enum req_op op, uint64_t offset,
 		uint32_t len, void *buf, unsigned flags);
 
-/* Opens from JSON text; asserts that it works. */
-struct node *toy_open(const char *json);
+/* Opens from JSON text, in quotes of either kind; asserts that it works. */
+struct node *toy_open(const char *text);
 /* The same, expecting failure: the sentence, which the caller frees. */
-char *toy_open_error(const char *json);
+char *toy_open_error(const char *text);
 
 #endif

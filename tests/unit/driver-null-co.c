@@ -88,54 +88,30 @@ static void check_bounds(struct disk *d)
 	CU_ASSERT(disk_request(d, REQ_READ, 0, 1 << 20, 512, buf) < 0);
 }
 
-static void body_zeroes(void *arg)
+SIM_TEST(reads_give_zeroes)
 {
-	(void)arg;
 	run("{\"driver\": \"null-co\", \"size\": 1048576}", check_zeroes);
 	run("{\"driver\": \"null-co\", \"size\": 1048576}", check_bounds);
 }
 
-static void body_kept(void *arg)
+SIM_TEST(reads_leave_the_buffer)
 {
-	(void)arg;
 	run("{\"driver\": \"null-co\", \"size\": 1048576,"
 	    " \"read-zeroes\": false}", check_kept);
 }
 
-static void body_latency(void *arg)
+SIM_TEST(requests_take_their_time)
 {
-	(void)arg;
 	run("{\"driver\": \"null-co\", \"size\": 1048576, \"discard\":"
 	    " \"unmap\", \"latency-ns\": 5000000}", check_latency);
 }
 
-static void body_status(void *arg)
+SIM_TEST(status_is_zero_where_reads_are)
 {
-	(void)arg;
 	run("{\"driver\": \"null-co\", \"size\": 1048576}",
 	    check_status_zero);
 	run("{\"driver\": \"null-co\", \"size\": 1048576,"
 	    " \"read-zeroes\": false}", check_status_data);
-}
-
-static void reads_give_zeroes(void)
-{
-	test_run(1, 1, body_zeroes, NULL);
-}
-
-static void reads_leave_the_buffer(void)
-{
-	test_run(1, 1, body_kept, NULL);
-}
-
-static void requests_take_their_time(void)
-{
-	test_run(1, 1, body_latency, NULL);
-}
-
-static void status_is_zero_where_reads_are(void)
-{
-	test_run(1, 1, body_status, NULL);
 }
 
 TEST_MAIN("null-co", TEST(reads_give_zeroes), TEST(reads_leave_the_buffer),

@@ -14,19 +14,6 @@
 #include "tests/lib/suite.h"
 #include "tests/lib/toy.h"
 
-static struct node *open_node(const char *text)
-{
-	char *json = strdup(text), *c;
-	struct node *node;
-
-	for (c = json; *c; c++)
-		if (*c == '\'')
-			*c = '"';
-	node = toy_open(json);
-	free(json);
-	return node;
-}
-
 static const struct root_ops export_ops = { .kind = "export", .gated = true };
 
 static struct root *try_root(const char *name, struct node *node,
@@ -46,14 +33,13 @@ static struct root *try_root(const char *name, struct node *node,
 
 #define RW (PERM_CONSISTENT_READ | PERM_WRITE)
 
-static void body_conflicts(void *arg)
+SIM_TEST(test_conflicts)
 {
 	struct node *node, *over;
 	struct root *a, *b;
 
-	(void)arg;
 	toy_start();
-	node = open_node("{'driver':'toy','node-name':'n'}");
+	node = toy_open("{'driver':'toy','node-name':'n'}");
 	a = try_root("export 'a'", node, RW, PERM_CONSISTENT_READ, NULL);
 	/* what b needs and a does not share */
 	try_root("export 'b'", node, RW | PERM_RESIZE, PERM_ALL,
@@ -75,16 +61,16 @@ static void body_conflicts(void *arg)
 	CU_ASSERT_EQUAL(toy_calls.perm_commits, 1);
 	root_free(b);
 	root_free(a);
-	node = open_node("{'driver':'toy','node-name':'r','read-only':true}");
+	node = toy_open("{'driver':'toy','node-name':'r','read-only':true}");
 	node->held = true;
 	try_root("export 'a'", node, RW, PERM_ALL, "Block node is read-only");
 	CU_ASSERT_EQUAL(node->perm, 0);
 	node->held = false;
 	node_unref(node);
 	/* an image as the base of an overlay may not be written */
-	node = open_node("{'driver':'toy','node-name':'base'}");
+	node = toy_open("{'driver':'toy','node-name':'base'}");
 	node->held = true;
-	over = open_node("{'driver':'toy-format','node-name':'over','file':"
+	over = toy_open("{'driver':'toy-format','node-name':'over','file':"
 			 "{'driver':'toy'},'backing':'base'}");
 	b = try_root("export 'r'", over, RW, PERM_CONSISTENT_READ, NULL);
 	try_root("export 'w'", node, RW, PERM_ALL,
@@ -97,20 +83,14 @@ static void body_conflicts(void *arg)
 	node_unref(node);
 }
 
-static void test_conflicts(void)
-{
-	test_run(1, 1, body_conflicts, NULL);
-}
-
 /* The defaults of each role, as tools of the same protocol expect them. */
-static void body_defaults(void *arg)
+SIM_TEST(test_defaults)
 {
 	struct node *top, *flt;
 	struct root *root;
 
-	(void)arg;
 	toy_start();
-	top = open_node("{'driver':'nop','file':{'driver':'toy-format',"
+	top = toy_open("{'driver':'nop','file':{'driver':'toy-format',"
 		"'node-name':'fmt','file':{'driver':'toy','node-name':'leaf'},"
 		"'backing':{'driver':'toy','node-name':'base'}}}");
 	/* also while nobody writes: a format changes its own metadata */
@@ -126,11 +106,6 @@ static void body_defaults(void *arg)
 	CU_ASSERT_EQUAL(flt->backing->shared, PERM_ALL);
 	CU_ASSERT_EQUAL(node_find("base")->perm, PERM_CONSISTENT_READ);
 	root_free(root);
-}
-
-static void test_defaults(void)
-{
-	test_run(1, 1, body_defaults, NULL);
 }
 
 /* ---- undoing ---- */
@@ -202,7 +177,7 @@ static struct transaction *big_change(struct node *mid, struct node *extra,
 }
 
 
-static void body_undo(void *arg)
+SIM_TEST(test_undo)
 {
 	struct node *top, *mid, *extra, *filter, *fine;
 	struct error *err = NULL;
@@ -210,20 +185,19 @@ static void body_undo(void *arg)
 	struct root *root;
 	json_t *before;
 
-	(void)arg;
 	toy_start();
-	top = open_node("{'driver':'toy-format','node-name':'top','file':"
+	top = toy_open("{'driver':'toy-format','node-name':'top','file':"
 		"{'driver':'toy','node-name':'topfile'},'backing':{'driver':"
 		"'toy-format','node-name':'mid','read-only':false,'file':"
 		"{'driver':'toy','node-name':'midfile','read-only':false,"
 		"'align':512},'backing':{'driver':'toy','node-name':"
 		"'base'}}}");
 	mid = node_find("mid");
-	extra = open_node("{'driver':'toy','node-name':'extra','align':4096,"
+	extra = toy_open("{'driver':'toy','node-name':'extra','align':4096,"
 			  "'read-only':true}");
-	fine = open_node("{'driver':'toy-format','node-name':'fine','file':"
+	fine = toy_open("{'driver':'toy-format','node-name':'fine','file':"
 			 "{'driver':'toy','align':4096}}");
-	filter = open_node("{'driver':'nop','node-name':'filter','read-only':"
+	filter = toy_open("{'driver':'nop','node-name':'filter','read-only':"
 			   "false,'file':'mid'}");
 	extra->held = fine->held = filter->held = true;
 	root = toy_root("export 'e'", top, true, 512);
@@ -303,21 +277,15 @@ static void body_undo(void *arg)
 	node_unref(fine);
 }
 
-static void test_undo(void)
-{
-	test_run(1, 1, body_undo, NULL);
-}
-
 /* A graph may branch and join again, but not without end. */
-static void body_ways(void *arg)
+SIM_TEST(test_ways)
 {
 	struct node *first;
 	char json[256], *text;
 	unsigned i;
 
-	(void)arg;
 	toy_start();
-	open_node("{'driver':'toy','node-name':'n0','read-only':true}");
+	toy_open("{'driver':'toy','node-name':'n0','read-only':true}");
 	for (i = 1; i < 30; i++) {
 		snprintf(json, sizeof(json), "{\"driver\":\"toy-format\","
 			 "\"node-name\":\"n%u\",\"read-only\":true,"
@@ -337,27 +305,21 @@ static void body_ways(void *arg)
 	CU_ASSERT_PTR_NULL(node_first());
 }
 
-static void test_ways(void)
-{
-	test_run(1, 1, body_ways, NULL);
-}
-
 /* C1: parents below the new node keep their edges, the others move. */
-static void body_append(void *arg)
+SIM_TEST(test_append)
 {
 	struct node *old, *over, *other;
 	struct error *err = NULL;
 	struct transaction *t;
 	struct root *a, *b;
 
-	(void)arg;
 	toy_start();
-	old = open_node("{'driver':'toy','node-name':'old'}");
+	old = toy_open("{'driver':'toy','node-name':'old'}");
 	a = try_root("export 'a'", old, RW, PERM_ALL, NULL);
 	b = try_root("export 'b'", old, PERM_CONSISTENT_READ, PERM_ALL, NULL);
-	other = open_node("{'driver':'toy-format','node-name':'other','file':"
+	other = toy_open("{'driver':'toy-format','node-name':'other','file':"
 			  "{'driver':'toy'},'backing':'old'}");
-	over = open_node("{'driver':'toy-format','node-name':'over','file':"
+	over = toy_open("{'driver':'toy-format','node-name':'over','file':"
 			 "{'driver':'toy'}}");
 	t = transaction_begin();
 	transaction_attach(t, over, "backing", ROLE_COW, old);
@@ -374,13 +336,8 @@ static void body_append(void *arg)
 	CU_ASSERT_PTR_NULL(node_first());
 }
 
-static void test_append(void)
-{
-	test_run(1, 1, body_append, NULL);
-}
-
 /* Insert and remove on one parent's edge; what they refuse. */
-static void body_insert(void *arg)
+SIM_TEST(test_insert)
 {
 	json_t *options = json_pack("{s:s, s:s}", "driver", "nop",
 				    "node-name", "f");
@@ -389,9 +346,8 @@ static void body_insert(void *arg)
 	struct node *node, *f;
 	struct root *a, *b;
 
-	(void)arg;
 	toy_start();
-	node = open_node("{'driver':'toy','node-name':'n','discard':'unmap'}");
+	node = toy_open("{'driver':'toy','node-name':'n','discard':'unmap'}");
 	a = try_root("export 'a'", node, RW, PERM_ALL, NULL);
 	b = try_root("export 'b'", node, RW, PERM_ALL, NULL);
 	CU_ASSERT_PTR_NULL(graph_insert(node, "c", options, NULL, &err));
@@ -421,20 +377,14 @@ static void body_insert(void *arg)
 	root_free(b);
 }
 
-static void test_insert(void)
-{
-	test_run(1, 1, body_insert, NULL);
-}
-
 /* A12: what makes a node serialise, and that it is switched under a drain. */
-static void body_serialise(void *arg)
+SIM_TEST(test_serialise)
 {
 	struct node *node;
 	struct root *coarse, *fine;
 
-	(void)arg;
 	toy_start();
-	node = open_node("{'driver':'raw','file':{'driver':'toy','node-name':"
+	node = toy_open("{'driver':'raw','file':{'driver':'toy','node-name':"
 			 "'leaf','align':4096}}");
 	CU_ASSERT_EQUAL(node->limits.align, 4096);
 	CU_ASSERT_EQUAL(node->own_mask, 0);
@@ -449,16 +399,11 @@ static void body_serialise(void *arg)
 	CU_ASSERT_EQUAL(coarse->drains.count, 1);
 	root_free(coarse);
 	/* a window that does not start on a block */
-	node = open_node("{'driver':'raw','offset':512,'size':65536,'file':"
+	node = toy_open("{'driver':'raw','offset':512,'size':65536,'file':"
 		"{'driver':'toy','node-name':'leaf','align':4096}}");
 	coarse = toy_root("export 'a'", node, true, 4096);
 	CU_ASSERT(node_find("leaf")->serialise);
 	root_free(coarse);
-}
-
-static void test_serialise(void)
-{
-	test_run(1, 1, body_serialise, NULL);
 }
 
 TEST_MAIN("graph-change",

@@ -119,14 +119,13 @@ static void unpin(void *arg)
 	exp->pins--;
 }
 
-static void body_export(void *arg)
+SIM_TEST(test_export)
 {
 	struct error *err = NULL;
 	struct export *exp;
 	struct node *node, *ro;
 	bool spawned;
 
-	(void)arg;
 	toy_start();
 	export_type_register(&door);
 	export_type_register(&door);
@@ -201,11 +200,10 @@ static void del(const char *id)
 }
 
 /* P1: who asks for it is the only one that writes, whoever comes first. */
-static void body_exclusive(void *arg)
+SIM_TEST(test_exclusive)
 {
 	struct node *node;
 
-	(void)arg;
 	toy_start();
 	export_type_register(&door);
 	node = toy_open("{\"driver\":\"toy\",\"node-name\":\"n\"}");
@@ -228,16 +226,6 @@ static void body_exclusive(void *arg)
 	del("reader");
 	node->held = false;
 	node_unref(node);
-}
-
-static void test_export(void)
-{
-	test_run(1, 1, body_export, NULL);
-}
-
-static void test_exclusive(void)
-{
-	test_run(1, 1, body_exclusive, NULL);
 }
 
 TEST_MAIN("graph-export", TEST(test_export), TEST(test_exclusive))

@@ -154,7 +154,7 @@ static struct job *job_in(enum job_status status)
 	return job;
 }
 
-static void body_table(void *arg)
+SIM_TEST(every_verb_in_every_state)
 {
 	/* by status: the verbs it takes; resume only of what is paused */
 	static const struct {
@@ -167,7 +167,6 @@ static void body_table(void *arg)
 		{ JOB_CONCLUDED, "-----d" },
 	};
 
-	(void)arg;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		for (int v = 0; v < JOB_VERB_COUNT; v++) {
 			struct job *job = job_in(rows[i].status);
@@ -188,14 +187,8 @@ static void body_table(void *arg)
 	}
 }
 
-static void every_verb_in_every_state(void)
+SIM_TEST(states_come_in_order)
 {
-	test_run(1, 1, body_table, NULL);
-}
-
-static void body_order(void *arg)
-{
-	(void)arg;
 	toy_reset();
 	toy.finish = true;
 	start(0);
@@ -213,16 +206,10 @@ static void body_order(void *arg)
 	CU_ASSERT_PTR_NULL(job_first());
 }
 
-static void states_come_in_order(void)
-{
-	test_run(1, 1, body_order, NULL);
-}
-
-static void body_pause(void *arg)
+SIM_TEST(a_paused_job_rests)
 {
 	struct job *job;
 
-	(void)arg;
 	job = job_in(JOB_RUNNING);
 	expect_taken(job, JOB_PAUSE);
 	expect_refused(job, JOB_PAUSE, "Job is already paused");
@@ -244,16 +231,10 @@ static void body_pause(void *arg)
 	expect_taken(job, JOB_DISMISS);
 }
 
-static void a_paused_job_rests(void)
-{
-	test_run(1, 1, body_pause, NULL);
-}
-
-static void body_cancel(void *arg)
+SIM_TEST(cancelled_jobs_abort)
 {
 	struct job *job;
 
-	(void)arg;
 	job = job_in(JOB_PAUSED);
 	expect_taken(job, JOB_CANCEL);
 	settle();
@@ -275,21 +256,15 @@ static void body_cancel(void *arg)
 	expect_taken(job, JOB_DISMISS);
 }
 
-static void cancelled_jobs_abort(void)
-{
-	test_run(1, 1, body_cancel, NULL);
-}
-
 static void finalize_later(void *arg)
 {
 	expect_taken(arg, JOB_FINALIZE);
 }
 
-static void body_finalize(void *arg)
+SIM_TEST(the_end_may_fail_or_be_cancelled)
 {
 	struct job *job;
 
-	(void)arg;
 	job = job_in(JOB_PENDING);
 	expect_taken(job, JOB_FINALIZE);
 	CU_ASSERT(toy.prepares == 1 && toy.commits == 1 && !toy.aborts);
@@ -311,16 +286,10 @@ static void body_finalize(void *arg)
 	expect_taken(job, JOB_DISMISS);
 }
 
-static void the_end_may_fail_or_be_cancelled(void)
-{
-	test_run(1, 1, body_finalize, NULL);
-}
-
-static void body_complete(void *arg)
+SIM_TEST(ready_jobs_are_completed)
 {
 	struct job *job;
 
-	(void)arg;
 	job = job_in(JOB_READY);
 	expect_taken(job, JOB_COMPLETE);
 	settle();
@@ -328,11 +297,6 @@ static void body_complete(void *arg)
 	CU_ASSERT_PTR_NULL(job->err);
 	CU_ASSERT(job->current == 1 && job->total == 1);
 	expect_taken(job, JOB_DISMISS);
-}
-
-static void ready_jobs_are_completed(void)
-{
-	test_run(1, 1, body_complete, NULL);
 }
 
 static void expect_bad_id(const char *id, const char *part)
@@ -344,12 +308,11 @@ static void expect_bad_id(const char *id, const char *part)
 	error_clear(&err);
 }
 
-static void body_ids(void *arg)
+SIM_TEST(ids_are_names_and_unique)
 {
 	struct error *err = NULL;
 	struct job *job;
 
-	(void)arg;
 	job = job_in(JOB_RUNNING);
 	expect_bad_id("1j", "Invalid job ID '1j'");
 	expect_bad_id("", "Invalid job ID ''");
@@ -361,11 +324,6 @@ static void body_ids(void *arg)
 	error_clear(&err);
 	co_job_end_all();
 	CU_ASSERT_EQUAL(toy.frees, 1);
-}
-
-static void ids_are_names_and_unique(void)
-{
-	test_run(1, 1, body_ids, NULL);
 }
 
 TEST_MAIN("graph-job", TEST(every_verb_in_every_state),

@@ -23,15 +23,6 @@ static char *quoted(const char *text)
 	return json;
 }
 
-static struct node *open_node(const char *text)
-{
-	char *json = quoted(text);
-	struct node *node = toy_open(json);
-
-	free(json);
-	return node;
-}
-
 static unsigned count_nodes(void)
 {
 	unsigned n = 0;
@@ -44,10 +35,10 @@ static unsigned count_nodes(void)
 /* Opening fails with this sentence and leaves nothing behind. */
 static void refused(const char *text, const char *sentence)
 {
-	char *json = quoted(text), *want = quoted(sentence), *got;
+	char *want = quoted(sentence), *got;
 	unsigned before = count_nodes();
 
-	got = toy_open_error(json);
+	got = toy_open_error(text);
 	/* sentences hold quotes of both kinds; compare them as one kind */
 	for (char *c = got; *c; c++)
 		if (*c == '\'')
@@ -56,18 +47,16 @@ static void refused(const char *text, const char *sentence)
 	if (strcmp(got, want))
 		fprintf(stderr, "got:  %s\nwant: %s\n", got, want);
 	CU_ASSERT_EQUAL(count_nodes(), before);
-	free(json);
 	free(want);
 	free(got);
 }
 
-static void body_shape(void *arg)
+SIM_TEST(test_shape)
 {
 	struct node *top, *filter, *mid, *base, *leaf;
 
-	(void)arg;
 	toy_start();
-	top = open_node("{'driver':'toy-format','node-name':'top',"
+	top = toy_open("{'driver':'toy-format','node-name':'top',"
 		"'file':{'driver':'raw','file':{'driver':'toy','node-name':"
 		"'leaf'}},'backing':{'driver':'toy-writes','node-name':'flt',"
 		"'image':{'driver':'toy-format','node-name':'mid','file':"
@@ -112,19 +101,13 @@ static void body_shape(void *arg)
 	CU_ASSERT_EQUAL(toy_calls.opens, toy_calls.closes);
 }
 
-static void test_shape(void)
-{
-	test_run(1, 1, body_shape, NULL);
-}
-
 /* raw with a window is no filter (G2). */
-static void body_raw_window(void *arg)
+SIM_TEST(test_raw_window)
 {
 	struct node *node;
 
-	(void)arg;
 	toy_start();
-	node = open_node("{'driver':'raw','offset':65536,'size':65536,'file':"
+	node = toy_open("{'driver':'raw','offset':65536,'size':65536,'file':"
 			 "{'driver':'toy'}}");
 	CU_ASSERT_EQUAL(node->file->role, ROLE_DATA | ROLE_PRIMARY);
 	CU_ASSERT_PTR_NULL(node_filtered_child(node));
@@ -132,16 +115,10 @@ static void body_raw_window(void *arg)
 	node_unref(node);
 }
 
-static void test_raw_window(void)
-{
-	test_run(1, 1, body_raw_window, NULL);
-}
-
-static void body_options(void *arg)
+SIM_TEST(test_options)
 {
 	struct node *node;
 
-	(void)arg;
 	toy_start();
 	refused("{}", "Parameter 'driver' is missing");
 	refused("{'driver':7}",
@@ -183,7 +160,7 @@ static void body_options(void *arg)
 		"Cannot find device='none' nor node-name='none'");
 	refused("{'driver':'raw','file':{'driver':'raw','file':{'driver':"
 		"'toy','bad':1}}}", "Parameter 'bad' is unexpected");
-	node = open_node("{'driver':'toy','node-name':'a','size':'64k',"
+	node = toy_open("{'driver':'toy','node-name':'a','size':'64k',"
 			 "'cache':{'direct':true,'no-flush':'on'}}");
 	CU_ASSERT_EQUAL(node->size, 65536);
 	CU_ASSERT(node->cache_direct && node->no_flush);
@@ -200,16 +177,10 @@ static void body_options(void *arg)
 	CU_ASSERT_EQUAL(toy_calls.opens, toy_calls.closes);
 }
 
-static void test_options(void)
-{
-	test_run(1, 1, body_options, NULL);
-}
-
-static void body_nesting(void *arg)
+SIM_TEST(test_nesting)
 {
 	char json[1024] = "{'driver':'toy'}", next[1024 + 64];
 
-	(void)arg;
 	toy_start();
 	for (unsigned i = 0; i < 30; i++) {
 		snprintf(next, sizeof(next), "{'driver':'nop','file':%s}",
@@ -219,22 +190,16 @@ static void body_nesting(void *arg)
 	refused(json, "Block nodes are nested deeper than 16");
 }
 
-static void test_nesting(void)
-{
-	test_run(1, 1, body_nesting, NULL);
-}
-
-static void body_monitor(void *arg)
+SIM_TEST(test_monitor)
 {
 	json_t *options = json_pack("{s:s, s:s}", "driver", "toy",
 				    "node-name", "a");
 	struct error *err = NULL;
 	struct node *over;
 
-	(void)arg;
 	toy_start();
 	CU_ASSERT_PTR_NOT_NULL(node_add(options, &err));
-	over = open_node("{'driver':'nop','file':'a'}");
+	over = toy_open("{'driver':'nop','file':'a'}");
 	CU_ASSERT(node_del("a", &err) < 0);
 	CU_ASSERT_STRING_EQUAL(err->text, "Block device a is in use");
 	error_clear(&err);
@@ -256,28 +221,22 @@ static void body_monitor(void *arg)
 	json_decref(options);
 }
 
-static void test_monitor(void)
-{
-	test_run(1, 1, body_monitor, NULL);
-}
-
 /* ---- names in headers ---- */
 
 #define OVERLAY(name, backing) \
 	"{'driver':'toy-format','node-name':'" name "','file':{'driver':" \
 	"'file','filename':'/dir/" name "'},'header-backing':'" backing "'}"
 
-static void body_header(void *arg)
+SIM_TEST(test_header)
 {
 	struct node *node, *base;
 
-	(void)arg;
 	toy_start();
 	sim_file_create("/dir/top", 1 << 20);
 	sim_file_create("/dir/base", 1 << 20);
 	/* the simulation takes names as they are */
 	sim_file_create("/dir/../other/base", 1 << 20);
-	node = open_node(OVERLAY("top", "base"));
+	node = toy_open(OVERLAY("top", "base"));
 	base = node_backing_next(node);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(base);
 	/* relative to the overlay's directory (C7); probed: raw over file */
@@ -286,12 +245,12 @@ static void body_header(void *arg)
 	CU_ASSERT(node->backing->child->guessed && base->read_only);
 	CU_ASSERT_STRING_EQUAL(node->header_backing, "base");
 	node_unref(node);
-	node = open_node(OVERLAY("top", "../other/base"));
+	node = toy_open(OVERLAY("top", "../other/base"));
 	CU_ASSERT_STRING_EQUAL(node_backing_next(node)->filename,
 			       "/dir/../other/base");
 	node_unref(node);
 	/* options decide where they say something */
-	node = open_node("{'driver':'toy-format','file':{'driver':'file',"
+	node = toy_open("{'driver':'toy-format','file':{'driver':'file',"
 		"'filename':'/dir/top'},'header-backing':'nbd:evil',"
 		"'backing':null}");
 	CU_ASSERT_PTR_NULL(node->backing);
@@ -318,20 +277,14 @@ static void body_header(void *arg)
 		" is an image above it in the same chain");
 }
 
-static void test_header(void)
-{
-	test_run(1, 1, body_header, NULL);
-}
-
 /* A guessed format opens no other file (A26). */
-static void body_guessed(void *arg)
+SIM_TEST(test_guessed)
 {
 	struct error *err = NULL;
 	json_t *options;
 	bool guessed;
 	struct node *node;
 
-	(void)arg;
 	toy_start();
 	sim_file_create("/dir/base", 1 << 20);
 	sim_file_create("/dir/img", 1 << 20);
@@ -376,18 +329,12 @@ static void body_guessed(void *arg)
 	json_decref(options);
 }
 
-static void test_guessed(void)
-{
-	test_run(1, 1, body_guessed, NULL);
-}
-
 /* Two overlays of one base use one node, if attach asks for it (P3). */
-static void body_shared(void *arg)
+SIM_TEST(test_shared)
 {
 	struct error *err = NULL;
 	struct node *node[3];
 
-	(void)arg;
 	toy_start();
 	sim_file_create("/dir/a", 1 << 20);
 	sim_file_create("/dir/b", 1 << 20);
@@ -416,11 +363,6 @@ static void body_shared(void *arg)
 	node_unref(node[0]);
 	node_unref(node[2]);
 	CU_ASSERT_EQUAL(count_nodes(), 0);
-}
-
-static void test_shared(void)
-{
-	test_run(1, 1, body_shared, NULL);
 }
 
 /* A chain of 200 images opens and closes; one more is refused. */
@@ -473,16 +415,15 @@ static void test_depth(void)
 }
 
 /* Queries show what is there. */
-static void body_queries(void *arg)
+SIM_TEST(test_queries)
 {
 	struct node *node;
 	struct root *root;
 	json_t *nodes, *graph, *first;
 
-	(void)arg;
 	toy_start();
 	sim_file_create("/dir/a", 1 << 20);
-	node = open_node("{'driver':'raw','node-name':'top','file':{'driver':"
+	node = toy_open("{'driver':'raw','node-name':'top','file':{'driver':"
 			 "'file','filename':'/dir/a','node-name':'leaf'}}");
 	root = toy_root("export 'e'", node, true, 512);
 	nodes = graph_query_nodes(true);
@@ -500,11 +441,6 @@ static void body_queries(void *arg)
 	json_decref(nodes);
 	json_decref(graph);
 	root_free(root);
-}
-
-static void test_queries(void)
-{
-	test_run(1, 1, body_queries, NULL);
 }
 
 TEST_MAIN("graph-open",

@@ -16,20 +16,6 @@
 #define TOY_4K "{'driver':'toy','node-name':'t','align':4096," \
 	"'mem-align':512,'max-transfer':65536,'discard':'unmap'}"
 
-/* JSON with single quotes, for the eye */
-static struct node *open_node(const char *text)
-{
-	char *json = strdup(text), *c;
-	struct node *node;
-
-	for (c = json; *c; c++)
-		if (*c == '\'')
-			*c = '"';
-	node = toy_open(json);
-	free(json);
-	return node;
-}
-
 static char *pattern(uint32_t len, unsigned seed)
 {
 	char *buf = aligned_alloc(4096, align_up(len, 4096));
@@ -39,15 +25,14 @@ static char *pattern(uint32_t len, unsigned seed)
 	return buf;
 }
 
-static void body_bounds(void *arg)
+SIM_TEST(test_bounds)
 {
 	struct node *node;
 	struct root *root;
 	char *buf = pattern(4096, 1);
 
-	(void)arg;
 	toy_start();
-	node = open_node(TOY_4K);
+	node = toy_open(TOY_4K);
 	root = toy_root("export 'e'", node, true, 512);
 	CU_ASSERT_EQUAL(toy_request(root, REQ_READ, 1 << 20, 512, buf, 0),
 			-EIO);
@@ -65,11 +50,6 @@ static void body_bounds(void *arg)
 	free(buf);
 }
 
-static void test_bounds(void)
-{
-	test_run(1, 1, body_bounds, NULL);
-}
-
 /* Unaligned writes change their bytes and no others. */
 static void body_unaligned(void *arg)
 {
@@ -79,7 +59,7 @@ static void body_unaligned(void *arg)
 
 	(void)arg;
 	toy_start();
-	node = open_node(TOY_4K);
+	node = toy_open(TOY_4K);
 	root = toy_root("export 'e'", node, true, 512);
 	CU_ASSERT(node->serialise);
 	for (unsigned i = 0; i < 200; i++) {
@@ -117,15 +97,14 @@ static void test_unaligned(void)
 }
 
 /* A discard gives back whole blocks only and touches nothing else. */
-static void body_discard(void *arg)
+SIM_TEST(test_discard)
 {
 	struct node *node;
 	struct root *root;
 	char *buf = pattern(16384, 3), *got = malloc(16384);
 
-	(void)arg;
 	toy_start();
-	node = open_node(TOY_4K);
+	node = toy_open(TOY_4K);
 	root = toy_root("export 'e'", node, true, 512);
 	CU_ASSERT_EQUAL(toy_request(root, REQ_WRITE, 0, 16384, buf, 0), 0);
 	CU_ASSERT_EQUAL(toy_request(root, REQ_DISCARD, 512, 12288, NULL, 0),
@@ -144,41 +123,29 @@ static void body_discard(void *arg)
 	free(buf);
 }
 
-static void test_discard(void)
-{
-	test_run(1, 1, body_discard, NULL);
-}
-
-static void body_discard_ignored(void *arg)
+SIM_TEST(test_discard_ignored)
 {
 	struct node *node;
 	struct root *root;
 
-	(void)arg;
 	toy_start();
-	node = open_node("{'driver':'toy'}");
+	node = toy_open("{'driver':'toy'}");
 	root = toy_root("export 'e'", node, true, 512);
 	CU_ASSERT_EQUAL(toy_request(root, REQ_DISCARD, 0, 4096, NULL, 0), 0);
 	CU_ASSERT_EQUAL(toy_of(node)->discards, 0);
 	root_free(root);
 }
 
-static void test_discard_ignored(void)
-{
-	test_run(1, 1, body_discard_ignored, NULL);
-}
-
 /* Zeroes are written where the driver cannot zero, in pieces it can take. */
-static void body_zeroes(void *arg)
+SIM_TEST(test_zeroes)
 {
 	struct node *node;
 	struct root *root;
 	char *buf = pattern(1 << 18, 5);
 
-	(void)arg;
 	toy_start();
 	toy_wishes.no_zeroes = true;
-	node = open_node(TOY_4K);
+	node = toy_open(TOY_4K);
 	root = toy_root("export 'e'", node, true, 4096);
 	CU_ASSERT(!node->serialise);
 	CU_ASSERT_EQUAL(toy_request(root, REQ_WRITE, 0, 1 << 18, buf, 0), 0);
@@ -195,22 +162,16 @@ static void body_zeroes(void *arg)
 	free(buf);
 }
 
-static void test_zeroes(void)
-{
-	test_run(1, 1, body_zeroes, NULL);
-}
-
 /* A driver may do less than asked; the rest is asked for again. */
-static void body_prefix(void *arg)
+SIM_TEST(test_prefix)
 {
 	struct node *node;
 	struct root *root;
 	char *buf = pattern(65536, 9), *got = malloc(65536);
 
-	(void)arg;
 	toy_start();
 	toy_wishes.prefix = 4096;
-	node = open_node(TOY_4K);
+	node = toy_open(TOY_4K);
 	root = toy_root("export 'e'", node, true, 4096);
 	CU_ASSERT_EQUAL(toy_request(root, REQ_WRITE, 4096, 65536, buf, 0), 0);
 	CU_ASSERT_EQUAL(toy_of(node)->writes, 16);
@@ -219,11 +180,6 @@ static void body_prefix(void *arg)
 	root_free(root);
 	free(buf);
 	free(got);
-}
-
-static void test_prefix(void)
-{
-	test_run(1, 1, body_prefix, NULL);
 }
 
 /* A chain of formats and filters on top of each other shows the right data. */
@@ -235,7 +191,7 @@ static void body_chain(void *arg)
 
 	(void)arg;
 	toy_start();
-	node = open_node("{'driver':'toy-filter','read-only':false,'file':"
+	node = toy_open("{'driver':'toy-filter','read-only':false,'file':"
 		"{'driver':'toy-format','file':{'driver':'toy','align':512,"
 		"'node-name':'leaf'}}}");
 	root = toy_root("export 'b'", node, true, 512);
@@ -247,7 +203,7 @@ static void body_chain(void *arg)
 	CU_ASSERT(!memcmp(got + 512, buf, (1 << 20) - 512));
 	root_free(root);
 	/* an overlay longer than its backing: zeroes past the end */
-	node = open_node("{'driver':'toy-format','size':300000,"
+	node = toy_open("{'driver':'toy-format','size':300000,"
 		"'file':{'driver':'toy'},'backing':{'driver':'toy',"
 		"'size':200000,'node-name':'base'}}");
 	memset(toy_of(node_find("base"))->data, 7, 200000);
@@ -273,15 +229,14 @@ static void test_chain(void)
 }
 
 /* A NULL operation of a filter, and one with no operation at all. */
-static void body_filters(void *arg)
+SIM_TEST(test_filters)
 {
 	struct node *node;
 	struct root *root;
 	char *buf = pattern(4096, 2), *got = malloc(4096);
 
-	(void)arg;
 	toy_start();
-	node = open_node("{'driver':'nop','discard':'unmap','file':{'driver':"
+	node = toy_open("{'driver':'nop','discard':'unmap','file':{'driver':"
 		"'toy-writes','image':{'driver':'nop','file':{'driver':'toy',"
 		"'node-name':'leaf'}}}}");
 	CU_ASSERT(node->forwards);
@@ -298,12 +253,7 @@ static void body_filters(void *arg)
 	free(buf);
 }
 
-static void test_filters(void)
-{
-	test_run(1, 1, body_filters, NULL);
-}
-
-static void body_errors(void *arg)
+SIM_TEST(test_errors)
 {
 	struct node *node;
 	struct root *root;
@@ -312,9 +262,8 @@ static void body_errors(void *arg)
 	static const struct root_ops reader = { .kind = "export",
 						.gated = true };
 
-	(void)arg;
 	toy_start();
-	node = open_node(TOY_4K);
+	node = toy_open(TOY_4K);
 	root = toy_root("export 'e'", node, true, 512);
 	toy_wishes.fail_read = -EIO;
 	CU_ASSERT_EQUAL(toy_request(root, REQ_READ, 0, 4096, buf, 0), -EIO);
@@ -330,18 +279,13 @@ static void body_errors(void *arg)
 	/* nothing stays locked */
 	CU_ASSERT_EQUAL(toy_request(root, REQ_WRITE, 0, 512, buf, 0), 0);
 	root_free(root);
-	node = open_node(TOY_4K);
+	node = toy_open(TOY_4K);
 	root = root_new(&reader, NULL, "export 'r'", node,
 			PERM_CONSISTENT_READ, PERM_ALL, 512, 2, &err);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(root);
 	CU_ASSERT(!node->serialise);
 	root_free(root);
 	free(buf);
-}
-
-static void test_errors(void)
-{
-	test_run(1, 1, body_errors, NULL);
 }
 
 /* The file driver's fast path, and what happens when the storage says no. */
@@ -351,16 +295,15 @@ static int refuse_punch(void *arg, const struct io *io)
 	return io->op == IO_PUNCH || io->op == IO_ZERO ? -EOPNOTSUPP : 0;
 }
 
-static void body_file(void *arg)
+SIM_TEST(test_file)
 {
 	struct node *node;
 	struct root *root;
 	char *buf = pattern(65536, 2), *got = malloc(65536);
 
-	(void)arg;
 	toy_start();
 	sim_file_create("/img", 1 << 20);
-	node = open_node("{'driver':'raw','discard':'unmap','file':{'driver':"
+	node = toy_open("{'driver':'raw','discard':'unmap','file':{'driver':"
 			 "'file','filename':'/img'}}");
 	root = toy_root("export 'e'", node, true, 512);
 	CU_ASSERT_EQUAL(toy_request(root, REQ_WRITE, 4096, 65536, buf,
@@ -383,11 +326,6 @@ static void body_file(void *arg)
 	free(got);
 }
 
-static void test_file(void)
-{
-	test_run(1, 1, body_file, NULL);
-}
-
 /* A failed FUA write may have been told of other writes' lost pages, and the
  * kernel tells once: flushes fail from then on, unless nothing is cached. */
 static int fail_dsync(void *arg, const struct io *io)
@@ -395,7 +333,7 @@ static int fail_dsync(void *arg, const struct io *io)
 	return io->flags & IO_DSYNC ? *(int *)arg : 0;
 }
 
-static void body_dsync(void *arg)
+SIM_TEST(test_dsync)
 {
 	static const struct {
 		const char *json;
@@ -408,12 +346,11 @@ static void body_dsync(void *arg)
 	};
 	char *buf = pattern(4096, 2);
 
-	(void)arg;
 	toy_start();
 	sim_file_create("/img", 1 << 20);
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
 		int fail = cases[i].fail;
-		struct node *node = open_node(cases[i].json);
+		struct node *node = toy_open(cases[i].json);
 		struct root *root = toy_root("export 'e'", node, true, 512);
 
 		CU_ASSERT_EQUAL(toy_request(root, REQ_WRITE, 0, 4096, buf, 0),
@@ -427,11 +364,6 @@ static void body_dsync(void *arg)
 		root_free(root);
 	}
 	free(buf);
-}
-
-static void test_dsync(void)
-{
-	test_run(1, 1, body_dsync, NULL);
 }
 
 TEST_MAIN("graph-request",

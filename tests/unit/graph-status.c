@@ -19,19 +19,6 @@
 #define CHAIN "{'driver':'toy-format','node-name':'top','size':1048576," \
 	"'backing':" BASE ",'file':{'driver':'toy','node-name':'tt'}}"
 
-static struct node *open_node(const char *text)
-{
-	char *json = strdup(text), *c;
-	struct node *node;
-
-	for (c = json; *c; c++)
-		if (*c == '\'')
-			*c = '"';
-	node = toy_open(json);
-	free(json);
-	return node;
-}
-
 static struct status ask(struct root *root, uint64_t offset, uint32_t len,
 			 unsigned flags)
 {
@@ -47,14 +34,13 @@ static void poke(struct node *node, uint64_t offset, uint32_t len)
 	memset(toy_of(node)->data + offset, 0x55, len);
 }
 
-static void body_bounds(void *arg)
+SIM_TEST(status_keeps_to_the_disk)
 {
 	struct status st;
 	struct root *root;
 
-	(void)arg;
 	toy_start();
-	root = toy_root("export 'e'", open_node(TOY), true, 512);
+	root = toy_root("export 'e'", toy_open(TOY), true, 512);
 	root->writable = false;
 	CU_ASSERT_EQUAL(toy_request(root, REQ_STATUS, 0, 512, &st, 0), 0);
 	CU_ASSERT_EQUAL(toy_request(root, REQ_STATUS, 1 << 20, 512, &st, 0),
@@ -67,11 +53,6 @@ static void body_bounds(void *arg)
 	root_free(root);
 }
 
-static void status_keeps_to_the_disk(void)
-{
-	test_run(1, 1, body_bounds, NULL);
-}
-
 static void expect(struct root *root, uint64_t offset, uint32_t len,
 		   uint64_t want_len, unsigned flags, unsigned depth)
 {
@@ -82,17 +63,16 @@ static void expect(struct root *root, uint64_t offset, uint32_t len,
 	CU_ASSERT_EQUAL(st.depth, depth);
 }
 
-static void body_chain(void *arg)
+SIM_TEST(the_topmost_image_that_has_it_decides)
 {
 	char *buf = malloc(TOY_CLUSTER);
 	struct root *root, *base;
 
-	(void)arg;
 	toy_start();
 	memset(buf, 1, TOY_CLUSTER);
-	base = toy_root("job 'b'", open_node(BASE), false, 512);
+	base = toy_root("job 'b'", toy_open(BASE), false, 512);
 	CU_ASSERT_EQUAL(toy_request(base, REQ_WRITE, 65536, 65536, buf, 0), 0);
-	root = toy_root("export 'e'", open_node("{'driver':'toy-format',"
+	root = toy_root("export 'e'", toy_open("{'driver':'toy-format',"
 		"'node-name':'top','size':1048576,'backing':'base',"
 		"'file':{'driver':'toy','node-name':'tt'}}"), true, 512);
 	/* nobody has the first cluster, the base the second and no more */
@@ -109,19 +89,13 @@ static void body_chain(void *arg)
 	free(buf);
 }
 
-static void the_topmost_image_that_has_it_decides(void)
-{
-	test_run(1, 1, body_chain, NULL);
-}
-
-static void body_filter(void *arg)
+SIM_TEST(filters_are_no_layer)
 {
 	struct node *node;
 	struct root *root;
 
-	(void)arg;
 	toy_start();
-	node = open_node("{'driver':'toy-filter','file':" CHAIN "}");
+	node = toy_open("{'driver':'toy-filter','file':" CHAIN "}");
 	root = toy_root("export 'e'", node, true, 512);
 	poke(node_find("tb"), 512, 512);
 	expect(root, 0, 131072, 131072, STATUS_ZERO, 0);
@@ -129,19 +103,13 @@ static void body_filter(void *arg)
 	root_free(root);
 }
 
-static void filters_are_no_layer(void)
-{
-	test_run(1, 1, body_filter, NULL);
-}
-
-static void body_align(void *arg)
+SIM_TEST(data_is_rounded_outwards)
 {
 	struct node *node;
 	struct root *root;
 
-	(void)arg;
 	toy_start();
-	node = open_node(TOY);
+	node = toy_open(TOY);
 	root = toy_root("export 'e'", node, true, 4096);
 	poke(node, 4096 + 512, 512);
 	poke(node, 16384, 4096);
@@ -154,19 +122,13 @@ static void body_align(void *arg)
 	root_free(root);
 }
 
-static void data_is_rounded_outwards(void)
-{
-	test_run(1, 1, body_align, NULL);
-}
-
-static void body_merge(void *arg)
+SIM_TEST(equal_neighbours_are_one_up_to_a_bound)
 {
 	struct node *node;
 	struct root *root;
 
-	(void)arg;
 	toy_start();
-	node = open_node(TOY);
+	node = toy_open(TOY);
 	root = toy_root("export 'e'", node, true, 512);
 	toy_wishes.prefix = 512;
 	CU_ASSERT_EQUAL(ask(root, 0, 65536, 0).len, 65536);
@@ -178,15 +140,14 @@ static void body_merge(void *arg)
 	root_free(root);
 }
 
-static void body_offsets(void *arg)
+SIM_TEST(offsets_are_told_when_asked_for)
 {
 	struct node *node;
 	struct root *root;
 	struct status st;
 
-	(void)arg;
 	toy_start();
-	node = open_node(TOY);
+	node = toy_open(TOY);
 	root = toy_root("export 'e'", node, true, 512);
 	poke(node, 4096, 4096);
 	st = ask(root, 4096, 65536, REQ_OFFSETS);
@@ -196,24 +157,13 @@ static void body_offsets(void *arg)
 	root_free(root);
 }
 
-static void offsets_are_told_when_asked_for(void)
-{
-	test_run(1, 1, body_offsets, NULL);
-}
-
-static void equal_neighbours_are_one_up_to_a_bound(void)
-{
-	test_run(1, 1, body_merge, NULL);
-}
-
-static void body_error(void *arg)
+SIM_TEST(errors_come_where_they_are)
 {
 	struct status st;
 	struct root *root;
 
-	(void)arg;
 	toy_start();
-	root = toy_root("export 'e'", open_node(TOY), true, 512);
+	root = toy_root("export 'e'", toy_open(TOY), true, 512);
 	toy_wishes.prefix = 512;
 	toy_wishes.fail_status = -EIO;
 	toy_wishes.fail_status_from = 4096;
@@ -221,11 +171,6 @@ static void body_error(void *arg)
 	CU_ASSERT_EQUAL(toy_request(root, REQ_STATUS, 4096, 512, &st, 0),
 			-EIO);
 	root_free(root);
-}
-
-static void errors_come_where_they_are(void)
-{
-	test_run(1, 1, body_error, NULL);
 }
 
 /* Whatever is written: the answers tile the disk, what is called zero is. */
@@ -240,7 +185,7 @@ static void body_random(void *arg)
 
 	(void)arg;
 	toy_start();
-	node = open_node(CHAIN);
+	node = toy_open(CHAIN);
 	root = toy_root("export 'e'", node, true, unit);
 	for (unsigned i = 0; i < 12; i++) {
 		uint32_t len = unit * (uint32_t)(1 + sim_random_below(100));

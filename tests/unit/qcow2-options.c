@@ -93,11 +93,10 @@ static int get(struct disk *d, uint64_t offset, uint32_t len)
 	return buf[0];
 }
 
-static void refused_body(void *arg)
+SIM_TEST(refused)
 {
 	uint8_t junk[100] = "QFI\xfb";
 
-	(void)arg;
 	make(2, 1 << 20, false, NULL);
 	fails(OPEN("\"lazy-refcounts\":true,"), "version 3");
 	/* nothing changed, and without the option it opens */
@@ -108,11 +107,6 @@ static void refused_body(void *arg)
 	fails(OPEN(""), "not in qcow2 format");
 	sim_file_set(IMAGE, junk, 0);
 	fails(OPEN(""), "not in qcow2 format");
-}
-
-static void refused(void)
-{
-	test_run(1, 1, refused_body, NULL);
 }
 
 /* With lazy refcounts the dirty bit is there from the first flush of new

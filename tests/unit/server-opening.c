@@ -71,9 +71,8 @@ static void check_opens(unsigned ms)
 	CU_ASSERT_EQUAL(opening_count_late(), 0);
 }
 
-static void body_in_time(void *arg)
+SIM_TEST(test_in_time)
 {
-	(void)arg;
 	start();
 	check_opens(0);
 	check_opens(999);
@@ -81,11 +80,10 @@ static void body_in_time(void *arg)
 	check_opens(0);
 }
 
-static void body_fails(void *arg)
+SIM_TEST(test_fails)
 {
 	struct error *err = NULL;
 
-	(void)arg;
 	start();
 	fails = true;
 	CU_ASSERT_PTR_NULL(open_slowly(500, &err));
@@ -109,9 +107,8 @@ static void expect_late(void)
 	error_clear(&err);
 }
 
-static void body_late(void *arg)
+SIM_TEST(test_late)
 {
-	(void)arg;
 	start();
 	expect_late();
 	co_sleep(5000 * MS);
@@ -122,9 +119,8 @@ static void body_late(void *arg)
 	check_opens(0);
 }
 
-static void body_late_failure(void *arg)
+SIM_TEST(test_late_failure)
 {
-	(void)arg;
 	start();
 	fails = true;
 	expect_late();
@@ -152,26 +148,6 @@ static void body_race(void *arg)
 	co_sleep(10 * MS);
 	CU_ASSERT_EQUAL(opening_count_late(), 0);
 	CU_ASSERT_PTR_NULL(node_find("slow"));
-}
-
-static void test_in_time(void)
-{
-	test_run(1, 1, body_in_time, NULL);
-}
-
-static void test_fails(void)
-{
-	test_run(1, 1, body_fails, NULL);
-}
-
-static void test_late(void)
-{
-	test_run(1, 1, body_late, NULL);
-}
-
-static void test_late_failure(void)
-{
-	test_run(1, 1, body_late_failure, NULL);
 }
 
 static void test_race(void)
