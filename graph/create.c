@@ -111,29 +111,6 @@ static const struct job_ops create_ops = {
 
 /* ---- its options ---- */
 
-static const struct driver *create_driver(json_t *options, struct error **err)
-{
-	json_t *name = json_object_get(options, "driver");
-	const struct driver *driver;
-
-	if (!json_is_string(name)) {
-		error_set(err, EINVAL, name ? "Invalid parameter type for"
-			  " 'driver', expected: string" :
-			  "Parameter 'driver' is missing");
-		return NULL;
-	}
-	driver = driver_find(json_string_value(name));
-	if (!driver)
-		error_set(err, EINVAL, "Parameter 'driver' does not accept"
-			  " value '%s'", json_string_value(name));
-	else if (!driver->create)
-		error_set(err, ENOTSUP,
-			  "Driver does not support blockdev-create");
-	else
-		json_object_del(options, "driver");
-	return *err ? NULL : driver;
-}
-
 static int take_file(json_t *options, struct create *c, struct error **err)
 {
 	json_t *file = json_object_get(options, "file");
@@ -172,13 +149,16 @@ static int create_parse(json_t *options, struct create *c, struct error **err)
 int create_start(const char *job_id, json_t *options, struct error **err)
 {
 	json_auto_t *copy = json_deep_copy(options);
-	const struct driver *driver = create_driver(copy, err);
+	const struct driver *driver = driver_take(copy, err);
 	struct create *c;
 	struct job *job;
 	int ret;
 
 	if (!driver)
 		return -EINVAL;
+	if (!driver->create)
+		return error_set(err, ENOTSUP,
+				 "Driver does not support blockdev-create");
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		abort();

@@ -8,6 +8,8 @@
  */
 #include "graph/driver.h"
 
+#include <errno.h>
+#include <jansson.h>
 #include <string.h>
 
 #define DRIVERS_MAX 64
@@ -71,6 +73,25 @@ const struct driver *driver_find(const char *name)
 		if (!strcmp(drivers[i]->name, name))
 			return drivers[i];
 	return NULL;
+}
+
+const struct driver *driver_take(json_t *options, struct error **err)
+{
+	json_t *name = json_object_get(options, "driver");
+	const struct driver *driver;
+
+	if (!json_is_string(name)) {
+		error_set(err, EINVAL, name ? "Invalid parameter type for"
+			  " 'driver', expected: string" :
+			  "Parameter 'driver' is missing");
+		return NULL;
+	}
+	driver = driver_find(json_string_value(name));
+	if (!driver)
+		error_set(err, EINVAL, "Parameter 'driver' does not accept"
+			  " value '%s'", json_string_value(name));
+	json_object_del(options, "driver");
+	return driver;
 }
 
 const struct driver *driver_at(unsigned i)

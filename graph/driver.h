@@ -235,6 +235,8 @@ struct driver {
 /* Called by driver_register_all; asserts the rules of A9. */
 void driver_register(const struct driver *driver);
 const struct driver *driver_find(const char *name);
+/* The one that options name; takes its name out of them. */
+const struct driver *driver_take(struct json_t *options, struct error **err);
 /* All of them, by 0, 1, ...; NULL behind the last. */
 const struct driver *driver_at(unsigned i);
 /* In open.c: options of every node, and the members of its "cache". */

@@ -192,25 +192,6 @@ static int parse_options(json_t *options, const struct inherit *from,
 	return ret < 0 ? ret : refuse_rest(options, err);
 }
 
-static const struct driver *find_driver(json_t *options, struct error **err)
-{
-	json_t *name = json_object_get(options, "driver");
-	const struct driver *driver;
-
-	if (!json_is_string(name)) {
-		error_set(err, EINVAL, name ? "Invalid parameter type for"
-			  " 'driver', expected: string" :
-			  "Parameter 'driver' is missing");
-		return NULL;
-	}
-	driver = driver_find(json_string_value(name));
-	if (!driver)
-		error_set(err, EINVAL, "Parameter 'driver' does not accept"
-			  " value '%s'", json_string_value(name));
-	json_object_del(options, "driver");
-	return driver;
-}
-
 /* Takes the values of the children out of the options. */
 static json_t *take_children(json_t *options, const struct driver *driver)
 {
@@ -377,7 +358,7 @@ static struct node *open_node(struct opening *o, json_t *options,
 			  " %d", NESTING_MAX);
 		return NULL;
 	}
-	driver = find_driver(options, o->err);
+	driver = driver_take(options, o->err);
 	if (!driver || parse_generic(options, from, &g, o->err) < 0)
 		return NULL;
 	node = make_node(o, driver, g.node_name);
