@@ -76,6 +76,40 @@ args_unknown(const struct verb *verb, const char *given)
 	    verb->name, given, verb->name);
 }
 
+void word_check(const char *what, const char *words, const char *value)
+{
+	char *copy = checked(strdup(words)), *rest, *word;
+	struct guess guess = { NULL, 0 };
+	char known[256] = "";
+	size_t at = 0;
+
+	for (word = strtok_r(copy, "|", &rest); word;
+	     word = strtok_r(NULL, "|", &rest)) {
+		if (!strcmp(word, value))
+			break;
+		guess_try(&guess, value, word);
+		at += (size_t)snprintf(known + at, sizeof(known) - at, "%s%s",
+				       !at ? "" : *rest ? ", " : " or ", word);
+	}
+	if (!word)
+		die(EXIT_USAGE, "%s is %s, not '%s'%s", what, known, value,
+		    guess.name ? format("; did you mean '%s'?", guess.name) :
+		    "");
+	free(copy);
+}
+
+/* Values that can be seen to be wrong without asking the daemon. */
+static void args_check_words(const struct args *args)
+{
+	const struct cli_option *o = args->verb->options;
+
+	for (int i = 0; o[i].name; i++)
+		if (args->value[i] && o[i].arg && strchr(o[i].arg, '|'))
+			word_check(format("%s: --%s", args->verb->name,
+					  o[i].name), o[i].arg,
+				   args->value[i]);
+}
+
 void args_parse(struct args *args, const struct verb *verb, int argc,
 		char **argv)
 {
@@ -103,6 +137,7 @@ void args_parse(struct args *args, const struct verb *verb, int argc,
 	}
 	args->operands = argv + optind;
 	args->count = argc - optind;
+	args_check_words(args);
 	args_check_count(args);
 }
 

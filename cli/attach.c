@@ -5,9 +5,7 @@
  */
 #include <ctype.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -26,53 +24,11 @@ static void set_number(json_t *call, const char *name,
 				    args_number(args, option, highest)));
 }
 
-/* The daemon's directory is not the user's (A21). */
-json_t *json_file_name(const char *file)
-{
-	char *here, *path;
-	json_t *value;
-
-	if (file[0] == '/')
-		return json_name(file);
-	here = getcwd(NULL, 0);
-	if (!here)
-		die(EXIT_ERROR, "the current directory is gone");
-	path = format("%s/%s", here, file);
-	value = json_name(path);
-	free(here);
-	free(path);
-	return value;
-}
-
-static bool is_one_of(const char *value, const char *const *values)
-{
-	for (; *values; values++)
-		if (!strcmp(value, *values))
-			return true;
-	return false;
-}
-
 /* What can be seen to be wrong without asking the daemon. */
 static void attach_check(const struct args *args)
 {
-	static const char *const when[] = { "auto", "on", "off", NULL };
-	static const char *const ways[] = { "auto", "ublk", "nbd", "fuse",
-					    NULL };
-	static const char *const modes[] = { "none", "writeback", NULL };
-	const char *zero_copy = args_value(args, "zero-copy");
-	const char *cache = args_value(args, "cache");
 	const char *name = args_value(args, "name");
-	const char *via = args_value(args, "via");
 
-	if (zero_copy && !is_one_of(zero_copy, when))
-		die(EXIT_USAGE, "attach: --zero-copy is auto, on or off, not "
-		    "'%s'", zero_copy);
-	if (via && !is_one_of(via, ways))
-		die(EXIT_USAGE, "attach: --via is auto, ublk, nbd or fuse, not "
-		    "'%s'", via);
-	if (cache && !is_one_of(cache, modes))
-		die(EXIT_USAGE, "attach: --cache is none or writeback, not "
-		    "'%s'", cache);
 	/* it becomes a path */
 	if (name && (!isalpha((unsigned char)*name) ||
 		     strspn(name, "abcdefghijklmnopqrstuvwxyz"
@@ -128,6 +84,7 @@ int verb_attach(const struct args *args)
 
 	attach_check(args);
 	call = attach_call(args);
+	file_must_exist(args->operands[0]);
 	client_connect(CONNECT_OR_START);
 	made = client_call("blkgraph-attach", call, NULL);
 	attach_warn(args, made);

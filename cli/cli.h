@@ -8,6 +8,8 @@
  *	client.c	the control protocol
  *	start.c		starts blkgraphd when there is none
  *	guess.c		which word was meant
+ *	operand.c	what an operand names: a file, a device
+ *	new-file.c	the file that create makes
  *	column.c	one table of columns: text and JSON
  *	human.c		sizes and times for people
  *	attach.c, detach.c, list.c, graph.c, info.c, filter.c,
@@ -45,7 +47,9 @@ enum {
 struct cli_option {
 	const char *name;	/* NULL ends a list */
 	char letter;		/* or 0 */
-	const char *arg;	/* what --help calls its value; NULL: none */
+	/* What --help calls its value, or the words that it may be, as in
+	 * "auto|on|off"; NULL: none. */
+	const char *arg;
 	const char *help;
 };
 
@@ -58,6 +62,7 @@ struct args {
 
 struct verb {
 	const char *name, *operands, *summary;
+	const char *example;	/* what --help opens with */
 	int lowest, highest;	/* number of operands; highest < 0: any */
 	const struct cli_option *options;
 	int (*run)(const struct args *args);	/* gives the exit status */
@@ -78,8 +83,12 @@ const char *args_value(const struct args *args, const char *name);
 bool args_given(const struct args *args, const char *name);
 uint64_t args_number(const struct args *args, const char *name,
 		     uint64_t highest);
+/* Dies unless value is one of the words, "a|b|c"; what: "attach: --via". */
+void word_check(const char *what, const char *words, const char *value);
 void verb_help(const struct verb *verb);
 /* What follows the options in its help. */
+void create_help(void);
+void insert_help(void);
 void list_help(void);
 void map_help(void);
 void stats_help(void);
@@ -121,10 +130,11 @@ const char *socket_path(void);
 
 /* --- client.c, start.c --- */
 
-enum connect_mode { CONNECT_ONLY, CONNECT_OR_START };
+enum connect_mode { CONNECT_ONLY, CONNECT_OR_START, CONNECT_IF_THERE };
 
-/* Connects and negotiates, once; dies when that does not work. */
-void client_connect(enum connect_mode mode);
+/* Connects and negotiates, once; dies when that does not work. False: there is
+ * no daemon, which only CONNECT_IF_THERE lives with. */
+bool client_connect(enum connect_mode mode);
 /* A connected socket or -errno. */
 int client_socket(const char *path);
 void start_daemon(const char *path);
@@ -134,26 +144,48 @@ void start_daemon(const char *path);
  * *error the protocol's error object; without `error` it dies.
  */
 json_t *client_call(const char *command, json_t *arguments, json_t **error);
+/* Puts "a.b=on", or the members of "{...}", into the object, as JSON; dies when
+ * the word, an operand of that verb, is neither. */
+void put_option(json_t *object, const struct verb *verb, const char *word);
 /* The next event; NULL: the daemon has closed the connection. */
 json_t *client_event(void);
+/* The exit status for an errno, and for the protocol's error object or a job
+ * that has failed. */
+int errno_status(int code);
 int error_status(const json_t *error);
 const char *error_text(const json_t *error);
 
-/* A device or export as the user names it, as the daemon knows it. */
-char *device_name(const char *name);
 /* A JSON string, or dies: names must be UTF-8. */
 json_t *json_name(const char *name);
-/* The same of a file: absolute. */
-json_t *json_file_name(const char *file);
 const char *get_string(const json_t *object, const char *name);
 uint64_t get_uint(const json_t *object, const char *name);
 bool get_bool(const json_t *object, const char *name);
 /* The array's member whose `name` is `value`; or NULL. */
 json_t *find_by(json_t *array, const char *name, const char *value);
+
+/* --- operand.c, new-file.c --- */
+
+/* A device or export as the user names it, as the daemon knows it. */
+char *device_name(const char *name);
 /* The export of that device path or name, of a list of them; or NULL. */
 json_t *find_export(json_t *exports, const char *name);
-/* Whether the operand names a device of ours rather than an image. */
-bool is_device(const char *name);
+/* The export that FILE|DEV names; NULL: it names a file, which is there. Dies
+ * where it is neither. Starts no daemon to ask. */
+json_t *operand_export(const char *name);
+/* Dies unless there is such a file: no daemon need be started to say that. */
+void file_must_exist(const char *file);
+/* A file's name for the daemon: absolute, as its directory is another (A21). */
+json_t *json_file_name(const char *file);
+
+/*
+ * Makes an empty file for an image and gives the path to build it under: its
+ * own, or where `force` has it replace an old file, another in the same folder.
+ * Whatever ends the program before new_file_keep removes it, and leaves the
+ * old one as it was; meanwhile nobody can open that as an image.
+ */
+const char *new_file_make(const char *file, bool force);
+/* The image is whole and has its name. */
+void new_file_keep(void);
 
 /* --- column.c, human.c --- */
 

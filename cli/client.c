@@ -19,6 +19,7 @@
 /* A daemon that does not even greet is no daemon. Commands may take as long
  * as they take: the daemon has the deadlines. */
 #define GREETING_TIMEOUT_S 10
+#define SOCKET_PATH_MAX (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
 
 static FILE *from_daemon, *to_daemon;
 
@@ -35,7 +36,7 @@ int client_socket(const char *path)
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	int fd;
 
-	if (strlen(path) >= sizeof(addr.sun_path))
+	if (strlen(path) > SOCKET_PATH_MAX)
 		return -ENAMETOOLONG;
 	strcpy(addr.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -147,48 +148,67 @@ static bool nobody_serves(int rc)
 	return rc == -ENOENT || rc == -ECONNREFUSED;
 }
 
-void client_connect(enum connect_mode mode)
+bool client_connect(enum connect_mode mode)
 {
 	const char *path = socket_path();
 	int fd;
 
 	if (from_daemon)
-		return;
+		return true;
 	signal(SIGPIPE, SIG_IGN);
 	fd = client_socket(path);
-	if (mode == CONNECT_OR_START && nobody_serves(fd)) {
+	if (nobody_serves(fd) && mode == CONNECT_IF_THERE)
+		return false;
+	if (nobody_serves(fd) && mode == CONNECT_OR_START) {
 		start_daemon(path);
 		fd = client_socket(path);
 	}
 	if (nobody_serves(fd))
 		die(EXIT_NO_DAEMON, "no blkgraphd serves '%s'", path);
+	if (fd == -ENAMETOOLONG)
+		die(EXIT_USAGE, "the socket's path '%s' is longer than %zu "
+		    "bytes", path, SOCKET_PATH_MAX);
 	if (fd < 0)
-		die(fd == -EACCES || fd == -EPERM ? EXIT_DENIED : EXIT_ERROR,
-		    "cannot connect to '%s': %s", path, strerror(-fd));
+		die(errno_status(-fd), "cannot connect to '%s': %s", path,
+		    strerror(-fd));
 	client_greet(fd);
+	return true;
 }
 
 /* --- errors ------------------------------------------------------------ */
 
+static const struct {
+	int code, status;
+} statuses[] = {
+	{ ENOENT, EXIT_NOT_FOUND }, { ENXIO, EXIT_NOT_FOUND },
+	{ ENOTDIR, EXIT_NOT_FOUND }, { EBUSY, EXIT_BUSY },
+	{ EAGAIN, EXIT_BUSY }, { ETXTBSY, EXIT_BUSY },
+	{ EACCES, EXIT_DENIED }, { EPERM, EXIT_DENIED },
+	{ EROFS, EXIT_DENIED }, { EIO, EXIT_IO }, { ENOSPC, EXIT_IO },
+	{ EDQUOT, EXIT_IO }, { EREMOTEIO, EXIT_IO },
+	{ EUCLEAN, EXIT_CORRUPT }, { EBADMSG, EXIT_CORRUPT },
+	{ ETIMEDOUT, EXIT_TIMEOUT }, { ETIME, EXIT_TIMEOUT },
+};
+
+#define STATUS_COUNT (sizeof(statuses) / sizeof(statuses[0]))
+
+int errno_status(int code)
+{
+	for (size_t i = 0; i < STATUS_COUNT; i++)
+		if (statuses[i].code == code)
+			return statuses[i].status;
+	return EXIT_ERROR;
+}
+
 int error_status(const json_t *error)
 {
-	static const struct { const char *code; int status; } table[] = {
-		{ "ENOENT", EXIT_NOT_FOUND }, { "ENXIO", EXIT_NOT_FOUND },
-		{ "EBUSY", EXIT_BUSY }, { "EAGAIN", EXIT_BUSY },
-		{ "ETXTBSY", EXIT_BUSY }, { "EACCES", EXIT_DENIED },
-		{ "EPERM", EXIT_DENIED }, { "EROFS", EXIT_DENIED },
-		{ "EIO", EXIT_IO }, { "ENOSPC", EXIT_IO },
-		{ "EREMOTEIO", EXIT_IO }, { "EUCLEAN", EXIT_CORRUPT },
-		{ "EBADMSG", EXIT_CORRUPT }, { "ETIMEDOUT", EXIT_TIMEOUT },
-		{ "ETIME", EXIT_TIMEOUT },
-	};
-	const char *code = get_string(error, "errno");
+	const char *name = get_string(error, "errno");
 
 	if (!strcmp(get_string(error, "class"), "DeviceNotFound"))
 		return EXIT_NOT_FOUND;
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-		if (!strcmp(table[i].code, code))
-			return table[i].status;
+	for (size_t i = 0; i < STATUS_COUNT; i++)
+		if (!strcmp(strerrorname_np(statuses[i].code), name))
+			return statuses[i].status;
 	return EXIT_ERROR;
 }
 
@@ -197,18 +217,7 @@ const char *error_text(const json_t *error)
 	return get_string(error, "desc");
 }
 
-/* --- names and members ------------------------------------------------- */
-
-char *device_name(const char *name)
-{
-	char *real = name[0] == '/' ? realpath(name, NULL) : NULL;
-
-	/* any link to the device will do: by-id, by-uuid, ... */
-	if (real && !strncmp(real, "/dev/ublkb", strlen("/dev/ublkb")))
-		return real;
-	free(real);
-	return checked(strdup(name));
-}
+/* --- members ------------------------------------------------- */
 
 json_t *json_name(const char *name)
 {
@@ -245,14 +254,4 @@ json_t *find_by(json_t *array, const char *name, const char *value)
 		if (!strcmp(get_string(member, name), value))
 			return member;
 	return NULL;
-}
-
-json_t *find_export(json_t *exports, const char *name)
-{
-	static const char links[] = "/dev/blkgraph/";
-	json_t *exp = find_by(exports, "device", name);
-
-	if (!strncmp(name, links, strlen(links)))
-		name += strlen(links);
-	return exp ? exp : find_by(exports, "id", name);
 }

@@ -2,13 +2,10 @@
 /*
  * create.c - blkgraph create: a new image file.
  *
- * The file is made here, so that it is the user's and nothing is overwritten
- * by chance; what goes into it is a job of the daemon. A file that was not
- * there is gone again when anything fails.
+ * The file is made here (new-file.c), so that it is the user's and nothing is
+ * overwritten by chance; what goes into it is a job of the daemon.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,20 +15,6 @@
 #include "cli/cli.h"
 
 #define SECTOR 512u
-
-static char *new_file;	/* to be removed again; NULL: none */
-
-static void remove_new_file(void)
-{
-	if (new_file)
-		unlink(new_file);
-}
-
-static void on_signal(int number)
-{
-	remove_new_file();
-	_exit(128 + number);
-}
 
 /* --- options ------------------------------------------------------------- */
 
@@ -59,69 +42,110 @@ static bool parse_size(const char *text, uint64_t *size)
 	return true;
 }
 
-static uint64_t checked_size(const char *what, const char *text)
+static uint64_t checked_size(const char *text)
 {
 	uint64_t size;
 
 	if (!parse_size(text, &size))
-		die(EXIT_USAGE, "create: '%s' is no %s: a number, with K, M, G"
-		    " or T", text, what);
+		die(EXIT_USAGE, "create: '%s' is no size: a whole number, with"
+		    " K, M, G, T, P or E, below 8E", text);
 	return size;
 }
 
-static bool is_one_of(const char *value, const char *const *values)
+/* The keys of -o. */
+static const struct image_option {
+	const char *fmt, *name;
+	const char *words;	/* that its value may be; NULL: a size */
+	const char *help;
+} image_options[] = {
+	{ "qcow2", "cluster_size", NULL, "power of two from 512 to 2M" },
+	{ "qcow2", "compat", "1.1|0.10", "version; default: 1.1" },
+	{ "qcow2", "compression_type", "zlib|zstd", "default: zlib" },
+	{ "qcow2", "lazy_refcounts", "on|off", "default: off" },
+	{ "qcow2", "preallocation", "off|metadata|falloc|full",
+	  "default: off" },
+	{ "qcow2", "refcount_bits", "1|2|4|8|16|32|64", "default: 16" },
+	{ "raw", "preallocation", "off|falloc|full", "default: off" },
+	{ NULL, NULL, NULL, NULL }
+};
+
+void create_help(void)
 {
-	for (; *values; values++)
-		if (!strcmp(value, *values))
-			return true;
-	return false;
+	printf("\nKeys of -o:\n");
+	for (const struct image_option *o = image_options; o->name; o++)
+		printf("  %-5s  %s=%s  %s\n", o->fmt, o->name,
+		       o->words ? o->words : "SIZE", o->help);
+}
+
+static const struct image_option *find_option(const char *fmt,
+					      const char *name)
+{
+	struct guess guess = { NULL, 0 };
+	const struct image_option *o;
+	char known[256] = "";
+	size_t at = 0;
+
+	for (o = image_options; o->name; o++) {
+		if (strcmp(o->fmt, fmt))
+			continue;
+		if (!strcmp(o->name, name))
+			return o;
+		guess_try(&guess, name, o->name);
+		at += (size_t)snprintf(known + at, sizeof(known) - at, "%s%s",
+				       at ? ", " : "", o->name);
+	}
+	if (guess.name)
+		die(EXIT_USAGE, "create: %s has no option '%s'; did you mean "
+		    "'%s'?", fmt, name, guess.name);
+	die(EXIT_USAGE, "create: %s has no option '%s', only %s", fmt, name,
+	    known);
+}
+
+static json_t *cluster_size(const char *text)
+{
+	uint64_t size;
+
+	if (!parse_size(text, &size) || size < 512 || size > 2 << 20 ||
+	    size & (size - 1))
+		die(EXIT_USAGE, "create: cluster_size is a power of two from "
+		    "512 to 2M, not '%s'", text);
+	return json_integer((json_int_t)size);
 }
 
 /* An option's text as the type that it has in the protocol. */
-static json_t *option_value(const char *name, const char *text)
+static json_t *option_value(const struct image_option *o, const char *text)
 {
-	static const char *const numbers[] = {
-		"cluster-size", "refcount-bits", "size", NULL,
-	};
-	static const char *const bools[] = { "lazy-refcounts", "nocow", NULL };
-
-	if (is_one_of(name, numbers))
-		return json_integer((json_int_t)checked_size("size", text));
-	if (!is_one_of(name, bools))
-		return json_name(text);
-	if (strcmp(text, "on") && strcmp(text, "off"))
-		die(EXIT_USAGE, "create: '%s' is on or off, not '%s'", name,
-		    text);
-	return json_boolean(!strcmp(text, "on"));
+	if (!o->words)
+		return cluster_size(text);
+	word_check(format("create: %s", o->name), o->words, text);
+	if (!strcmp(o->words, "on|off"))
+		return json_boolean(!strcmp(text, "on"));
+	if (!strcmp(o->name, "refcount_bits"))
+		return json_integer(atoi(text));
+	/* what other tools call the version */
+	if (!strcmp(o->name, "compat"))
+		return json_string(strcmp(text, "1.1") ? "v2" : "v3");
+	return json_string(text);
 }
 
-/* What other tools call the version. */
-static const char *version_of(const char *text)
+static void set_option(json_t *options, const char *fmt, char *word)
 {
-	if (!strcmp(text, "0.10"))
-		return "v2";
-	return strcmp(text, "1.1") ? text : "v3";
-}
-
-static void set_option(json_t *options, char *word)
-{
-	char *value = strchr(word, '=');
+	char *value = strchr(word, '='), *name;
+	const struct image_option *o;
 
 	if (!value || value == word)
-		die(EXIT_USAGE, "create: '%s' is not OPTION=VALUE", word);
+		die(EXIT_USAGE, "create: '%s' is not KEY=VALUE", word);
 	*value++ = 0;
-	for (char *c = word; *c; c++)
+	o = find_option(fmt, word);
+	name = format("%s", strcmp(word, "compat") ? word : "version");
+	for (char *c = name; *c; c++)
 		if (*c == '_')
 			*c = '-';
-	if (!strcmp(word, "compat")) {
-		json_object_set_new(options, "version",
-				    json_name(version_of(value)));
-		return;
-	}
-	json_object_set_new(options, word, option_value(word, value));
+	json_object_set_new(options, name, option_value(o, value));
+	free(name);
 }
 
-static json_t *parse_options(const struct args *args)
+static json_t *parse_options(const struct args *args, const char *fmt)
 {
 	json_t *options = checked(json_object());
 	const char *given = args_value(args, "options");
@@ -129,7 +153,7 @@ static json_t *parse_options(const struct args *args)
 
 	for (word = strtok_r(copy, ",", &rest); word;
 	     word = strtok_r(NULL, ",", &rest))
-		set_option(options, word);
+		set_option(options, fmt, word);
 	if (args_given(args, "backing"))
 		json_object_set_new(options, "backing-file",
 				    json_name(args_value(args, "backing")));
@@ -145,13 +169,26 @@ static const char *format_of(const struct args *args)
 	const char *name = args->operands[0];
 	size_t len = strlen(name), suffix = strlen(".qcow2");
 
-	if (!fmt)
-		fmt = len > suffix && !strcmp(name + len - suffix, ".qcow2") ?
-			"qcow2" : "raw";
-	if (strcmp(fmt, "qcow2") && strcmp(fmt, "raw"))
-		die(EXIT_USAGE, "create: images of format '%s' cannot be made,"
-		    " only qcow2 and raw", fmt);
-	return fmt;
+	if (fmt)
+		return fmt;
+	return len > suffix && !strcmp(name + len - suffix, ".qcow2") ?
+		"qcow2" : "raw";
+}
+
+/* What is wrong without looking at any file. */
+static void check_what_is_asked(const struct args *args, const char *fmt)
+{
+	bool backing = args_given(args, "backing");
+
+	if (backing && !strcmp(fmt, "raw"))
+		die(EXIT_USAGE, "create: a raw image has no backing file: make"
+		    " '%s' with -f qcow2", args->operands[0]);
+	if (args_given(args, "backing-format") && !backing)
+		die(EXIT_USAGE, "create: --backing-format is for --backing, "
+		    "which is not given");
+	if (args->count < 2 && !backing)
+		die(EXIT_USAGE, "create: a size is missing: blkgraph create %s"
+		    " SIZE", args->operands[0]);
 }
 
 /* --- the image below ----------------------------------------------------- */
@@ -186,6 +223,8 @@ static void use_backing(json_t *options, const char *file)
 	json_t *info;
 
 	refuse_itself(file, path);
+	file_must_exist(path);
+	client_connect(CONNECT_OR_START);
 	if (fmt)
 		json_object_set(call, "format", fmt);
 	info = client_call("blkgraph-info", call, NULL);
@@ -207,39 +246,15 @@ static void set_size(json_t *options, const struct args *args)
 
 	if (args->count > 1)
 		json_object_set_new(options, "size", json_integer((json_int_t)
-				    checked_size("size", args->operands[1])));
+				    checked_size(args->operands[1])));
 	if (json_object_get(options, "backing-file"))
 		use_backing(options, args->operands[0]);
-	if (!json_object_get(options, "size"))
-		die(EXIT_USAGE, "create: a size is missing: blkgraph create %s"
-		    " SIZE", args->operands[0]);
 	size = get_uint(options, "size");
 	size = (size + SECTOR - 1) / SECTOR * SECTOR;
 	json_object_set_new(options, "size", json_integer((json_int_t)size));
 }
 
 /* --- making it ----------------------------------------------------------- */
-
-static void make_file(const char *file, bool force)
-{
-	int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-
-	if (fd < 0 && errno == EEXIST && force)
-		return;
-	if (fd < 0 && errno == EEXIST)
-		die(EXIT_ERROR, "'%s' is there already; --force overwrites it",
-		    file);
-	if (fd < 0)
-		die(errno == EACCES || errno == EPERM ? EXIT_DENIED :
-		    EXIT_ERROR, "cannot create '%s': %s", file,
-		    strerror(errno));
-	close(fd);
-	new_file = checked(strdup(file));
-	atexit(remove_new_file);
-	signal(SIGINT, on_signal);
-	signal(SIGTERM, on_signal);
-	signal(SIGHUP, on_signal);
-}
 
 /* The job of that name when it has ended. */
 static json_t *wait_for_job(const char *id)
@@ -258,9 +273,21 @@ static json_t *wait_for_job(const char *id)
 	}
 }
 
-static void run_job(const char *what, json_t *options)
+/* The text with the one name instead of the other: users know one alone. */
+static char *renamed(const char *text, const char *from, const char *to)
 {
-	char *id = format("create-%s-%d", what, (int)getpid());
+	const char *at = strstr(text, from);
+
+	if (!at)
+		return checked(strdup(text));
+	return format("%.*s%s%s", (int)(at - text), text, to,
+		      at + strlen(from));
+}
+
+/* path: of the file that is made, which will be `file`. */
+static void run_job(json_t *options, json_t *path, const char *file)
+{
+	char *id = format("create-%d", (int)getpid());
 	json_t *job;
 
 	client_call("blockdev-create", json_pack("{s:s,s:o}", "job-id", id,
@@ -268,59 +295,41 @@ static void run_job(const char *what, json_t *options)
 	job = wait_for_job(id);
 	client_call("job-dismiss", json_pack("{s:s}", "id", id), NULL);
 	if (json_object_get(job, "error"))
-		die(EXIT_ERROR, "%s", get_string(job, "error"));
+		die(error_status(job), "%s", renamed(get_string(job, "error"),
+		    json_string_value(path), file));
 	free(id);
 }
 
-static void create_raw(json_t *options, json_t *path)
+static void create_raw(json_t *options, json_t *path, const char *file)
 {
 	json_object_set_new(options, "driver", json_string("file"));
 	json_object_set(options, "filename", path);
-	run_job("file", options);
+	run_job(options, path, file);
 }
 
-/* What is wrong with the options comes out on a disk that forgets, before the
- * old contents are gone. */
-static void rehearse(json_t *options)
+static void create_qcow2(json_t *options, json_t *path, const char *file)
 {
-	json_t *copy = json_copy(options);
-
-	json_object_del(copy, "preallocation");
-	json_object_set_new(copy, "file", json_pack("{s:s,s:I}", "driver",
-						    "null-co", "size",
-						    (json_int_t)1 << 60));
-	run_job("rehearsal", copy);
-}
-
-static void create_qcow2(json_t *options, json_t *path)
-{
-	json_t *file = json_pack("{s:s,s:O}", "driver", "file", "filename",
-				 path);
-
 	json_object_set_new(options, "driver", json_string("qcow2"));
-	/* nothing of what is overwritten keeps its space */
-	if (!new_file) {
-		rehearse(options);
-		run_job("file", json_pack("{s:s,s:O,s:i}", "driver", "file",
-					  "filename", path, "size", 0));
-	}
-	json_object_set_new(options, "file", file);
-	run_job("qcow2", options);
+	json_object_set_new(options, "file", json_pack("{s:s,s:O}", "driver",
+						       "file", "filename",
+						       path));
+	run_job(options, path, file);
 }
 
 int verb_create(const struct args *args)
 {
 	const char *file = args->operands[0], *fmt = format_of(args);
-	json_t *options = parse_options(args), *path = json_file_name(file);
+	json_t *options = parse_options(args, fmt), *path;
 
-	client_connect(CONNECT_OR_START);
+	check_what_is_asked(args, fmt);
+	json_decref(json_name(file));
 	set_size(options, args);
-	make_file(file, args_given(args, "force"));
+	path = json_file_name(new_file_make(file, args_given(args, "force")));
+	client_connect(CONNECT_OR_START);
 	if (!strcmp(fmt, "raw"))
-		create_raw(options, path);
+		create_raw(options, path, file);
 	else
-		create_qcow2(options, path);
-	free(new_file);
-	new_file = NULL;
+		create_qcow2(options, path, file);
+	new_file_keep();
 	return EXIT_DONE;
 }

@@ -2,25 +2,17 @@
 /*
  * filter.c - blkgraph insert and remove: filters under a device in use.
  */
-#include <ctype.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "cli/cli.h"
 
-/* "true", "off", "12" or text, as JSON. */
-static json_t *option_value(const char *text)
-{
-	size_t digits = strspn(text, "0123456789");
+/* those of drivers/filter */
+#define FILTERS "nop"
 
-	if (!strcmp(text, "true") || !strcmp(text, "on"))
-		return json_true();
-	if (!strcmp(text, "false") || !strcmp(text, "off"))
-		return json_false();
-	if (digits && digits < 19 && !text[digits])
-		return json_integer(strtoll(text, NULL, 10));
-	return json_name(text);
+void insert_help(void)
+{
+	printf("\nFilters:\n  nop            does nothing\n"
+	       "KEY=VALUE, of each: node-name, read-only, discard, ...\n");
 }
 
 static json_t *insert_options(const struct args *args)
@@ -28,16 +20,9 @@ static json_t *insert_options(const struct args *args)
 	json_t *options = json_pack("{s:o}", "driver",
 				    json_name(args->operands[1]));
 
-	for (int i = 2; i < args->count; i++) {
-		char *key = checked(strdup(args->operands[i]));
-		char *equals = strchr(key, '=');
-
-		if (!equals || equals == key)
-			die(EXIT_USAGE, "insert: '%s' is not KEY=VALUE", key);
-		*equals = 0;
-		json_object_set_new(options, key, option_value(equals + 1));
-		free(key);
-	}
+	word_check("insert: the filter", FILTERS, args->operands[1]);
+	for (int i = 2; i < args->count; i++)
+		put_option(options, args->verb, args->operands[i]);
 	return options;
 }
 

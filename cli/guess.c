@@ -42,7 +42,9 @@ void guess_try(struct guess *guess, const char *word, const char *name)
 {
 	unsigned d = distance(word, name);
 
-	if (d > FARTHEST || (guess->name && d >= guess->distance))
+	/* of a word that has nothing else in common there is no guess */
+	if (d > FARTHEST || d + 1 >= strlen(word) ||
+	    (guess->name && d >= guess->distance))
 		return;
 	guess->name = name;
 	guess->distance = d;

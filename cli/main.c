@@ -116,8 +116,10 @@ static int parse_global(int argc, char **argv)
 	for (; i < argc && argv[i][0] == '-'; i++) {
 		const char *arg = argv[i];
 
-		if (!strcmp(arg, "--socket") && i + 1 < argc) {
-			socket_option = argv[++i];
+		if (!strcmp(arg, "--socket")) {
+			if (++i == argc)
+				die(EXIT_USAGE, "'--socket' needs a value");
+			socket_option = argv[i];
 		} else if (!strncmp(arg, socket_equals,
 				    strlen(socket_equals))) {
 			socket_option = arg + strlen(socket_equals);

@@ -34,17 +34,18 @@ static const char *what(const json_t *extent)
 	return get_bool(extent, "compressed") ? "packed" : "data";
 }
 
-static json_t *map_call(const struct args *args, bool device,
-			const char *name)
+/* exp: NULL for a file. */
+static json_t *map_call(const struct args *args, json_t *exp)
 {
 	const char *fmt = args_value(args, "format");
 	json_t *call = json_object();
 
-	if (device) {
-		json_object_set_new(call, "id", json_name(name));
+	if (exp) {
+		json_object_set(call, "id", json_object_get(exp, "id"));
 		return call;
 	}
-	json_object_set_new(call, "filename", json_file_name(name));
+	json_object_set_new(call, "filename",
+			    json_file_name(args->operands[0]));
 	if (fmt)
 		json_object_set_new(call, "format", json_name(fmt));
 	return call;
@@ -69,14 +70,13 @@ static json_t *map_extents(json_t *call)
 int verb_map(const struct args *args)
 {
 	struct table table = { .columns = map_columns, .headings = true };
-	char *name = device_name(args->operands[0]);
-	bool device = is_device(name);
+	json_t *exp = operand_export(args->operands[0]);
 	json_t *extents, *extent;
 	size_t i;
 
 	table_choose(&table, NULL);
-	client_connect(device ? CONNECT_ONLY : CONNECT_OR_START);
-	extents = map_extents(map_call(args, device, name));
+	client_connect(CONNECT_OR_START);
+	extents = map_extents(map_call(args, exp));
 	if (args_given(args, "json")) {
 		print_json(extents);
 		return EXIT_DONE;

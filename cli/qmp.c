@@ -10,25 +10,25 @@
 
 #include "cli/cli.h"
 
-static json_t *parse_json(const char *text)
+static json_t *parse_json(const struct verb *verb, const char *text)
 {
 	json_error_t where;
 	json_t *value = json_loads(text, JSON_REJECT_DUPLICATES |
 				   JSON_DECODE_ANY, &where);
 
 	if (!value)
-		die(EXIT_USAGE, "qmp: '%s' is no JSON: %s at byte %d", text,
-		    where.text, where.position);
+		die(EXIT_USAGE, "%s: '%s' is no JSON: %s at byte %d",
+		    verb->name, text, where.text, where.position);
 	return value;
 }
 
 /* "true", "off", "12", "{...}", "[...]" or text, as JSON. */
-static json_t *value_of(const char *text)
+static json_t *value_of(const struct verb *verb, const char *text)
 {
 	size_t sign = *text == '-', digits = strspn(text + sign, "0123456789");
 
 	if (*text == '{' || *text == '[')
-		return parse_json(text);
+		return parse_json(verb, text);
 	if (!strcmp(text, "true") || !strcmp(text, "on"))
 		return json_true();
 	if (!strcmp(text, "false") || !strcmp(text, "off"))
@@ -58,28 +58,28 @@ static void put(json_t *object, char *key, json_t *value)
 	json_object_set_new(object, key, value);
 }
 
+void put_option(json_t *object, const struct verb *verb, const char *word)
+{
+	char *key = checked(strdup(word)), *equals = strchr(key, '=');
+
+	if (*key == '{') {
+		json_object_update_new(object, parse_json(verb, key));
+	} else if (!equals || equals == key) {
+		die(EXIT_USAGE, "%s: '%s' is neither KEY=VALUE nor JSON",
+		    verb->name, key);
+	} else {
+		*equals = 0;
+		put(object, key, value_of(verb, equals + 1));
+	}
+	free(key);
+}
+
 static json_t *call_arguments(const struct args *args)
 {
 	json_t *call = json_object();
 
-	for (int i = 1; i < args->count; i++) {
-		char *key = checked(strdup(args->operands[i]));
-		char *equals = strchr(key, '=');
-		json_t *more;
-
-		if (*key == '{') {
-			more = parse_json(key);
-			json_object_update(call, more);
-			json_decref(more);
-		} else if (!equals || equals == key) {
-			die(EXIT_USAGE, "qmp: '%s' is neither JSON nor "
-			    "KEY=VALUE", key);
-		} else {
-			*equals = 0;
-			put(call, key, value_of(equals + 1));
-		}
-		free(key);
-	}
+	for (int i = 1; i < args->count; i++)
+		put_option(call, args->verb, args->operands[i]);
 	return call;
 }
 

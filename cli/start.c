@@ -28,11 +28,11 @@ static int lock_start(const char *socket)
 
 	/* the daemon would make it, but the lock lies in it */
 	if (*dir && mkdir(dir, 0700) < 0 && errno != EEXIST)
-		die(errno == EACCES ? EXIT_DENIED : EXIT_ERROR,
+		die(errno == EACCES ? EXIT_DENIED : EXIT_NO_DAEMON,
 		    "cannot make directory '%s': %s", dir, strerror(errno));
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0 || flock(fd, LOCK_EX) < 0)
-		die(errno == EACCES ? EXIT_DENIED : EXIT_ERROR,
+		die(errno == EACCES ? EXIT_DENIED : EXIT_NO_DAEMON,
 		    "cannot lock '%s': %s", path, strerror(errno));
 	free(dir);
 	free(path);

@@ -9,39 +9,36 @@
 
 #include "cli/cli.h"
 
+/* of images; those of drivers/format */
+#define FORMATS "qcow2|raw"
+
 static const struct cli_option attach_options[] = {
-	{ "name", 'n', "NAME",
-	  "name, as in /dev/blkgraph/NAME; default: the file's" },
-	{ "format", 'f', "FORMAT",
-	  "qcow2, raw, ...; default: by its name, else guessed" },
+	{ "name", 'n', "NAME", "name, as in /dev/blkgraph/NAME" },
+	{ "format", 'f', FORMATS, "default: by its name, else guessed" },
 	{ "read-only", 'r', NULL, "nobody can write to the device" },
 	{ "queues", 0, "N", "hardware queues" },
 	{ "depth", 0, "N", "requests in flight per queue" },
-	{ "via", 0, "HOW",
-	  "auto (default), ublk, nbd or fuse" },
-	{ "zero-copy", 0, "WHEN", "auto (default), on or off" },
-	{ "cache", 0, "MODE",
-	  "none (default), or writeback: use the page cache" },
-	{ "block-size", 0, "BYTES", "logical block size: 512 or 4096" },
+	{ "via", 0, "auto|ublk|nbd|fuse", "how; default: the first there is" },
+	{ "zero-copy", 0, "auto|on|off", "default: auto" },
+	{ "cache", 0, "none|writeback",
+	  "default: none; writeback: the page cache" },
+	{ "block-size", 0, "512|4096", "bytes of a logical block" },
 	{ "json", 0, NULL, "print what was made as JSON" },
 	{ NULL, 0, NULL, NULL }
 };
 
 static const struct cli_option check_options[] = {
-	{ "format", 'f', "FORMAT", "as for attach" },
+	{ "format", 'f', FORMATS, "default: by its name, else guessed" },
 	{ "json", 0, NULL, "print JSON, as qemu-img check does" },
 	{ NULL, 0, NULL, NULL }
 };
 
 static const struct cli_option create_options[] = {
-	{ "format", 'f', "FORMAT",
-	  "qcow2 or raw; default: by the file's name" },
-	{ "backing", 'b', "FILE",
-	  "image below, as seen from the new file" },
-	{ "backing-format", 'F', "FORMAT", "its format" },
-	{ "options", 'o', "OPT=VALUE,...",
-	  "cluster_size, preallocation, ..." },
-	{ "force", 0, NULL, "overwrite the file if there is one" },
+	{ "format", 'f', FORMATS, "default: by the file's name" },
+	{ "backing", 'b', "FILE", "image below, as seen from the new file" },
+	{ "backing-format", 'F', FORMATS, "its format; default: by its name" },
+	{ "options", 'o', "KEY=VALUE,...", "the format's own, see below" },
+	{ "force", 0, NULL, "replace the file if there is one" },
 	{ NULL, 0, NULL, NULL }
 };
 
@@ -52,9 +49,8 @@ static const struct cli_option detach_options[] = {
 
 static const struct cli_option list_options[] = {
 	{ "json", 0, NULL, "print JSON, numbers exact" },
-	{ "output", 'o', "COLS",
-	  "columns to show: A,B,C; +A,B: besides the usual" },
-	{ "bytes", 'b', NULL, "sizes in bytes" },
+	{ "output", 'o', "COLS", "columns: A,B,C; +A,B: besides the usual" },
+	{ "bytes", 'b', NULL, "sizes in bytes, times in nanoseconds" },
 	{ "noheadings", 'n', NULL, "no line of column names" },
 	{ NULL, 0, NULL, NULL }
 };
@@ -66,13 +62,13 @@ static const struct cli_option graph_options[] = {
 };
 
 static const struct cli_option info_options[] = {
-	{ "format", 'f', "FORMAT", "as for attach" },
+	{ "format", 'f', FORMATS, "default: by its name, else guessed" },
 	{ "json", 0, NULL, "print JSON" },
 	{ NULL, 0, NULL, NULL }
 };
 
 static const struct cli_option map_options[] = {
-	{ "format", 'f', "FORMAT", "as for attach" },
+	{ "format", 'f', FORMATS, "default: by its name, else guessed" },
 	{ "json", 0, NULL, "print JSON, as qemu-img map does" },
 	{ NULL, 0, NULL, NULL }
 };
@@ -84,8 +80,7 @@ static const struct cli_option change_options[] = {
 
 static const struct cli_option stats_options[] = {
 	{ "json", 0, NULL, "print JSON, numbers exact" },
-	{ "output", 'o', "COLS",
-	  "columns to show: A,B,C; +A,B: besides the usual" },
+	{ "output", 'o', "COLS", "columns: A,B,C; +A,B: besides the usual" },
 	{ "bytes", 'b', NULL, "sizes in bytes, times in nanoseconds" },
 	{ "noheadings", 'n', NULL, "no line of column names" },
 	{ NULL, 0, NULL, NULL }
@@ -101,37 +96,51 @@ static const struct cli_option no_options[] = { { NULL, 0, NULL, NULL } };
 
 const struct verb verbs[] = {
 	{ "attach", "FILE", "make a disk image a block device, print its path",
+	  "blkgraph attach -n web disk.qcow2",
 	  1, 1, attach_options, verb_attach, NULL },
-	{ "check", "FILE", "look for errors in an image, change nothing", 1, 1,
-	  check_options, verb_check, NULL },
-	{ "create", "FILE [SIZE]", "make a new image file", 1, 2,
-	  create_options, verb_create, NULL },
-	{ "detach", "DEV|NAME...", "take block devices away", 1, -1,
-	  detach_options, verb_detach, NULL },
-	{ "list", "", "show the devices", 0, 0, list_options, verb_list,
-	  list_help },
-	{ "graph", "[DEV]", "draw the nodes below devices", 0, 1,
-	  graph_options, verb_graph, NULL },
-	{ "info", "FILE|DEV", "describe an image file or a device", 1, 1,
-	  info_options, verb_info, NULL },
-	{ "map", "FILE|DEV", "show which image has what of a disk", 1, 1,
-	  map_options, verb_map, map_help },
+	{ "check", "FILE", "look for errors in an image, change nothing",
+	  "blkgraph check disk.qcow2",
+	  1, 1, check_options, verb_check, NULL },
+	{ "create", "FILE [SIZE]", "make a new image file",
+	  "blkgraph create disk.qcow2 20G",
+	  1, 2, create_options, verb_create, create_help },
+	{ "detach", "DEV...", "take block devices away",
+	  "blkgraph detach /dev/ublkb0",
+	  1, -1, detach_options, verb_detach, NULL },
+	{ "list", "", "show the devices",
+	  "blkgraph list -o +MOUNTPOINT,ZC",
+	  0, 0, list_options, verb_list, list_help },
+	{ "graph", "[DEV]", "draw the nodes below devices",
+	  "blkgraph graph /dev/ublkb0",
+	  0, 1, graph_options, verb_graph, NULL },
+	{ "info", "FILE|DEV", "describe an image file or a device",
+	  "blkgraph info disk.qcow2",
+	  1, 1, info_options, verb_info, NULL },
+	{ "map", "FILE|DEV", "show which image has what of a disk",
+	  "blkgraph map overlay.qcow2",
+	  1, 1, map_options, verb_map, map_help },
 	{ "insert", "DEV FILTER [KEY=VALUE]...",
-	  "put a filter under a device while it is used", 2, -1,
-	  change_options, verb_insert, NULL },
+	  "put a filter under a device while it is used",
+	  "blkgraph insert /dev/ublkb0 nop node-name=f",
+	  2, -1, change_options, verb_insert, insert_help },
 	{ "remove", "DEV FILTER-NODE",
-	  "take a filter away while the device is used", 2, 2,
-	  change_options, verb_remove, NULL },
-	{ "stats", "[DEV]", "show what devices have done", 0, 1,
-	  stats_options, verb_stats, stats_help },
+	  "take a filter away while the device is used",
+	  "blkgraph remove /dev/ublkb0 f",
+	  2, 2, change_options, verb_remove, NULL },
+	{ "stats", "[DEV]", "show what devices have done",
+	  "blkgraph stats -o NAME,READS,WRITES",
+	  0, 1, stats_options, verb_stats, stats_help },
 	{ "qmp", "COMMAND [KEY=VALUE|JSON]...",
-	  "run any command of the control protocol", 0, -1, qmp_options,
-	  verb_qmp, NULL },
-	{ "help", "[VERB]", "show the verbs, or one's options", 0, 1,
-	  no_options, verb_show_help, NULL },
-	{ "version", "", "show the version", 0, 0, no_options, verb_version,
-	  NULL },
-	{ NULL, NULL, NULL, 0, 0, NULL, NULL, NULL }
+	  "run any command of the control protocol",
+	  "blkgraph qmp query-named-block-nodes flat=on",
+	  0, -1, qmp_options, verb_qmp, NULL },
+	{ "help", "[VERB]", "show the verbs, or one's options",
+	  "blkgraph help attach",
+	  0, 1, no_options, verb_show_help, NULL },
+	{ "version", "", "show the version",
+	  "blkgraph version",
+	  0, 0, no_options, verb_version, NULL },
+	{ NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL }
 };
 
 const struct verb *verb_find(const char *name)
@@ -156,20 +165,20 @@ void verb_unknown(const char *name)
 
 void verb_help(const struct verb *verb)
 {
-	printf("Usage: blkgraph %s%s%s%s\n%c%s.\n", verb->name,
-	       verb->options->name ? " [OPTION]..." : "",
-	       *verb->operands ? " " : "", verb->operands,
+	printf("Usage: blkgraph %s%s%s%s\nExample: %s\n\n%c%s.\n",
+	       verb->name, verb->options->name ? " [OPTION]..." : "",
+	       *verb->operands ? " " : "", verb->operands, verb->example,
 	       verb->summary[0] - 'a' + 'A', verb->summary + 1);
 	if (verb->options->name)
 		printf("\n");
 	for (const struct cli_option *o = verb->options; o->name; o++) {
-		char left[40];
+		char left[48];
 
 		snprintf(left, sizeof(left), "%c%c%c --%s%s%s",
 			 o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
 			 o->letter ? ',' : ' ', o->name, o->arg ? " " : "",
 			 o->arg ? o->arg : "");
-		printf("  %-24s %s\n", left, o->help);
+		printf("  %-30s %s\n", left, o->help);
 	}
 	if (verb->more_help)
 		verb->more_help();

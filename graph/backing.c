@@ -117,19 +117,44 @@ static json_t *file_options(const char *path, const char *format,
 			 "driver", protocol, "filename", path);
 }
 
+/* "qcow2, raw" */
+static void list_formats(char *text, size_t size)
+{
+	const struct driver *driver;
+	size_t len = 0;
+
+	text[0] = 0;
+	for (unsigned i = 0; (driver = driver_at(i)) != NULL; i++)
+		if (driver->kind == DRIVER_FORMAT && len < size)
+			len += (size_t)snprintf(text + len, size - len, "%s%s",
+						len ? ", " : "",
+						driver->name);
+}
+
+static int unknown_format(const char *format, const char *path,
+			  struct error **err)
+{
+	char known[200];
+
+	list_formats(known, sizeof(known));
+	return error_set(err, EINVAL, "There is no format '%s' for '%s', only"
+			 " %s", format, path, known);
+}
+
 json_t *node_options_for_file(const char *path, const char *format,
 			      bool read_only, bool direct, bool *guessed,
 			      struct error **err)
 {
+	const struct driver *driver;
 	struct look look;
 	json_t *options;
 
 	if (co_look(path, &look, err) < 0)
 		return NULL;
 	format = choose_format(path, format, &look, guessed);
-	if (!driver_find(format)) {
-		error_set(err, EINVAL, "Unknown format '%s' of '%s'", format,
-			  path);
+	driver = driver_find(format);
+	if (!driver || driver->kind == DRIVER_FILTER) {
+		unknown_format(format, path, err);
 		return NULL;
 	}
 	options = file_options(path, format, &look);
@@ -245,8 +270,7 @@ static int backing_describe(const struct node *node, struct node *const *chain,
 	file->dev = look.info.dev;
 	file->ino = look.info.ino;
 	if (!file->driver)
-		return error_set(err, EINVAL, "Unknown format '%s' of '%s'",
-				 format, file->path);
+		return unknown_format(format, file->path, err);
 	file->options = file_options(file->path, format, &look);
 	if (!file->options)
 		return error_set(err, EINVAL, "The backing file name of node"

@@ -59,8 +59,11 @@ json_t *cmd_insert(json_t *args, struct error **err)
 	}
 	filter = graph_insert(below, arg_string(args, "parent", NULL),
 			      json_object_get(args, "options"), &stats, err);
-	if (!filter)
+	if (!filter) {
+		error_prefix(err, "Could not insert '%s'", arg_string(
+			     json_object_get(args, "options"), "driver", ""));
 		return NULL;
+	}
 	result = filter_result(&stats);
 	json_object_set_new(result, "node-name", json_string(filter->name));
 	return result;

@@ -2,6 +2,8 @@
 /*
  * commands-job.c - jobs as the protocol shows them (J1). Main thread.
  */
+#include <string.h>
+
 #include "graph/create.h"
 #include "graph/job.h"
 #include "server/command.h"
@@ -30,6 +32,9 @@ static json_t *job_describe(const struct job *job)
 	if (job->err)
 		json_object_set_new(object, "error",
 				    json_text(job->err->text));
+	if (job->err && strerrorname_np(job->err->code) && job->err->code)
+		json_object_set_new(object, "errno", json_string(
+				    strerrorname_np(job->err->code)));
 	return object;
 }
 

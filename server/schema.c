@@ -80,7 +80,7 @@ static const struct definition {
 	  "nodes:[XDbgBlockGraphNode] edges:[XDbgBlockGraphEdge]" },
 	{ "JobInfo",
 	  "id:str type:JobType status:JobStatus current-progress:int "
-	  "total-progress:int error?:str" },
+	  "total-progress:int error?:str errno?:str" },
 	{ "BlockDeviceStats",
 	  "rd_bytes:int wr_bytes:int unmap_bytes:int rd_operations:int "
 	  "wr_operations:int flush_operations:int unmap_operations:int "

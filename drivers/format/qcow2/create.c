@@ -156,10 +156,12 @@ static int check_options(const struct qcow2_create *o, struct error **err)
 	    o->cluster_size < 1u << QCOW2_CLUSTER_BITS_MIN ||
 	    o->cluster_size > 1u << QCOW2_CLUSTER_BITS_MAX)
 		return error_set(err, EINVAL, "Cluster size must be a power of"
-				 " two between 512 and 2048k");
+				 " two between 512 and 2048k, not %" PRIu64,
+				 o->cluster_size);
 	if (!is_pow2(o->refcount_bits) || o->refcount_bits > 64)
 		return error_set(err, EINVAL, "Refcount width must be a power"
-				 " of two and may not exceed 64 bits");
+				 " of two and may not exceed 64 bits, not %u",
+				 o->refcount_bits);
 	ret = check_version(o, err);
 	return ret < 0 ? ret : check_backing(o, err);
 }

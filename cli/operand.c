@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * operand.c - what an operand names: an image file or a device of ours.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+char *device_name(const char *name)
+{
+	char *real = name[0] == '/' ? realpath(name, NULL) : NULL;
+
+	/* any link to the device will do: by-id, by-uuid, ... */
+	if (real && !strncmp(real, "/dev/", strlen("/dev/")))
+		return real;
+	free(real);
+	return checked(strdup(name));
+}
+
+json_t *find_export(json_t *exports, const char *name)
+{
+	static const char links[] = "/dev/blkgraph/";
+	json_t *exp = find_by(exports, "device", name);
+
+	if (!strncmp(name, links, strlen(links)))
+		name += strlen(links);
+	return exp ? exp : find_by(exports, "id", name);
+}
+
+static bool is_missing(int code)
+{
+	return code == ENOENT || code == ENOTDIR;
+}
+
+json_t *operand_export(const char *name)
+{
+	struct stat st;
+	int code = stat(name, &st) < 0 ? errno : 0;
+	json_t *exp = NULL;
+
+	if (code && !is_missing(code))
+		die(errno_status(code), "cannot look at '%s': %s", name,
+		    strerror(code));
+	if (!code && !S_ISBLK(st.st_mode))
+		return NULL;
+	if (client_connect(CONNECT_IF_THERE))
+		exp = find_export(client_call("query-block-exports", NULL,
+					      NULL), device_name(name));
+	if (!exp && code)
+		die(EXIT_NOT_FOUND, "there is no file or device '%s'", name);
+	return exp;
+}
+
+void file_must_exist(const char *file)
+{
+	struct stat st;
+
+	if (stat(file, &st) == 0)
+		return;
+	if (is_missing(errno))
+		die(EXIT_NOT_FOUND, "there is no file '%s'", file);
+	die(errno_status(errno), "cannot look at '%s': %s", file,
+	    strerror(errno));
+}
+
+json_t *json_file_name(const char *file)
+{
+	char *here, *path;
+	json_t *value;
+
+	if (file[0] == '/')
+		return json_name(file);
+	here = getcwd(NULL, 0);
+	if (!here)
+		die(EXIT_ERROR, "the current directory is gone");
+	path = format("%s/%s", here, file);
+	value = json_name(path);
+	free(here);
+	free(path);
+	return value;
+}
