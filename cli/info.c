@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli/cli.h"
 
@@ -14,9 +15,20 @@ static bool is_size(const char *name)
 	return len >= 4 && !strcmp(name + len - 4, "size");
 }
 
+/* "2026-01-31 12:00:00" */
+static const char *local_time(char text[32], time_t seconds)
+{
+	struct tm tm;
+
+	if (!localtime_r(&seconds, &tm) ||
+	    !strftime(text, 32, "%Y-%m-%d %H:%M:%S", &tm))
+		return "-";
+	return text;
+}
+
 static void print_scalar(const char *name, const json_t *value)
 {
-	char text[16];
+	char text[32];
 
 	if (json_is_string(value))
 		printf("%s\n", printable(json_string_value(value)));
@@ -24,6 +36,9 @@ static void print_scalar(const char *name, const json_t *value)
 		printf("%s (%llu bytes)\n", human_size(text,
 		       (uint64_t)json_integer_value(value)),
 		       (unsigned long long)json_integer_value(value));
+	else if (json_is_integer(value) && !strcmp(name, "date-sec"))
+		printf("%lld (%s)\n", (long long)json_integer_value(value),
+		       local_time(text, json_integer_value(value)));
 	else if (json_is_integer(value))
 		printf("%lld\n", (long long)json_integer_value(value));
 	else if (json_is_boolean(value))

@@ -230,6 +230,13 @@ struct driver {
 
 	/* Queries; main. info: adds driver specific members to the object. */
 	void (*info)(struct node *node, struct json_t *object);
+	/*
+	 * What an image has besides its disk, for one that is only looked at:
+	 * adds to the object that info filled, also before it fails. Main,
+	 * coroutine, may wait. 0 or a negative errno with *err. NULL: nothing.
+	 */
+	int (*contents)(struct node *node, struct json_t *object,
+			struct error **err);
 };
 
 /* Called by driver_register_all; asserts the rules of A9. */

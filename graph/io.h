@@ -28,6 +28,9 @@ int co_edge_storage_size(struct edge *edge, uint64_t *size) MUST_CHECK;
 /* Bytes on disk of the file that holds the node's own data; -ENOTSUP: there is
  * none. */
 int co_node_disk_usage(struct node *node, uint64_t *bytes) MUST_CHECK;
+/* The driver's contents, of a node that nobody else uses; main. */
+int co_node_contents(struct node *node, struct json_t *object,
+		     struct error **err) MUST_CHECK;
 
 /* The same on a node from above; used by roots without an edge of a node. */
 int co_node_read(struct node *node, uint64_t offset, uint32_t len, void *buf);

@@ -20,6 +20,7 @@
 #include "graph/serialise.h"
 #include "graph/state.h"
 #include "graph/status.h"
+#include "graph/walk.h"
 #include "runtime/co.h"
 
 /* ---- one step ---- */
@@ -407,6 +408,19 @@ int co_node_disk_usage(struct node *node, uint64_t *bytes)
 	ret = co_storage_info(node, &info);
 	if (ret == 0)
 		*bytes = info.allocated;
+	return ret;
+}
+
+int co_node_contents(struct node *node, struct json_t *object,
+		     struct error **err)
+{
+	int ret;
+
+	if (!node->driver->contents)
+		return 0;
+	node_busy(node);
+	ret = node->driver->contents(node, object, err);
+	node_idle(node);
 	return ret;
 }
 

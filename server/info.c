@@ -18,9 +18,10 @@ static struct node *info_open(json_t *args, struct error **err)
 	return open_to_look(args, false, err);
 }
 
-static json_t *info_describe(const struct node *node)
+static json_t *info_describe(json_t *filename, const struct node *node)
 {
-	json_t *info = json_pack("{s:s,s:I,s:b}",
+	json_t *info = json_pack("{s:O,s:s,s:I,s:b}",
+				 "filename", filename,
 				 "format", node->driver->name,
 				 "virtual-size", (json_int_t)node->size,
 				 "guessed", node->guessed);
@@ -36,6 +37,7 @@ static json_t *info_describe(const struct node *node)
 
 json_t *cmd_info(json_t *args, struct error **err)
 {
+	struct error *problem CLEANUP_ERROR = NULL;
 	struct node *node = co_open_by_deadline(
 		info_open, args, arg_string(args, "filename", ""), err);
 	uint64_t disk;
@@ -43,13 +45,18 @@ json_t *cmd_info(json_t *args, struct error **err)
 
 	if (!node)
 		return NULL;
-	info = info_describe(node);
+	info = info_describe(json_object_get(args, "filename"), node);
 	if (co_node_disk_usage(node, &disk) == 0)
 		json_object_set_new(info, "actual-size",
 				    json_integer((json_int_t)disk));
-	json_object_set(info, "filename", json_object_get(args, "filename"));
 	if (node->driver->info)
 		node->driver->info(node, info);
+	/* the rest of a damaged image is worth knowing all the same */
+	node->pins++;
+	if (co_node_contents(node, info, &problem) < 0)
+		json_object_set_new(info, "problem",
+				    json_text(problem->text));
+	node->pins--;
 	node_unref(node);
 	return info;
 }

@@ -120,8 +120,10 @@ static const struct definition {
 	  "image-end-offset:int first-corruption?:str" },
 	{ "BlkgraphInfo",
 	  "filename:str format:str guessed:bool virtual-size:int "
-	  "actual-size?:int "
-	  "backing-filename?:str backing-filename-format?:str" },
+	  "actual-size?:int cluster-size?:int dirty-flag?:bool "
+	  "backing-filename?:str backing-filename-format?:str "
+	  "snapshots-count?:int snapshots?:[any] format-specific?:any "
+	  "problem?:str" },
 	{ NULL, NULL }
 }, alternates[] = {
 	{ "BlockdevRef", "options:BlockdevOptions name:str" },

@@ -24,35 +24,6 @@
 /* In a bitmap's table, without a cluster: all ones, not all zeroes. */
 #define BITMAP_ONES UINT64_C(1)
 
-/* Of a snapshot table's entry. */
-enum {
-	SNAPSHOT_BYTES = 40,
-	SNAPSHOT_L1_OFFSET = 0,
-	SNAPSHOT_L1_ENTRIES = 8,
-	SNAPSHOT_ID_LEN = 12,
-	SNAPSHOT_NAME_LEN = 14,
-	SNAPSHOT_EXTRA_LEN = 36,
-	SNAPSHOT_EXTRA_MAX = 1024,
-};
-
-/* Of a bitmap directory's entry. */
-enum {
-	BITMAP_BYTES = 24,
-	BITMAP_TABLE_OFFSET = 0,
-	BITMAP_TABLE_ENTRIES = 8,
-	BITMAP_FLAGS = 12,
-	BITMAP_TYPE = 16,
-	BITMAP_GRANULARITY = 17,
-	BITMAP_NAME_LEN = 18,
-	BITMAP_EXTRA_LEN = 20,
-	/* what they may be */
-	BITMAP_FLAGS_KNOWN = 7,
-	BITMAP_IS_DIRTY_BITMAP = 1,
-	BITMAP_GRANULARITY_MIN = 9,
-	BITMAP_GRANULARITY_MAX = 31,
-	BITMAP_NAME_MAX = 1023,
-};
-
 static PRINTF(2, 0) void found(struct qcow2_check *c, const char *fmt,
 			       va_list args)
 {
@@ -208,20 +179,20 @@ static int count_snapshot(struct qcow2_check *c, uint64_t offset,
 /* One entry of the table at *at, which moves on. */
 static int count_snapshot_entry(struct qcow2_check *c, uint64_t *at)
 {
-	uint8_t buf[SNAPSHOT_BYTES];
+	uint8_t buf[QCOW2_SNAPSHOT_BYTES];
 	uint32_t extra, id_len, name_len;
 	int ret = co_edge_read(c->file, *at, sizeof(buf), buf);
 
 	if (ret < 0)
 		return ret;
-	extra = be32_at(buf + SNAPSHOT_EXTRA_LEN);
-	if (extra > SNAPSHOT_EXTRA_MAX)
+	extra = be32_at(buf + QCOW2_SNAPSHOT_EXTRA_LEN);
+	if (extra > QCOW2_SNAPSHOT_EXTRA_MAX)
 		return -EUCLEAN;
-	id_len = be32_at(buf + SNAPSHOT_ID_LEN) >> 16;
-	name_len = be32_at(buf + SNAPSHOT_ID_LEN) & 0xffff;
+	id_len = be16_at(buf + QCOW2_SNAPSHOT_ID_LEN);
+	name_len = be16_at(buf + QCOW2_SNAPSHOT_NAME_LEN);
 	*at = align_up(*at + sizeof(buf) + extra + id_len + name_len, 8);
-	return count_snapshot(c, be64_at(buf + SNAPSHOT_L1_OFFSET),
-			      be32_at(buf + SNAPSHOT_L1_ENTRIES));
+	return count_snapshot(c, be64_at(buf + QCOW2_SNAPSHOT_L1_OFFSET),
+			      be32_at(buf + QCOW2_SNAPSHOT_L1_ENTRIES));
 }
 
 static int count_snapshots(struct qcow2_check *c)
@@ -276,17 +247,17 @@ static int count_bitmap(struct qcow2_check *c, uint64_t offset,
 
 static bool bitmap_ok(const uint8_t *entry, uint32_t name_len)
 {
-	return !(be32_at(entry + BITMAP_FLAGS) & ~BITMAP_FLAGS_KNOWN) &&
-	       entry[BITMAP_TYPE] == BITMAP_IS_DIRTY_BITMAP &&
-	       entry[BITMAP_GRANULARITY] >= BITMAP_GRANULARITY_MIN &&
-	       entry[BITMAP_GRANULARITY] <= BITMAP_GRANULARITY_MAX &&
-	       name_len && name_len <= BITMAP_NAME_MAX;
+	return !(be32_at(entry + QCOW2_BITMAP_FLAGS) & ~QCOW2_BITMAP_FLAGS_KNOWN) &&
+	       entry[QCOW2_BITMAP_TYPE] == QCOW2_BITMAP_TYPE_DIRTY &&
+	       entry[QCOW2_BITMAP_GRANULARITY] >= QCOW2_BITMAP_GRANULARITY_MIN &&
+	       entry[QCOW2_BITMAP_GRANULARITY] <= QCOW2_BITMAP_GRANULARITY_MAX &&
+	       name_len && name_len <= QCOW2_BITMAP_NAME_MAX;
 }
 
 /* One entry of the directory at *at, which moves on and not past end. */
 static int count_bitmap_of(struct qcow2_check *c, uint64_t *at, uint64_t end)
 {
-	uint8_t buf[BITMAP_BYTES];
+	uint8_t buf[QCOW2_BITMAP_BYTES];
 	uint32_t name_len;
 	uint64_t bytes;
 	int ret;
@@ -296,14 +267,14 @@ static int count_bitmap_of(struct qcow2_check *c, uint64_t *at, uint64_t end)
 	ret = co_edge_read(c->file, *at, sizeof(buf), buf);
 	if (ret < 0)
 		return ret;
-	name_len = be32_at(buf + BITMAP_NAME_LEN - 2) & 0xffff;
+	name_len = be16_at(buf + QCOW2_BITMAP_NAME_LEN);
 	bytes = align_up(sizeof(buf) + name_len +
-			 (uint64_t)be32_at(buf + BITMAP_EXTRA_LEN), 8);
+			 (uint64_t)be32_at(buf + QCOW2_BITMAP_EXTRA_LEN), 8);
 	if (bytes > end - *at || !bitmap_ok(buf, name_len))
 		return -EUCLEAN;
 	*at += bytes;
-	return count_bitmap(c, be64_at(buf + BITMAP_TABLE_OFFSET),
-			    be32_at(buf + BITMAP_TABLE_ENTRIES));
+	return count_bitmap(c, be64_at(buf + QCOW2_BITMAP_TABLE_OFFSET),
+			    be32_at(buf + QCOW2_BITMAP_TABLE_ENTRIES));
 }
 
 static int count_bitmaps(struct qcow2_check *c)

@@ -41,6 +41,14 @@ static inline void be64_publish(struct be64 *p, uint64_t v)
 }
 
 /* Numbers at any address of a header. */
+static inline uint16_t be16_at(const uint8_t *p)
+{
+	uint16_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return be16toh(v);
+}
+
 static inline uint32_t be32_at(const uint8_t *p)
 {
 	uint32_t v;
@@ -111,6 +119,44 @@ enum {
 	QCOW2_H_LEN = 100,
 	QCOW2_H_V3_LEN = 104,
 	QCOW2_H_COMPRESSION = 104,
+};
+
+/* Of a snapshot table's entry; behind it more of the same, the id, the name. */
+enum {
+	QCOW2_SNAPSHOT_L1_OFFSET = 0,
+	QCOW2_SNAPSHOT_L1_ENTRIES = 8,
+	QCOW2_SNAPSHOT_ID_LEN = 12,
+	QCOW2_SNAPSHOT_NAME_LEN = 14,
+	QCOW2_SNAPSHOT_DATE_S = 16,
+	QCOW2_SNAPSHOT_DATE_NS = 20,
+	QCOW2_SNAPSHOT_CLOCK_NS = 24,
+	QCOW2_SNAPSHOT_VM_BYTES_32 = 32,
+	QCOW2_SNAPSHOT_EXTRA_LEN = 36,
+	QCOW2_SNAPSHOT_BYTES = 40,
+	QCOW2_SNAPSHOT_VM_BYTES = 40,	/* of the extra data, 64 bits */
+	QCOW2_SNAPSHOT_DISK_BYTES = 48,
+	QCOW2_SNAPSHOT_EXTRA_MAX = 1024,
+};
+
+/* Of a bitmap directory's entry; behind it extra data, the name. */
+enum {
+	QCOW2_BITMAP_TABLE_OFFSET = 0,
+	QCOW2_BITMAP_TABLE_ENTRIES = 8,
+	QCOW2_BITMAP_FLAGS = 12,
+	QCOW2_BITMAP_TYPE = 16,
+	QCOW2_BITMAP_GRANULARITY = 17,
+	QCOW2_BITMAP_NAME_LEN = 18,
+	QCOW2_BITMAP_EXTRA_LEN = 20,
+	QCOW2_BITMAP_BYTES = 24,
+	/* flags */
+	QCOW2_BITMAP_IN_USE = 1,
+	QCOW2_BITMAP_AUTO = 2,
+	QCOW2_BITMAP_FLAGS_KNOWN = 7,
+	/* what others may be */
+	QCOW2_BITMAP_TYPE_DIRTY = 1,
+	QCOW2_BITMAP_GRANULARITY_MIN = 9,
+	QCOW2_BITMAP_GRANULARITY_MAX = 31,
+	QCOW2_BITMAP_NAME_MAX = 1023,
 };
 
 #define QCOW2_MAGIC 0x514649fbu

@@ -8,13 +8,13 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
 #include "drivers/drivers.h"
 #include "drivers/format/qcow2/check.h"
 #include "drivers/format/qcow2/create.h"
+#include "drivers/format/qcow2/info.h"
 #include "drivers/format/qcow2/qcow2.h"
 
 #define L2_CACHE_DEFAULT (UINT64_C(32) << 20)
@@ -473,38 +473,6 @@ static void qcow2_limits(const struct node *node, struct limits *lim)
 	lim->fixed_size = true;
 }
 
-static void qcow2_info(struct node *node, json_t *object)
-{
-	const struct qcow2 *s = node->state;
-	const struct qcow2_header *h = &s->header;
-	uint64_t bits = __atomic_load_n(&h->incompatible, __ATOMIC_RELAXED);
-	bool corrupt = bits & QCOW2_INCOMPAT_CORRUPT ||
-		       __atomic_load_n(&s->corrupt, __ATOMIC_ACQUIRE);
-	json_t *data = json_object();
-
-	json_object_set_new(data, "compat",
-			    json_string(s->v3 ? "1.1" : "0.10"));
-	json_object_set_new(data, "refcount-bits",
-			    json_integer(1 << s->geo.refcount_order));
-	json_object_set_new(data, "compression-type",
-			    json_string(h->compression == QCOW2_ZSTD ?
-					"zstd" : "zlib"));
-	if (s->v3) {
-		json_object_set_new(data, "lazy-refcounts",
-			json_boolean(h->compatible &
-				     QCOW2_COMPAT_LAZY_REFCOUNTS));
-		json_object_set_new(data, "corrupt", json_boolean(corrupt));
-		json_object_set_new(data, "extended-l2", json_false());
-	}
-	json_object_set_new(object, "cluster-size",
-			    json_integer(s->geo.cluster_size));
-	json_object_set_new(object, "dirty-flag",
-			    json_boolean(bits & QCOW2_INCOMPAT_DIRTY));
-	json_object_set_new(object, "format-specific",
-			    json_pack("{s:s, s:o}", "type", "qcow2", "data",
-				      data));
-}
-
 const struct driver qcow2_driver = {
 	.name = "qcow2",
 	.kind = DRIVER_FORMAT,
@@ -528,4 +496,5 @@ const struct driver qcow2_driver = {
 	.flush = qcow2_flush,
 	.status = qcow2_status,
 	.info = qcow2_info,
+	.contents = qcow2_contents,
 };
