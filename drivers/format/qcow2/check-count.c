@@ -247,10 +247,13 @@ static int count_bitmap(struct qcow2_check *c, uint64_t offset,
 
 static bool bitmap_ok(const uint8_t *entry, uint32_t name_len)
 {
-	return !(be32_at(entry + QCOW2_BITMAP_FLAGS) & ~QCOW2_BITMAP_FLAGS_KNOWN) &&
+	uint32_t flags = be32_at(entry + QCOW2_BITMAP_FLAGS);
+	uint8_t granularity = entry[QCOW2_BITMAP_GRANULARITY];
+
+	return !(flags & ~QCOW2_BITMAP_FLAGS_KNOWN) &&
 	       entry[QCOW2_BITMAP_TYPE] == QCOW2_BITMAP_TYPE_DIRTY &&
-	       entry[QCOW2_BITMAP_GRANULARITY] >= QCOW2_BITMAP_GRANULARITY_MIN &&
-	       entry[QCOW2_BITMAP_GRANULARITY] <= QCOW2_BITMAP_GRANULARITY_MAX &&
+	       granularity >= QCOW2_BITMAP_GRANULARITY_MIN &&
+	       granularity <= QCOW2_BITMAP_GRANULARITY_MAX &&
 	       name_len && name_len <= QCOW2_BITMAP_NAME_MAX;
 }
 
