@@ -11,7 +11,7 @@
  *			does what was asked
  *	stream.h	plain or TLS; tls.h, creds.c
  *	export.c	the export type "nbd"
- *	server.c	listening, handshakes; address.c where
+ *	server.c	listening, handshakes
  *
  * The invariants N1... are in Documentation/nbd.md. Main thread, coroutines.
  */
@@ -22,21 +22,10 @@
 #include <stdint.h>
 
 #include "nbd/tls.h"
-
-enum nbd_address_type { NBD_UNIX, NBD_INET, NBD_FD };
-
-struct nbd_address {
-	enum nbd_address_type type;
-	const char *path;	/* unix */
-	bool abstract;		/* of Linux' name space without files */
-	const char *host, *port;	/* inet; host "": every address */
-	uint16_t to;		/* last port to be tried; 0: only port */
-	bool only_4, only_6;
-	int fd;			/* a listening socket, taken over */
-};
+#include "runtime/address.h"
 
 struct nbd_server_options {
-	struct nbd_address address;
+	struct address address;
 	const struct nbd_creds *creds;	/* NULL: no TLS; stays the caller's */
 	uint32_t max_connections;	/* at a time; 0: any number */
 	uint32_t handshake_s;		/* 0: no limit */

@@ -40,7 +40,7 @@ struct client {
 
 static struct {
 	bool running, stopping;
-	struct listener listeners[NBD_LISTENERS_MAX];
+	struct listener listeners[ADDRESS_SOCKETS_MAX];
 	unsigned listener_count, listening;
 	char *path;		/* to be unlinked; or NULL */
 	const struct nbd_creds *creds;
@@ -356,28 +356,28 @@ static void listener_start(int fd)
 
 static void fill_server(const struct nbd_server_options *opts)
 {
-	const struct nbd_address *a = &opts->address;
+	const struct address *a = &opts->address;
 
 	server.creds = opts->creds;
 	server.max_connections = opts->max_connections;
 	server.handshake_s = opts->handshake_s;
 	server.report = opts->report;
-	server.path = a->type == NBD_UNIX && !a->abstract ? strdup(a->path) :
-		      NULL;
+	server.path = a->type == ADDRESS_UNIX && !a->abstract ?
+		      strdup(a->path) : NULL;
 	server.listener_count = 0;
 }
 
 int co_nbd_server_start(const struct nbd_server_options *opts,
 			struct error **err)
 {
-	int fds[NBD_LISTENERS_MAX], count;
+	int fds[ADDRESS_SOCKETS_MAX], count;
 
 	if (server.running)
 		return error_set(err, EEXIST, "NBD server already running");
 	server.running = true;
 	/* none may add an export before it listens */
 	server.stopping = true;
-	count = co_nbd_listen(&opts->address, fds, err);
+	count = co_address_listen(&opts->address, fds, err);
 	server.stopping = false;
 	if (count < 0) {
 		server.running = false;

@@ -27,6 +27,20 @@ const struct command command_table[] = {
 	},
 	{ .name = "quit", .run = cmd_quit },
 	{
+		.name = "chardev-add",
+		.takes = "id:str backend:ChardevBackend",
+		.gives = "ChardevReturn", .run = cmd_chardev_add,
+	},
+	{
+		.name = "chardev-remove", .takes = "id:str",
+		.run = cmd_chardev_remove,
+	},
+	{
+		.name = "query-chardev-backends",
+		.gives = "[ChardevBackendInfo]",
+		.run = cmd_query_chardev_backends,
+	},
+	{
 		.name = "query-chardev", .gives = "[ChardevInfo]",
 		.run = cmd_query_chardev,
 	},

@@ -8,6 +8,7 @@
 
 #include "graph/export.h"
 #include "nbd/nbd.h"
+#include "server/address.h"
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/log.h"
@@ -20,68 +21,6 @@ static struct {
 	struct object *creds;	/* held while it runs; or NULL */
 	json_t *args;		/* of its start, for the state log */
 } running;
-
-/* ---- addresses, whose types are checked ---- */
-
-static bool is_off(json_t *data, const char *name)
-{
-	return json_is_false(json_object_get(data, name));
-}
-
-static int parse_inet(json_t *data, struct nbd_address *out,
-		      struct error **err)
-{
-	json_int_t to = json_integer_value(json_object_get(data, "to"));
-	bool only_4 = arg_bool(data, "ipv4", false);
-	bool only_6 = arg_bool(data, "ipv6", false);
-
-	if (to < 0 || to > UINT16_MAX)
-		return error_set(err, EINVAL,
-				 "Parameter 'to' expects uint16_t");
-	out->host = arg_string(data, "host", "");
-	out->port = arg_string(data, "port", "");
-	out->to = (uint16_t)to;
-	/* one that is off leaves the other; both on, or none, is both */
-	out->only_4 = only_4 != only_6 ? only_4 : is_off(data, "ipv6");
-	out->only_6 = only_4 != only_6 ? only_6 : is_off(data, "ipv4");
-	return 0;
-}
-
-static int parse_fd(json_t *data, struct nbd_address *out, struct error **err)
-{
-	const char *text = arg_string(data, "str", "");
-	unsigned long fd;
-	char *end;
-
-	fd = strtoul(text, &end, 10);
-	if (end == text || *end || fd > INT32_MAX)
-		return error_set(err, EINVAL, "File descriptor '%s' is no "
-				 "number", text);
-	out->fd = (int)fd;
-	return 0;
-}
-
-static int parse_address(json_t *addr, struct nbd_address *out,
-			 struct error **err)
-{
-	const char *type = arg_string(addr, "type", "");
-	json_t *data = json_object_get(addr, "data");
-
-	if (!strcmp(type, "unix")) {
-		out->type = NBD_UNIX;
-		out->path = arg_string(data, "path", "");
-		out->abstract = arg_bool(data, "abstract", false);
-		return 0;
-	}
-	if (!strcmp(type, "inet")) {
-		out->type = NBD_INET;
-		return parse_inet(data, out, err);
-	}
-	out->type = NBD_FD;
-	return parse_fd(data, out, err);
-}
-
-/* ---- start and stop ---- */
 
 static int number_of(json_t *args, const char *name, uint32_t def,
 		     uint32_t *out, struct error **err)
@@ -106,8 +45,8 @@ static int co_start(json_t *args, struct error **err)
 	struct nbd_server_options opts = { .report = report };
 	const char *creds = arg_string(args, "tls-creds", NULL);
 	struct object *obj = NULL;
-	int rc = parse_address(json_object_get(args, "addr"), &opts.address,
-			       err);
+	int rc = address_from_json(json_object_get(args, "addr"),
+				   &opts.address, err);
 
 	if (rc == 0)
 		rc = number_of(args, "max-connections", MAX_CONNECTIONS,

@@ -2,7 +2,6 @@
 /*
  * commands-server.c - commands about the daemon itself. Main thread.
  */
-#include "server/chardev.h"
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/leave.h"
@@ -28,13 +27,6 @@ json_t *cmd_query_qmp_schema(json_t *args, struct error **err)
 	(void)args;
 	(void)err;
 	return schema_query(command_table);
-}
-
-json_t *cmd_query_chardev(json_t *args, struct error **err)
-{
-	(void)args;
-	(void)err;
-	return chardev_list();
 }
 
 json_t *cmd_quit(json_t *args, struct error **err)

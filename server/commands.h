@@ -4,6 +4,7 @@
  * command's run: main thread, coroutine, new reference or NULL with *err.
  *
  *	commands-server.c	the daemon itself
+ *	chardev.c		ends that monitors talk on
  *	commands-block.c	nodes
  *	commands-filter.c	live insertion and removal of filters
  *	commands-export.c	exports
@@ -33,7 +34,11 @@ json_t *cmd_query_version(json_t *args, struct error **err);
 json_t *cmd_query_commands(json_t *args, struct error **err);
 json_t *cmd_query_qmp_schema(json_t *args, struct error **err);
 json_t *cmd_quit(json_t *args, struct error **err);
+
+json_t *cmd_chardev_add(json_t *args, struct error **err);
+json_t *cmd_chardev_remove(json_t *args, struct error **err);
 json_t *cmd_query_chardev(json_t *args, struct error **err);
+json_t *cmd_query_chardev_backends(json_t *args, struct error **err);
 
 json_t *cmd_blockdev_add(json_t *args, struct error **err);
 json_t *cmd_blockdev_del(json_t *args, struct error **err);

@@ -22,6 +22,7 @@
 #include "graph/job.h"
 #include "kernel-nbd/kernel-nbd.h"
 #include "nbd/nbd.h"
+#include "runtime/address.h"
 #include "runtime/co.h"
 #include "runtime/thread.h"
 #include "server/change.h"
@@ -256,13 +257,31 @@ static int make_socket_dir(struct error **err)
 	return rc;
 }
 
+/* Whose lock we have is ours, also where another's socket answers still. */
+static int listen_on_socket(struct error **err)
+{
+	const struct address a = {
+		.type = ADDRESS_UNIX, .path = server.cmd.socket,
+	};
+	int fds[ADDRESS_SOCKETS_MAX], rc;
+
+	unlink(server.cmd.socket);
+	rc = address_listen(&a, fds, err);
+	if (rc < 0)
+		return rc;
+	server.socket = fds[0];
+	return 0;
+}
+
 /* What must be there before the runtime starts. */
 static int prepare(struct error **err)
 {
 	int rc = 0;
 
-	if (server.cmd.daemonize)
+	if (server.cmd.daemonize) {
+		chardev_forbid_stdio();
 		rc = process_daemonize(err);
+	}
 	umask(077);
 	if (rc == 0)
 		rc = open_log(err);
@@ -273,9 +292,7 @@ static int prepare(struct error **err)
 		rc = process_lock(server.cmd.lock, err);
 	if (rc == 0)
 		rc = statedir_prepare(server.cmd.state_dir, err);
-	if (rc == 0)
-		rc = server.socket = monitor_listen(server.cmd.socket, err);
-	return min(rc, 0);
+	return rc < 0 ? rc : listen_on_socket(err);
 }
 
 static int start_runtime(struct error **err)

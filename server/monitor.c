@@ -9,14 +9,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "export/wait.h"
 #include "runtime/co.h"
 #include "runtime/ring.h"
 #include "server/chardev.h"
@@ -37,10 +39,12 @@
 
 /* Where clients come from. */
 struct point {
-	int fd;			/* listened on; -1: there is one client only */
-	const struct chardev *chardev;	/* or NULL: our own socket */
+	int fd;			/* listened on; -1: the chardev has or makes
+				 * the one connection */
+	struct chardev *chardev;	/* or NULL: our own socket */
 	bool pretty;
 	unsigned clients;
+	struct wait_event changed;	/* its client left, or we leave */
 	struct point *next;
 };
 
@@ -260,6 +264,7 @@ static void client_unlink(struct client *c)
 	*at = c->next;
 	monitor.count--;
 	c->from->clients--;
+	wait_event_set(&c->from->changed);
 }
 
 /* Files are never waited for; others are set so that they do not wait, and set
@@ -309,11 +314,14 @@ static void client_run(void *arg)
 	wake_stopper();
 }
 
-static void monitor_log_peer(int fd)
+static void monitor_prepare_socket(int fd)
 {
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
+	int on = 1;
 
+	/* of TCP: small messages are not held back; refused by others */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0)
 		log_write(LOG_INFO, "Client: process %ld, user %ld",
 			  (long)peer.pid, (long)peer.uid);
@@ -332,7 +340,7 @@ static void monitor_admit(struct point *from, int in, int out)
 			close(in);
 		return;
 	}
-	monitor_log_peer(in);
+	monitor_prepare_socket(in);
 	c->from = from;
 	c->in = in;
 	c->out = out;
@@ -378,36 +386,51 @@ static void monitor_accept(void *arg)
 	wake_stopper();
 }
 
-int monitor_listen(const char *path, struct error **err)
+/* Until its client has left, we leave, or its time to connect has come. */
+static void point_wait(struct point *p)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	mode_t mask;
-	int fd, rc;
+	bool ignored;
 
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return error_set(err, ENAMETOOLONG,
-				 "Socket path '%s' is longer than %zu bytes",
-				 path, sizeof(addr.sun_path) - 1);
-	memcpy(addr.sun_path, path, strlen(path));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return error_set(err, errno, "Cannot make a socket: %s",
-				 strerror(errno));
-	/* left by a daemon that died: the caller has its lock */
-	unlink(path);
-	mask = umask(0177);
-	rc = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
-	umask(mask);
-	if (rc < 0 || listen(fd, 64) < 0) {
-		rc = error_set(err, errno, "Cannot listen on '%s': %s", path,
-			       strerror(errno));
-		close(fd);
-		return rc;
-	}
-	return fd;
+	if (monitor.stopping)
+		return;
+	p->changed = (struct wait_event){ 0 };
+	ignored = co_wait_event(&p->changed, SECONDS(p->chardev->reconnect_s));
+	(void)ignored;
 }
 
-static void point_add(int fd, const struct chardev *chardev, bool pretty)
+/* One connection, to its end. */
+static void point_connect(struct point *p, bool *failed)
+{
+	struct error *err CLEANUP_ERROR = NULL;
+	int fd = co_chardev_connect(p->chardev, &err);
+
+	if (fd < 0 && !*failed)
+		log_error(LOG_WARNING, &err);
+	*failed = fd < 0;
+	if (fd < 0)
+		return;
+	if (monitor.stopping)
+		close(fd);
+	else
+		monitor_admit(p, fd, fd);
+	while (p->clients && !monitor.stopping)
+		point_wait(p);
+}
+
+static void monitor_connect(void *arg)
+{
+	struct point *p = arg;
+	bool failed = false;
+
+	while (!monitor.stopping) {
+		point_connect(p, &failed);
+		point_wait(p);
+	}
+	monitor.accepting--;
+	wake_stopper();
+}
+
+static void point_add(int fd, struct chardev *chardev, bool pretty)
 {
 	struct point *p = calloc(1, sizeof(*p));
 
@@ -425,27 +448,37 @@ void monitor_add(int fd)
 	point_add(fd, NULL, false);
 }
 
-void monitor_add_chardev(const struct chardev *chardev, bool pretty)
+void monitor_add_chardev(struct chardev *chardev, bool pretty)
 {
-	point_add(chardev->listener, chardev, pretty);
+	for (unsigned i = 0; i < chardev->listener_count; i++)
+		point_add(chardev->listeners[i], chardev, pretty);
+	if (!chardev->listener_count)
+		point_add(-1, chardev, pretty);
+}
+
+static int point_start(struct point *p, struct error **err)
+{
+	int in, out;
+
+	if (p->fd < 0 && !p->chardev->reconnect_s) {
+		if (chardev_connection(p->chardev, &in, &out))
+			monitor_admit(p, in, out);
+		return 0;
+	}
+	monitor.accepting++;
+	if (co_spawn(p->fd < 0 ? monitor_connect : monitor_accept, p))
+		return 0;
+	monitor.accepting--;
+	return error_set(err, ENOMEM, "No stack for a monitor");
 }
 
 int monitor_start(struct error **err)
 {
-	for (struct point *p = monitor.points; p; p = p->next) {
-		if (p->fd < 0) {
-			if (p->chardev->in >= 0)
-				monitor_admit(p, p->chardev->in,
-					      p->chardev->out);
-			continue;
-		}
-		monitor.accepting++;
-		if (co_spawn(monitor_accept, p))
-			continue;
-		monitor.accepting--;
-		return error_set(err, ENOMEM, "No stack for a monitor");
-	}
-	return 0;
+	int rc = 0;
+
+	for (struct point *p = monitor.points; p && rc == 0; p = p->next)
+		rc = point_start(p, err);
+	return rc;
 }
 
 static void points_free(void)
@@ -461,9 +494,11 @@ static void points_free(void)
 void co_monitor_stop(void)
 {
 	monitor.stopping = true;
-	for (struct point *p = monitor.points; p; p = p->next)
+	for (struct point *p = monitor.points; p; p = p->next) {
 		if (p->fd >= 0)
 			shutdown(p->fd, SHUT_RDWR);
+		wait_event_set(&p->changed);
+	}
 	for (struct client *c = monitor.clients; c; c = c->next)
 		if (c->socket)
 			shutdown(c->in, SHUT_RD);
@@ -475,12 +510,12 @@ void co_monitor_stop(void)
 	points_free();
 }
 
-bool monitor_has_client(const struct chardev *chardev)
+int monitor_client_socket(const struct chardev *chardev)
 {
-	for (struct point *p = monitor.points; p; p = p->next)
-		if (p->chardev == chardev && p->clients)
-			return true;
-	return false;
+	for (const struct client *c = monitor.clients; c; c = c->next)
+		if (c->from->chardev == chardev && c->socket)
+			return c->in;
+	return -1;
 }
 
 void monitor_event(const char *name, json_t *data)

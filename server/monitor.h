@@ -19,24 +19,19 @@
 struct chardev;
 
 /*
- * Binds a socket, mode 0600. May block. The caller knows that nobody else
- * serves path. Returns the descriptor.
- */
-int monitor_listen(const char *path, struct error **err) MUST_CHECK;
-
-/*
  * Clients are served from monitor_start on: those that connect to fd, or those
  * of a chardev, whose descriptors stay its own. pretty: replies on several
  * lines.
  */
 void monitor_add(int fd);
-void monitor_add_chardev(const struct chardev *chardev, bool pretty);
+void monitor_add_chardev(struct chardev *chardev, bool pretty);
 int monitor_start(struct error **err) MUST_CHECK;
 /* No new clients; returns when the commands of those there have ended and
  * their replies are sent, or are not being read. Coroutine. */
 void co_monitor_stop(void);
 
-bool monitor_has_client(const struct chardev *chardev);
+/* The socket of a client that has come by it; -1: there is none. */
+int monitor_client_socket(const struct chardev *chardev);
 
 /* Sends an event to every client that has negotiated; takes over data. */
 void monitor_event(const char *name, json_t *data);

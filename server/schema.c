@@ -46,14 +46,27 @@ static const struct definition {
 	/* of the command line only */
 	{ "MonitorOptions",
 	  "chardev:str mode?:MonitorMode pretty?:bool id?:str" },
-	{ "ChardevOptions", "backend:ChardevBackend id:str" },
+	{ "ChardevOptions", "backend:ChardevBackendKind id:str" },
 	{ "ChardevOptions-socket",
-	  "path?:str fd?:str host?:str port?:str server?:bool wait?:bool" },
+	  "path?:str abstract?:bool tight?:bool fd?:str host?:str port?:str "
+	  "to?:int ipv4?:bool ipv6?:bool server?:bool wait?:bool "
+	  "nodelay?:bool delay?:bool reconnect?:int tls-creds?:str" },
+	{ "ChardevOptions-file", "path:str input-path?:str append?:bool" },
+	{ "ChardevOptions-pipe", "path:str" },
 	{ "ChardevOptions-stdio", "signal?:bool" },
 	{ "ChardevOptions-null", "" },
+	{ "ChardevSocket",
+	  "addr:SocketAddressLegacy tls-creds?:str server?:bool wait?:bool "
+	  "nodelay?:bool reconnect?:int" },
+	{ "ChardevFile", "in?:str out:str append?:bool" },
+	{ "ChardevHostdev", "device:str" },
+	{ "ChardevStdio", "signal?:bool" },
+	{ "ChardevCommon", "" },
+	{ "ChardevReturn", "pty?:str" },
+	{ "ChardevBackendInfo", "name:str" },
 	{ "InetSocketAddress",
 	  "host:str port:str numeric?:bool to?:int ipv4?:bool ipv6?:bool" },
-	{ "UnixSocketAddress", "path:str abstract?:bool" },
+	{ "UnixSocketAddress", "path:str abstract?:bool tight?:bool" },
 	{ "String", "str:str" },
 	{ "InetSocketAddressWrapper", "data:InetSocketAddress" },
 	{ "UnixSocketAddressWrapper", "data:UnixSocketAddress" },
@@ -294,15 +307,31 @@ static void add_objects(void)
 
 static void add_chardevs(void)
 {
-	static const char *const backends[] = { "socket", "stdio", "null" };
-	struct type *base = type_named("ChardevOptions");
+	static const struct {
+		const char *name, *data;
+	} backends[] = {
+		{ "socket", "ChardevSocket" }, { "file", "ChardevFile" },
+		{ "pipe", "ChardevHostdev" }, { "stdio", "ChardevStdio" },
+		{ "null", "ChardevCommon" },
+	};
+	struct type *flat = type_named("ChardevOptions"), *wrapper;
+	struct type *base = type_named("ChardevBackend");
 	char name[NAME_MAX_LEN];
 
-	base->tag = "backend";
+	flat->tag = "backend";
+	base->tag = "type";
+	type_add_members(base, "type:ChardevBackendKind");
 	for (size_t i = 0; i < ARRAY_SIZE(backends); i++) {
-		snprintf(name, sizeof(name), "ChardevOptions-%s", backends[i]);
-		type_add_variant(base, backends[i], type_named(name));
-		type_add_value(type_named("ChardevBackend"), backends[i]);
+		snprintf(name, sizeof(name), "ChardevOptions-%s",
+			 backends[i].name);
+		type_add_variant(flat, backends[i].name, type_named(name));
+		snprintf(name, sizeof(name), "%sWrapper", backends[i].data);
+		wrapper = type_named(name);
+		type_add_member(wrapper, "data", type_named(backends[i].data),
+				false);
+		type_add_variant(base, backends[i].name, wrapper);
+		type_add_value(type_named("ChardevBackendKind"),
+			       backends[i].name);
 	}
 }
 

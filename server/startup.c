@@ -21,23 +21,36 @@ struct step_kind {
 	const char *option, *implied;
 	const char *command;	/* of the protocol; or NULL and what is next */
 	const char *type;
-	int (*run)(json_t *args, const struct cmdline *cmd,
-		   struct error **err);
+	int (*run)(json_t *args, struct error **err);
 	bool flags;		/* names need no value */
 };
 
-static int run_chardev(json_t *args, const struct cmdline *cmd,
+static int run_command(const char *name, json_t *args, enum type_source source,
 		       struct error **err)
 {
-	return co_chardev_add(args, cmd->daemonize, err);
+	const struct command *cmd = command_find(command_table, name);
+	json_t *result;
+
+	if (!command_check_args(cmd, args, source, err))
+		return -EINVAL;
+	result = command_run(cmd, args, err);
+	json_decref(result);
+	return result ? 0 : -EINVAL;
 }
 
-static int run_monitor(json_t *args, const struct cmdline *cmd,
-		       struct error **err)
+static int run_chardev(json_t *options, struct error **err)
+{
+	const struct command *cmd = command_find(command_table, "chardev-add");
+	json_auto_t *args = chardev_from_options(options, err);
+
+	return args && command_check_args(cmd, args, FROM_JSON, err) ?
+	       co_chardev_add(args, err) : -EINVAL;
+}
+
+static int run_monitor(json_t *args, struct error **err)
 {
 	struct chardev *chardev;
 
-	(void)cmd;
 	if (strcmp(arg_string(args, "mode", "control"), "control"))
 		return error_set(err, ENOTSUP, "Only mode=control is there");
 	chardev = chardev_take(arg_string(args, "chardev", ""), err);
@@ -87,27 +100,8 @@ static void fold_address(json_t *args)
 	json_object_set_new(args, "addr", folded);
 }
 
-static int run_command(const struct step_kind *kind, json_t *args,
-		       enum type_source source, struct error **err)
-{
-	const struct command *cmd = command_find(command_table, kind->command);
-	json_t *result;
-
-	if (!cmd)
-		return error_set(err, ENOTSUP, "There is no %s",
-				 kind->command);
-	if (!strcmp(kind->option, "nbd-server"))
-		fold_address(args);
-	if (!command_check_args(cmd, args, source, err))
-		return -EINVAL;
-	result = command_run(cmd, args, err);
-	json_decref(result);
-	return result ? 0 : -EINVAL;
-}
-
 static int run_step(const struct step_kind *kind,
-		    const struct cmdline_step *step, const struct cmdline *cmd,
-		    struct error **err)
+		    const struct cmdline_step *step, struct error **err)
 {
 	enum type_source source = step->text[0] == '{' ? FROM_JSON : FROM_TEXT;
 	json_t *args = source == FROM_JSON ? json_from_text(step->text, err) :
@@ -116,10 +110,12 @@ static int run_step(const struct step_kind *kind,
 
 	if (!args)
 		return -EINVAL;
+	if (!strcmp(kind->option, "nbd-server"))
+		fold_address(args);
 	if (kind->command)
-		rc = run_command(kind, args, source, err);
+		rc = run_command(kind->command, args, source, err);
 	else if (type_check(type_named(kind->type), NULL, &args, source, err))
-		rc = kind->run(args, cmd, err);
+		rc = kind->run(args, err);
 	json_decref(args);
 	return rc;
 }
@@ -129,7 +125,7 @@ int co_startup_run(const struct cmdline *cmd, struct error **err)
 	for (unsigned i = 0; i < cmd->step_count; i++) {
 		const struct cmdline_step *step = &cmd->steps[i];
 
-		if (run_step(kind_find(step->option), step, cmd, err) == 0)
+		if (run_step(kind_find(step->option), step, err) == 0)
 			continue;
 		/* secrets may stand in the text */
 		if (strcmp(step->option, "object"))

@@ -39,10 +39,11 @@ class QmpError(Exception):
 
 
 class Client:
-    """One connection to the control socket."""
+    """One connection to a control socket: a path, or host and port."""
 
     def __init__(self, path, negotiate=True):
-        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket = socket.socket(
+            socket.AF_INET if isinstance(path, tuple) else socket.AF_UNIX)
         self.socket.settimeout(TIMEOUT)
         self.socket.connect(path)
         self.file = self.socket.makefile("rb")
