@@ -232,20 +232,32 @@ static void context_prepare(struct context *c)
 
 #endif
 
+#ifdef CONTEXT_ASAN
+/* Asking costs a walk through the process's whole map, for the first thread. */
+static void native_stack(struct context *c)
+{
+	static __thread void *stack;
+	static __thread size_t size;
+
+	if (!stack) {
+		pthread_attr_t attr;
+		int rc = pthread_getattr_np(pthread_self(), &attr);
+
+		assert(rc == 0);
+		rc = pthread_attr_getstack(&attr, &stack, &size);
+		assert(rc == 0);
+		pthread_attr_destroy(&attr);
+	}
+	c->stack = stack;
+	c->size = size;
+}
+#endif
+
 void context_native(struct context *c)
 {
 	memset(c, 0, sizeof(*c));
 #ifdef CONTEXT_ASAN
-	pthread_attr_t attr;
-	void *stack;
-	int rc;
-
-	rc = pthread_getattr_np(pthread_self(), &attr);
-	assert(rc == 0);
-	rc = pthread_attr_getstack(&attr, &stack, &c->size);
-	assert(rc == 0);
-	c->stack = stack;
-	pthread_attr_destroy(&attr);
+	native_stack(c);
 #endif
 #ifdef CONTEXT_TSAN
 	c->fiber = __tsan_get_current_fiber();

@@ -253,19 +253,20 @@ static int check_window(struct qcow2_check *c)
 
 static int read_header(struct qcow2_check *c, struct qcow2_header *h)
 {
-	const uint32_t most = 1u << QCOW2_CLUSTER_BITS_MAX;
 	CLEANUP_ERROR struct error *err = NULL;
-	uint8_t *buf = calloc(1, most);
+	uint8_t first[QCOW2_SECTOR], *buf = NULL;
 	uint64_t size = 0;
 	uint32_t len = 0;
-	int ret = buf ? co_edge_storage_size(c->file, &size) : -ENOMEM;
+	int ret = co_edge_storage_size(c->file, &size);
 
 	if (ret == 0)
-		ret = co_edge_read(c->file, 0, QCOW2_SECTOR, buf);
+		ret = co_edge_read(c->file, 0, sizeof(first), first);
 	if (ret == 0)
-		ret = qcow2_header_extent(buf, &len, &err);
-	if (ret == 0)
-		ret = co_edge_read(c->file, 0, len, buf);
+		ret = qcow2_header_extent(first, &len, &err);
+	if (ret == 0) {
+		buf = malloc(len);
+		ret = buf ? co_edge_read(c->file, 0, len, buf) : -ENOMEM;
+	}
 	if (ret == 0)
 		ret = qcow2_header_parse(buf, size, h, &err);
 	if (err)

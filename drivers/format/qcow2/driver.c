@@ -182,24 +182,20 @@ static int read_error(const struct qcow2 *s, const char *what, int ret,
 
 static int read_header(struct qcow2 *s, struct error **err)
 {
-	const uint32_t most = 1u << QCOW2_CLUSTER_BITS_MAX;
-	uint8_t *buf = calloc(1, most);
-	uint32_t len = 0;
-	int ret = -ENOMEM;
+	uint8_t first[QCOW2_HEADER_BYTES], *buf;
+	uint32_t len;
+	int ret = co_edge_read(qcow2_file(s), 0, sizeof(first), first);
 
-	if (buf)
-		ret = co_edge_read(qcow2_file(s), 0, QCOW2_HEADER_BYTES, buf);
-	if (ret < 0) {
-		free(buf);
+	if (ret < 0)
 		return read_error(s, "header", ret, err);
-	}
-	ret = qcow2_header_extent(buf, &len, err);
-	if (ret == 0) {
-		ret = co_edge_read(qcow2_file(s), 0, len, buf);
-		if (ret < 0)
-			read_error(s, "header", ret, err);
-	}
-	if (ret == 0)
+	ret = qcow2_header_extent(first, &len, err);
+	if (ret < 0)
+		return ret;
+	buf = malloc(len);
+	ret = buf ? co_edge_read(qcow2_file(s), 0, len, buf) : -ENOMEM;
+	if (ret < 0)
+		read_error(s, "header", ret, err);
+	else
 		ret = qcow2_header_parse(buf, qcow2_file(s)->child->size,
 					 &s->header, err);
 	free(buf);
