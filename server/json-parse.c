@@ -241,6 +241,10 @@ static bool parse_pair(struct parser *p, json_t *object)
 
 	if (key && !name)
 		parse_fail(p, "key is not a string in object");
+	else if (key && strlen(name) != len)
+		/* or those who compare names and those who look them up would
+		 * differ about what is there */
+		parse_fail(p, "zero byte in key");
 	else if (key && !take(p, ':'))
 		parse_fail(p, "missing : in object pair");
 	else if (key)

@@ -41,6 +41,8 @@ static const char control_all[] = "\x05" NEGOTIATE
 static const char control_add[] = "\xff" NEGOTIATE
 	" {\"execute\":\"add\",\"arguments\":{\"file\":{\"driver\":"
 	"\"null-co\"}}}\n{\"execute\":\"show\"} 12 tru [\"\\\"]\"] ";
+static const char control_zero[] = "\x05"
+	"{\"execute\\u0000\":\"qmp_capabilities\"}{\"execute\":\"al\\u0000\"}";
 /* See tests/fuzz/nbd.c for the first byte. */
 #define NBD_FLAGS "\0\0\0\3"
 #define NBD_GO "IHAVEOPT\0\0\0\7\0\0\0\x07\0\0\0\1n\0\0"
@@ -281,6 +283,7 @@ int main(int argc, char **argv)
 		make_dir(targets[i]);
 	put("control", 0, control_all, sizeof(control_all) - 1);
 	put("control", 1, control_add, sizeof(control_add) - 1);
+	put("control", 2, control_zero, sizeof(control_zero) - 1);
 	put("statelog", 0, log_two, sizeof(log_two) - 1);
 	put("nbd", 0, nbd_plain, sizeof(nbd_plain) - 1);
 	put("nbd", 1, nbd_tls, sizeof(nbd_tls) - 1);

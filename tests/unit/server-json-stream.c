@@ -196,6 +196,9 @@ static void zero_bytes_are_mistakes(void)
 	got = cut("[\"\\u0000\"]", 10, 1);
 	CU_ASSERT_STRING_EQUAL(got, "[\"\\u0000\"]|");
 	free(got);
+	/* a key is a name, which "execute" with one more byte is not */
+	check_cut("{\"execute\\u0000\":\"x\"}{}",
+		  "<JSON parse error, zero byte in key>|{}|");
 }
 
 static void one_object_is_a_whole_text(void)
