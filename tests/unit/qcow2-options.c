@@ -184,6 +184,83 @@ static void dirty_image(void)
 	check_clean();
 }
 
+static enum image_cluster all_data(void *arg, uint64_t n)
+{
+	(void)arg;
+	(void)n;
+	return IMAGE_DATA;
+}
+
+static void open_and_close(void *arg)
+{
+	struct disk d;
+
+	(void)arg;
+	if (begin(&d, OPEN("")))
+		disk_close(&d);
+}
+
+/* What entries say about refcounts is set right with them: a table and a
+ * cluster looked shared and are not. */
+static void dirty_image_with_wrong_marks(void)
+{
+	const uint64_t copied = UINT64_C(1) << 63;
+	struct image_spec spec = {
+		.version = 3,
+		.cluster_bits = 9,
+		.refcount_order = 4,
+		.size = 100 * 512,
+		.kind = all_data,
+	};
+	uint64_t size, l1, l2;
+	uint8_t *bytes;
+	void *data;
+
+	size = image_build(&spec, &data);
+	bytes = data;
+	be64_put(bytes + QCOW2_H_INCOMPATIBLE, 1);
+	l1 = be64_at(bytes + QCOW2_H_L1_OFFSET);
+	l2 = be64_at(bytes + l1 + 8) & ~copied;
+	be64_put(bytes + l1 + 8, l2);
+	be64_put(bytes + l2 + 8, be64_at(bytes + l2 + 8) & ~copied);
+	sim_file_create(IMAGE, 0);
+	sim_file_set(IMAGE, data, size);
+	free(data);
+	test_run(1, 5, open_and_close, NULL);
+	CU_ASSERT_EQUAL(header_bits(QCOW2_H_INCOMPATIBLE), 0);
+	check_clean();
+}
+
+/* A cluster that two entries name does not look as if it had one only. */
+static void dirty_image_with_a_shared_cluster(void)
+{
+	const uint64_t copied = UINT64_C(1) << 63;
+	struct image_spec spec = {
+		.version = 3,
+		.cluster_bits = 9,
+		.refcount_order = 4,
+		.size = 10 * 512,
+		.kind = all_data,
+	};
+	uint64_t size, l2;
+	uint8_t *bytes;
+	void *data;
+
+	size = image_build(&spec, &data);
+	bytes = data;
+	be64_put(bytes + QCOW2_H_INCOMPATIBLE, 1);
+	l2 = be64_at(bytes + be64_at(bytes + QCOW2_H_L1_OFFSET)) & ~copied;
+	be64_put(bytes + l2 + 8, be64_at(bytes + l2));
+	sim_file_create(IMAGE, 0);
+	sim_file_set(IMAGE, data, size);
+	free(data);
+	test_run(1, 5, open_and_close, NULL);
+	CU_ASSERT_EQUAL(header_bits(QCOW2_H_INCOMPATIBLE), 0);
+	CU_ASSERT_EQUAL(header_bits((unsigned)l2) & copied, 0);
+	CU_ASSERT_EQUAL(header_bits((unsigned)l2 + 8) & copied, 0);
+	CU_ASSERT_EQUAL(header_bits((unsigned)l2 + 16) & copied, copied);
+}
+
 /* The last cluster is whole where the disk ends in it. */
 static void odd_end_body(void *arg)
 {
@@ -288,6 +365,8 @@ TEST_MAIN("qcow2-options",
 	  TEST(refused),
 	  TEST(lazy_refcounts),
 	  TEST(dirty_image),
+	  TEST(dirty_image_with_wrong_marks),
+	  TEST(dirty_image_with_a_shared_cluster),
 	  TEST(a_disk_that_ends_inside_a_cluster),
 	  TEST(backing_named_by_the_header),
 	  TEST(shown_in_queries))

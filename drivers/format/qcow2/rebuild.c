@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rebuild.c - refcounts anew, from what the tables name (check.h). Images that
- * were not closed with lazy refcounts need it before they are written to.
+ * rebuild.c - refcounts anew, from what the tables name (check.h), and with
+ * them what entries say about them. Images that were not closed with lazy
+ * refcounts need it before they are written to.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "drivers/format/qcow2/check-count.h"
+#include "drivers/format/qcow2/l2.h"
 #include "drivers/format/qcow2/refcount.h"
 
 /* What is written: blocks for all clusters up to `end`, then their table. */
@@ -125,13 +127,69 @@ static int write_table(struct qcow2_check *c, const struct rebuild *r,
 	return ret;
 }
 
+/* COPIED says that the refcount is one. */
+static void mark(const struct qcow2_check *c, const struct rebuild *r,
+		 uint8_t *at)
+{
+	uint64_t entry = be64_at(at), host = qcow2_entry_host(entry);
+
+	if (entry & QCOW2_COMPRESSED || !host)
+		return;
+	entry &= ~QCOW2_COPIED;
+	if (rebuilt_count(c, r, host >> c->header->geo.cluster_bits) == 1)
+		entry |= QCOW2_COPIED;
+	be64_put(at, entry);
+}
+
+/* A part of a table, in place: until the header names the new refcounts nobody
+ * asks either. It stays in buf, where there is room for as much again. */
+static int mark_table(struct qcow2_check *c, const struct rebuild *r,
+		      uint64_t offset, uint32_t bytes, uint8_t *buf)
+{
+	int ret = co_edge_read(c->file, offset, bytes, buf);
+
+	if (ret < 0)
+		return ret;
+	memcpy(buf + bytes, buf, bytes);
+	for (uint32_t i = 0; i < bytes; i += 8)
+		mark(c, r, buf + i);
+	if (!memcmp(buf + bytes, buf, bytes))
+		return 0;
+	return co_edge_write(c->file, offset, bytes, buf, 0);
+}
+
+static int mark_all(struct qcow2_check *c, const struct rebuild *r,
+		    uint8_t *buf)
+{
+	const struct qcow2_header *h = c->header;
+	uint32_t step = h->geo.cluster_size;
+	uint64_t l1_bytes = h->l1_entries * UINT64_C(8);
+	int ret = 0;
+
+	for (uint64_t at = 0; at < l1_bytes && ret == 0; at += step) {
+		uint32_t n = (uint32_t)min(l1_bytes - at, (uint64_t)step);
+
+		ret = mark_table(c, r, h->l1_offset + at, n, buf);
+		for (uint32_t i = 0; i < n && ret == 0; i += 8) {
+			uint64_t host = qcow2_entry_host(be64_at(buf + i));
+
+			if (host)
+				ret = mark_table(c, r, host, step,
+						 buf + 2 * (size_t)step);
+		}
+	}
+	return ret;
+}
+
 static int write_rebuilt(struct qcow2_check *c, const struct rebuild *r)
 {
-	uint8_t *buf = malloc(c->header->geo.cluster_size);
+	uint8_t *buf = malloc(4 * (size_t)c->header->geo.cluster_size);
 	int ret = buf ? write_blocks(c, r, buf) : -ENOMEM;
 
 	if (ret == 0)
 		ret = write_table(c, r, buf);
+	if (ret == 0)
+		ret = mark_all(c, r, buf);
 	if (ret == 0)
 		ret = co_edge_flush(c->file);
 	free(buf);
