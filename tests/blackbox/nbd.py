@@ -78,6 +78,33 @@ def nbdsh(uri, script, *options):
                 "import nbd, sys\nh = nbd.NBD()\n" + script, uri, *options)
 
 
+def certtool(folder, name, template, *more):
+    path = os.path.join(folder, name)
+    with open(path + ".tmpl", "w") as file:
+        file.write(template)
+    tool("certtool", "--generate-privkey", "--key-type=ecdsa",
+         "--outfile", path + "-key.pem")
+    tool("certtool", "--load-privkey", path + "-key.pem", "--template",
+         path + ".tmpl", "--outfile", path + "-cert.pem", *more)
+
+
+def authority(folder):
+    """A folder with certificates, named as QEMU names them."""
+    os.mkdir(folder)
+    certtool(folder, "ca", "cn = test\nca\ncert_signing_key\n",
+             "--generate-self-signed")
+    for name, template in [
+            ("server", 'cn = localhost\ndns_name = localhost\n'
+             'ip_address = 127.0.0.1\ntls_www_server\n'
+             'encryption_key\nsigning_key\n'),
+            ("client", "cn = client\ntls_www_client\nencryption_key\n"
+             "signing_key\n")]:
+        certtool(folder, name, template, "--generate-certificate",
+                 "--load-ca-certificate", folder + "/ca-cert.pem",
+                 "--load-ca-privkey", folder + "/ca-key.pem")
+    return folder
+
+
 class Raw:
     """A connection whose every byte is the test's."""
 
