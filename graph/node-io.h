@@ -15,6 +15,7 @@ struct range;
 struct node_thread {
 	/* atomic: written by its thread, read by any thread's flush */
 	uint64_t writes;
+	uint64_t reach;		/* atomic: reach.h */
 #ifdef NODE_COUNTS
 	uint32_t requests;	/* of counts.h; main reads it under a drain */
 #endif

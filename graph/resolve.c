@@ -13,6 +13,7 @@
 #include "graph/flush.h"
 #include "graph/gate.h"
 #include "graph/node-io.h"
+#include "graph/reach.h"
 #include "graph/state.h"
 
 /* A discard or zeroing at a node that keeps its space. True: nothing to do. */
@@ -105,10 +106,12 @@ void request_finish(struct request *req, int res)
 	gate_leave(gate, parity);
 }
 
-/* The rest of a read past the end of the file is zeroes. */
+/* The rest of a read past the end of the file is zeroes; where the file should
+ * not have ended (D6) the slow path looks again, and has more to compare. */
 static int request_read_done(struct request *req, int res)
 {
-	if (req->fixed != IO_NOT_FIXED)
+	if (req->fixed != IO_NOT_FIXED ||
+	    req->io.offset + (uint64_t)res < node_reach(req->end))
 		return -EOPNOTSUPP;
 	memset((char *)req->buf + res, 0, req->len - (uint32_t)res);
 	return 0;
@@ -139,8 +142,11 @@ static void request_io_done(struct io *io, int res)
 {
 	struct request *req = container_of(io, struct request, io);
 
-	if (req->op != REQ_READ)
+	if (req->op != REQ_READ) {
 		node_wrote(req->end, req->gate->index);
+		if (res >= 0)
+			node_reached(req->end, req->gate->index, io);
+	}
 	if (req->op <= REQ_WRITE && likely(res == (int)req->len)) {
 		res = 0;
 	} else if (req->op == REQ_READ && res >= 0) {

@@ -16,6 +16,7 @@
 #include "graph/flush.h"
 #include "graph/gate.h"
 #include "graph/node-io.h"
+#include "graph/reach.h"
 #include "graph/resolve.h"
 #include "graph/serialise.h"
 #include "graph/state.h"
@@ -96,6 +97,7 @@ static int64_t co_submit(struct node *node, const struct map *map, void *buf)
 		.flags = map->io_flags,
 	};
 	bool data = map->op == REQ_READ || map->op == REQ_WRITE;
+	uint64_t reach = map->op == REQ_READ ? node_reach(node) : 0;
 	int64_t ret;
 
 	/* writes are counted where they end, and only there flushed (A29) */
@@ -119,8 +121,13 @@ static int64_t co_submit(struct node *node, const struct map *map, void *buf)
 	if (ret < 0)
 		/* not to be taken for a driver's wish to be asked again */
 		return ret == -EAGAIN ? -EIO : ret;
-	if (map->op == REQ_READ && ret < io.len)
+	if (map->op != REQ_READ) {
+		node_reached(node, thread_index(thread_self()), &io);
+	} else if (ret < io.len) {
+		if (map->offset + (uint64_t)ret < reach)
+			return -EIO;
 		memset((char *)buf + ret, 0, io.len - (size_t)ret);
+	}
 	return io.len;
 }
 

@@ -93,11 +93,11 @@ int co_file_info(struct file *f, struct file_info *out) MUST_CHECK;
 int co_file_truncate(struct file *f, uint64_t size) MUST_CHECK;
 /*
  * Any thread, coroutine: whether the file has data at offset or a hole, and for
- * how long at most *len: shortened. Past its end there is a hole; what cannot
- * tell is data.
+ * how long at most *len: shortened, to its end too. What cannot tell is data.
+ * 0, or -ENXIO: it ends at offset or before.
  */
-void co_file_extent(struct file *f, uint64_t offset, uint64_t *len,
-		    bool *data);
+int co_file_extent(struct file *f, uint64_t offset, uint64_t *len, bool *data)
+	MUST_CHECK;
 const char *file_path(const struct file *f);
 /*
  * Open file description locks (P3): each byte shared, exclusive or free. Does

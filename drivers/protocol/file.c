@@ -16,6 +16,7 @@
 
 #include "drivers/drivers.h"
 #include "drivers/protocol/file.h"
+#include "graph/reach.h"
 
 /* Punches of block devices are aligned to this: devices of 4 KiB blocks refuse
  * less, and none has larger ones. */
@@ -320,10 +321,15 @@ static int file_flush(struct node *node)
  * on a slow disk or over a network. */
 static int file_status(struct node *node, struct extent *e)
 {
-	uint64_t len = e->len;
+	uint64_t len = e->len, reach = node_reach(node);
 	bool data;
+	int ret;
 
-	co_file_extent(file_io(node), e->offset, &len, &data);
+	ret = co_file_extent(file_io(node), e->offset, &len, &data);
+	if (ret == -ENXIO && e->offset >= reach)
+		data = false;
+	else if (ret < 0)
+		return -EIO;
 	e->len = (uint32_t)len;
 	e->flags = STATUS_OFFSET | (data ? STATUS_DATA : STATUS_ZERO);
 	return 0;

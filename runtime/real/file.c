@@ -327,6 +327,7 @@ struct extent_job {
 	struct file *file;
 	uint64_t offset, len;
 	bool data;
+	int rc;
 };
 
 static void extent_run(void *arg)
@@ -337,6 +338,10 @@ static void extent_run(void *arg)
 	data = lseek(j->file->fd, at, SEEK_DATA);
 	/* ENXIO: no data from here on */
 	j->data = data < 0 ? errno != ENXIO : data <= at;
+	if (data < 0 && !j->data) {
+		data = lseek(j->file->fd, 0, SEEK_END);
+		j->rc = data > at ? 0 : -ENXIO;
+	}
 	if (!j->data && data > at)
 		j->len = min(j->len, (uint64_t)(data - at));
 	if (data != at)
@@ -346,8 +351,7 @@ static void extent_run(void *arg)
 		j->len = min(j->len, (uint64_t)(hole - at));
 }
 
-void co_file_extent(struct file *f, uint64_t offset, uint64_t *len,
-		    bool *data)
+int co_file_extent(struct file *f, uint64_t offset, uint64_t *len, bool *data)
 {
 	struct extent_job j = { .file = f, .offset = offset, .len = *len };
 
@@ -355,4 +359,5 @@ void co_file_extent(struct file *f, uint64_t offset, uint64_t *len,
 	co_blocking(extent_run, &j);
 	*len = j.len;
 	*data = j.data;
+	return j.rc;
 }

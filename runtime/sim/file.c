@@ -232,11 +232,16 @@ int co_file_truncate(struct file *f, uint64_t size)
 	return co_io(&io);
 }
 
-void co_file_extent(struct file *f, uint64_t offset, uint64_t *len,
-		    bool *data)
+int co_file_extent(struct file *f, uint64_t offset, uint64_t *len, bool *data)
 {
+	uint64_t size = store_size(f->inode->store);
+
 	take_time();
+	if (offset >= size)
+		return -ENXIO;
+	*len = min(*len, size - offset);
 	*data = store_extent(f->inode->store, offset, len);
+	return 0;
 }
 
 const char *file_path(const struct file *f)

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reach.c - see reach.h.
+ */
+#include "graph/reach.h"
+
+uint64_t node_reach(const struct node *node)
+{
+	uint64_t most = node->size;
+
+	for (unsigned i = 0; i < thread_count(); i++) {
+		uint64_t reach = __atomic_load_n(&node->io->threads[i].reach,
+						 __ATOMIC_ACQUIRE);
+
+		most = max(most, reach);
+		rt_step();
+	}
+	return most;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reach.h - how far a protocol node's storage must go (D6): as far as it went
+ * when it was opened, and as far as was written since. A read that comes short
+ * of that is an error: somebody else cut the file off. Behind it are zeroes.
+ *
+ * Writes are noted by the thread on which they end, before they are answered
+ * (like the counts of flush.h). A reader asks before it reads: else a write
+ * that ends meanwhile would make an honest end look like a cut.
+ */
+#ifndef GRAPH_REACH_H
+#define GRAPH_REACH_H
+
+#include "graph/node-io.h"
+#include "runtime/io.h"
+
+/* Bytes. Any thread. */
+uint64_t node_reach(const struct node *node);
+
+/* The operation has ended well. thread: the caller's index. */
+static inline void node_reached(struct node *node, unsigned thread,
+				const struct io *io)
+{
+	uint64_t *reach = &node->io->threads[thread].reach;
+	uint64_t end = io->offset + io->len;
+
+	if ((io->op == IO_WRITE || io->op == IO_ZERO) && end > *reach)
+		__atomic_store_n(reach, end, __ATOMIC_RELEASE);
+}
+
+#endif
