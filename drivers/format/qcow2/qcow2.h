@@ -36,6 +36,8 @@
 #ifndef QCOW2_QCOW2_H
 #define QCOW2_QCOW2_H
 
+#include <errno.h>
+
 #include "drivers/format/qcow2/cache.h"
 #include "drivers/format/qcow2/header.h"
 #include "drivers/format/qcow2/l2.h"
@@ -260,8 +262,15 @@ int qcow2_alloc(struct qcow2 *s, uint64_t want, struct qcow2_extent *out)
  * any more. What cannot be lowered is leaked. -EBUSY: only *done of them. */
 int qcow2_free(struct qcow2 *s, uint64_t first, uint64_t count,
 	       uint64_t *done);
-/* No lock held. What to do about -EINPROGRESS and -EBUSY of the above; returns
- * -EAGAIN (try again), -EGRACE (A28) or what is final. */
+/* Whether an operation stopped for what qcow2_make_room can do: clusters in
+ * limbo, dirty slices, slices that wait for a grace period. */
+static inline bool qcow2_wants_room(int ret)
+{
+	return ret == -EINPROGRESS || ret == -EBUSY || ret == -ENOBUFS;
+}
+
+/* No lock held. What to do about that; returns -EAGAIN (try again), -EGRACE
+ * (A28) or what is final. */
 int qcow2_make_room(struct qcow2 *s, int why) MUST_CHECK;
 /* Marks the image corrupt and fails all later writes. Any lock state: `locked`
  * says whether lock is held. Returns -EIO. */

@@ -15,8 +15,8 @@
 #include "drivers/format/qcow2/qcow2.h"
 
 /*
- * A slice to load into. -EINPROGRESS: a grace period must pass first; -EBUSY:
- * a flush is needed; -EAGAIN: waited, the lock was given up.
+ * A slice to load into. -ENOBUFS: a grace period must pass first; -EBUSY: a
+ * flush is needed; -EAGAIN: waited, the lock was given up.
  */
 static int take_slice(struct qcow2 *s, struct slice **out)
 {
@@ -32,7 +32,7 @@ static int take_slice(struct qcow2 *s, struct slice **out)
 	if (*out)
 		return 0;
 	if (s->l2.retired_count)
-		return -EINPROGRESS;
+		return -ENOBUFS;
 	if (s->l2.dirty_count)
 		return -EBUSY;
 	co_queue_wait(&s->pins, &s->lock);
@@ -120,7 +120,7 @@ int qcow2_load_slice(struct qcow2 *s, uint64_t number)
 	if (be64_get(s->l1[l1]) && !slice_find(&s->l2, number))
 		ret = load(s, number);
 	co_unlock(&s->lock);
-	if (ret == -EINPROGRESS || ret == -EBUSY)
+	if (qcow2_wants_room(ret))
 		ret = qcow2_make_room(s, ret);
 	return ret == -EAGAIN ? 0 : ret;
 }

@@ -188,20 +188,24 @@ static int plan(struct write *w)
 	const struct qcow2_geometry *g = &s->geo;
 	struct qcow2_pos pos = qcow2_pos(g, w->offset);
 	uint64_t cluster = w->offset >> g->cluster_bits, most;
+	bool crowded = qcow2_is_crowded(s);
 	int ret;
 
-	if (qcow2_is_crowded(s))
-		return -EBUSY;
 	if (qcow2_wait_busy(s, cluster, cluster))
 		return -EAGAIN;
-	ret = qcow2_get_slice(s, w->offset, true, &w->slice);
+	ret = qcow2_get_slice(s, w->offset, !crowded, &w->slice);
 	if (ret < 0)
 		return ret;
+	if (!w->slice)
+		return -EBUSY;
 	w->index = pos.index;
 	w->start = w->offset - pos.in_cluster;
 	w->plan = plan_of(s, entry_at(w, 0));
 	if (w->plan == PLAN_BAD)
 		return qcow2_corrupt(s, true);
+	/* what changes no metadata needs no flush, which may find no space */
+	if (crowded && w->plan != PLAN_IN_PLACE)
+		return -EBUSY;
 	w->host = qcow2_entry_host(entry_at(w, 0));
 	most = ((uint64_t)pos.in_cluster + w->len + g->cluster_size - 1) >>
 	       g->cluster_bits;
@@ -431,7 +435,7 @@ int64_t qcow2_write_data(struct qcow2 *s, uint64_t offset, uint32_t len,
 	}
 	if (ret == 0)
 		ret = finish(&w, fill(&w));
-	if (ret == -EINPROGRESS || ret == -EBUSY)
+	if (qcow2_wants_room(ret))
 		ret = qcow2_make_room(s, ret);
 	return ret < 0 ? ret : (int64_t)w.len;
 }
