@@ -10,8 +10,8 @@
 
 /*
  * Makes the directory if it is missing; refuses one whose file system lies on
- * a ublk device, also through partitions and device mapper. May block: before
- * the runtime starts.
+ * a ublk device or on one of ours over NBD or FUSE, also through partitions,
+ * device mapper and loop devices. May block: before the runtime starts.
  */
 int statedir_prepare(const char *path, struct error **err) MUST_CHECK;
 
