@@ -35,9 +35,14 @@ static void hold_run(struct wait_job *job)
 		h->error = errno;
 }
 
-static void hold_close_run(void *arg)
+static void hold_close_run(struct wait_job *job)
 {
-	close(((struct disk_hold *)arg)->fd);
+	close(container_of(job, struct disk_hold, job)->fd);
+}
+
+static void hold_closed_late(struct wait_job *job)
+{
+	free(container_of(job, struct disk_hold, job));
 }
 
 int disk_hold_fd(const struct disk_hold *hold)
@@ -47,8 +52,14 @@ int disk_hold_fd(const struct disk_hold *hold)
 
 void co_disk_release(struct disk_hold *hold)
 {
-	if (hold->fd >= 0)
-		co_blocking(hold_close_run, hold);
+	/* for some drivers the last close is what takes the disk away */
+	if (hold->fd >= 0) {
+		hold->job.fn = hold_close_run;
+		hold->job.late = hold_closed_late;
+		hold->job.progress = NULL;
+		if (!co_wait_job(&hold->job, DISK_STALL_NS))
+			return;
+	}
 	free(hold);
 }
 

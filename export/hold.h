@@ -32,6 +32,7 @@ struct disk_hold;
 int co_disk_hold(struct disk *disk, struct disk_hold **out,
 		 struct error **err) MUST_CHECK;
 int disk_hold_fd(const struct disk_hold *hold);
+/* Closes it; past a deadline somebody else waits for that. */
 void co_disk_release(struct disk_hold *hold);
 
 /*

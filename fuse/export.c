@@ -234,7 +234,7 @@ static int fuse_stop(struct export *exp, enum export_stop mode,
 	struct fuse_file *f = file_of(exp);
 	int rc = co_fuse_file_stop(f, mode, err);
 
-	exp->stuck = f->state == FUSE_STUCK;
+	exp->stuck = f->state == FUSE_STUCK || f->loop.stuck;
 	return rc;
 }
 

@@ -25,6 +25,8 @@
 /* From the last close to the file's: the kernel's own work. */
 #define GONE_NS SECONDS(5)
 #define POLL_NS 5000000ull
+/* A call into the kernel that should return at once. */
+#define LOOP_CALL_NS SECONDS(30)
 
 /* --- attach --- */
 
@@ -250,46 +252,89 @@ int co_loop_attach(struct loop *loop, const char *name,
 /* --- detach --- */
 
 struct clear_job {
-	const struct loop *loop;
-	int fd, error;
-	bool there;
+	struct wait_job job;
+	struct disk_hold *hold;
+	char disk[16];
+	int error;
 };
 
-static void clear_run(void *arg)
+static void clear_run(struct wait_job *wait)
 {
-	struct clear_job *c = arg;
+	struct clear_job *c = container_of(wait, struct clear_job, job);
+	int fd = disk_hold_fd(c->hold);
 
-	settle_forget(c->loop->disk.name);
-	c->error = ioctl(c->fd, LOOP_CLR_FD) && errno != ENXIO ? errno : 0;
+	settle_forget(c->disk);
+	c->error = ioctl(fd, LOOP_CLR_FD) && errno != ENXIO ? errno : 0;
 }
+
+static void clear_late(struct wait_job *wait)
+{
+	struct clear_job *c = container_of(wait, struct clear_job, job);
+
+	co_disk_release(c->hold);
+	free(c);
+}
+
+/* Takes the hold over. Once it is released the kernel lets go of the file. */
+static int co_clear(struct loop *loop, struct disk_hold *hold,
+		    struct error **err)
+{
+	struct clear_job *c = calloc(1, sizeof(*c));
+	int error;
+
+	if (!c) {
+		co_disk_release(hold);
+		return error_set(err, ENOMEM, "no memory to detach /dev/%s",
+				 loop->disk.name);
+	}
+	c->job.fn = clear_run;
+	c->job.late = clear_late;
+	c->hold = hold;
+	memcpy(c->disk, loop->disk.name, sizeof(c->disk));
+	loop->stuck = !co_wait_job(&c->job, LOOP_CALL_NS);
+	if (loop->stuck)
+		return error_set(err, ETIMEDOUT, "LOOP_CLR_FD of /dev/%s has "
+				 "not returned for %llu s; the device is stuck",
+				 loop->disk.name, LOOP_CALL_NS / SECONDS(1));
+	error = c->error;
+	co_disk_release(hold);
+	free(c);
+	return !error ? 0 : error_set(err, error, "cannot detach /dev/%s: %s",
+				      loop->disk.name, strerror(error));
+}
+
+struct there_job {
+	const struct loop *loop;
+	bool there;
+};
 
 /* Whether the file has this loop device still. */
 static void there_run(void *arg)
 {
-	struct clear_job *c = arg;
+	struct there_job *t = arg;
 	char disk[16];
 
-	c->there = users_find_loop(c->loop->file, disk) &&
-		   !strcmp(disk, c->loop->disk.name);
+	t->there = users_find_loop(t->loop->file, disk) &&
+		   !strcmp(disk, t->loop->disk.name);
 }
 
 static bool co_loop_there(const struct loop *loop)
 {
-	struct clear_job c = { .loop = loop };
+	struct there_job t = { .loop = loop };
 
-	co_blocking(there_run, &c);
-	return c.there;
+	co_blocking(there_run, &t);
+	return t.there;
 }
 
 /* Somebody came after we looked: it stays, as if we had not tried. */
 static void keep_run(void *arg)
 {
-	struct clear_job *c = arg;
+	const struct loop *loop = arg;
 	struct loop_info64 info;
 	char path[32];
 	int fd;
 
-	snprintf(path, sizeof(path), "/dev/%s", c->loop->disk.name);
+	snprintf(path, sizeof(path), "/dev/%s", loop->disk.name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;
@@ -302,12 +347,11 @@ static void keep_run(void *arg)
 
 static int co_loop_cleared(struct loop *loop, bool patient, struct error **err)
 {
-	struct clear_job c = { .loop = loop };
 	uint64_t end = clock_ns() + GONE_NS;
 
 	while (co_loop_there(loop)) {
 		if (clock_ns() >= end) {
-			co_blocking(keep_run, &c);
+			co_blocking(keep_run, loop);
 			return co_disk_judge_users(&loop->disk, NULL, true,
 						   patient, err);
 		}
@@ -320,7 +364,6 @@ static int co_loop_cleared(struct loop *loop, bool patient, struct error **err)
 static int co_detach_unused(void *arg, bool patient, struct error **err)
 {
 	struct loop *loop = arg;
-	struct clear_job c = { .loop = loop };
 	struct disk_hold *hold = NULL;
 	int rc;
 
@@ -335,22 +378,23 @@ static int co_detach_unused(void *arg, bool patient, struct error **err)
 		return rc == -ENODEV ? 0 : rc;
 	/* shared openers are not kept out by ours: look, then be quick */
 	rc = co_disk_judge_users(&loop->disk, hold, false, patient, err);
-	if (!rc) {
-		c.fd = disk_hold_fd(hold);
-		co_blocking(clear_run, &c);
-		if (c.error)
-			rc = error_set(err, c.error, "cannot detach /dev/%s: "
-				       "%s", loop->disk.name,
-				       strerror(c.error));
+	if (rc) {
+		co_disk_release(hold);
+		return rc;
 	}
-	co_disk_release(hold);
+	rc = co_clear(loop, hold, err);
 	return rc ? rc : co_loop_cleared(loop, patient, err);
 }
 
 int co_loop_detach(struct loop *loop, struct error **err)
 {
-	int rc = co_disk_retry(co_detach_unused, loop, err);
+	int rc;
 
+	if (loop->stuck && co_loop_there(loop))
+		return error_set(err, ETIMEDOUT, "/dev/%s is stuck in "
+				 "LOOP_CLR_FD", loop->disk.name);
+	loop->stuck = false;
+	rc = co_disk_retry(co_detach_unused, loop, err);
 	if (!rc)
 		loop->disk.name[0] = '\0';
 	return rc;

@@ -17,6 +17,7 @@ struct loop {
 	const char *file;	/* its path, as users see it */
 	bool writable, partition_scan;
 	uint32_t block_size;	/* bytes */
+	bool stuck;		/* in the kernel, on its way out */
 	bool direct;		/* past the page cache of the file */
 	const char *note;	/* what the user should know; static */
 };

@@ -4,7 +4,8 @@
  *
  * Main thread, coroutines. One end of each socket pair is served by the NBD
  * server's transmission (nbd/target.h), the other is the kernel's. Calls into
- * the kernel run on helper threads; I/O threads serve the device meanwhile.
+ * the kernel run on helper threads, those that may not return with a deadline
+ * (K1); I/O threads serve the device meanwhile.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -26,6 +27,10 @@
 /* From the last close to a free device: the kernel's own work. */
 #define GONE_NS SECONDS(10)
 #define POLL_NS 5000000ull
+/* CONNECT and DISCONNECT, which the kernel runs one at a time. */
+#define CALL_NS SECONDS(30)
+/* From the end of the connections to the last answer of the graph. */
+#define END_NS SECONDS(10)
 /* Others may be quicker to take the device that was free. */
 #define DEVICES_MAX 4096u
 #define SOCKET_BYTES (8 << 20)
@@ -44,7 +49,21 @@ struct knbd {
 	char backend[KNBD_BACKEND_MAX];
 	uint64_t flags;
 	const char *note;	/* what the user should know; static */
+	bool disconnected;
+	/* What does not end, and since when; NULL: nothing. */
+	const char *stuck_in;
+	uint64_t stuck_since_ns;
 };
+
+/* The export's state: a device may outlive it where it is stuck. */
+struct knbd_export {
+	struct knbd *k;
+};
+
+static struct knbd *knbd_of(const struct export *exp)
+{
+	return ((struct knbd_export *)exp->state)->k;
+}
 
 #define OPT(field) offsetof(struct knbd_options, field)
 
@@ -123,7 +142,8 @@ static uint64_t server_flags(const struct knbd *k, const struct node *node)
 static int knbd_open(struct export *exp, struct node *node, struct error **err)
 {
 	const struct knbd_options *opts = exp->opts;
-	struct knbd *k = exp->state;
+	struct knbd_export *state = exp->state;
+	struct knbd *k;
 	int rc;
 
 	if (!is_pow2(opts->logical_block_size))
@@ -134,6 +154,10 @@ static int knbd_open(struct export *exp, struct node *node, struct error **err)
 	rc = co_knbd_available(err);
 	if (rc)
 		return rc;
+	k = calloc(1, sizeof(*k));
+	if (!k)
+		return error_set(err, ENOMEM, "no memory for export '%s'",
+				 exp->id);
 	k->block_size = opts->logical_block_size;
 	k->queues = opts->queues;
 	k->disk.completed = disk_completed;
@@ -145,9 +169,24 @@ static int knbd_open(struct export *exp, struct node *node, struct error **err)
 	k->target.root = export_root_new(exp, &knbd_root_ops, k, node,
 					 PERM_ALL, k->block_size,
 					 nbd_target_threads(), err);
-	if (!k->target.root)
+	if (!k->target.root) {
+		free(k);
 		return *err && (*err)->code ? -(*err)->code : -EPERM;
+	}
+	state->k = k;
 	return 0;
+}
+
+/* What does not end stays, and is said to. */
+static int knbd_stuck(struct knbd *k, const char *in, struct error **err)
+{
+	if (!k->stuck_in)
+		k->stuck_since_ns = clock_ns();
+	k->stuck_in = in;
+	return error_set(err, ETIMEDOUT, "/dev/%s is stuck: %s has not "
+			 "returned for %llu s", k->disk.name, in,
+			 (unsigned long long)
+			 (clock_ns() - k->stuck_since_ns) / SECONDS(1));
 }
 
 /* --- start --- */
@@ -195,69 +234,125 @@ static int serve(struct knbd *k, struct knbd_connect *c, struct error **err)
 }
 
 struct connect_job {
-	struct knbd *k;
+	struct wait_job job;
 	struct knbd_connect c;
+	char backend[KNBD_BACKEND_MAX];
+	char name[32];		/* the export's id */
+	char disk[16];
+	unsigned index;
 	struct settle settle;
-	const char *name;
-	struct error **err;
+	struct error *err;
 	int rc;
 };
 
-static void connect_run(void *arg)
+static void connect_run(struct wait_job *wait)
 {
-	struct connect_job *job = arg;
-	struct knbd *k = job->k;
+	struct connect_job *job = container_of(wait, struct connect_job, job);
 
 	job->rc = -EBUSY;
-	for (k->index = 0; job->rc == -EBUSY && k->index < DEVICES_MAX;
-	     k->index++) {
-		if (knbd_in_use(k->index))
+	for (job->index = 0; job->rc == -EBUSY && job->index < DEVICES_MAX;
+	     job->index++) {
+		if (knbd_in_use(job->index))
 			continue;
-		snprintf(k->disk.name, sizeof(k->disk.name), "nbd%u", k->index);
-		settle_begin(&job->settle, k->disk.name, job->name);
-		job->rc = knbd_connect(&job->c, k->index, job->err);
+		snprintf(job->disk, sizeof(job->disk), "nbd%u", job->index);
+		settle_begin(&job->settle, job->disk, job->name);
+		job->rc = knbd_connect(&job->c, job->index, &job->err);
 		if (!job->rc)
 			return;
 		settle_end(&job->settle);
-		settle_forget(k->disk.name);
+		settle_forget(job->disk);
 	}
-	k->disk.name[0] = '\0';
 	if (job->rc == -EBUSY)
-		error_set(job->err, EBUSY, "all of %u NBD devices are in use",
+		error_set(&job->err, EBUSY, "all of %u NBD devices are in use",
 			  DEVICES_MAX);
+}
+
+static void connect_free(struct connect_job *job)
+{
+	close_all(&job->c);
+	error_clear(&job->err);
+	free(job);
+}
+
+static void connect_undo_run(void *arg)
+{
+	struct connect_job *job = arg;
+	int rc = knbd_disconnect(job->index, &job->err);
+
+	/* what else: the next start looks at it again */
+	(void)rc;
+	settle_end(&job->settle);
+	settle_forget(job->disk);
+}
+
+/* Nobody waits for this device: it goes again. */
+static void connect_late(struct wait_job *wait)
+{
+	struct connect_job *job = container_of(wait, struct connect_job, job);
+
+	if (!job->rc)
+		co_blocking(connect_undo_run, job);
+	connect_free(job);
 }
 
 static void settle_run(void *arg)
 {
 	struct connect_job *job = arg;
 
-	job->rc = settle_wait(&job->settle, job->err);
-	job->k->note = job->settle.note;
+	job->rc = settle_wait(&job->settle, &job->err);
 	settle_end(&job->settle);
+}
+
+static struct connect_job *connect_new(struct knbd *k, const char *id)
+{
+	struct connect_job *job = calloc(1, sizeof(*job));
+
+	if (!job)
+		return NULL;
+	job->job.fn = connect_run;
+	job->job.late = connect_late;
+	strcpy(job->backend, k->backend);
+	snprintf(job->name, sizeof(job->name), "%s", id);
+	job->c.backend = job->backend;
+	job->c.size = k->target.size;
+	job->c.block_size = k->block_size;
+	job->c.flags = k->flags;
+	return job;
 }
 
 static int knbd_start(struct export *exp, struct error **err)
 {
-	struct knbd *k = exp->state;
-	struct connect_job job = {
-		.k = k, .name = exp->id, .err = err,
-		.c = {
-			.backend = k->backend,
-			.size = k->target.size,
-			.block_size = k->block_size,
-			.flags = k->flags,
-		},
-	};
+	struct knbd *k = knbd_of(exp);
+	struct connect_job *job = connect_new(k, exp->id);
+	int rc;
 
-	job.rc = serve(k, &job.c, err);
-	if (!job.rc)
-		co_blocking(connect_run, &job);
-	close_all(&job.c);
-	if (job.rc)
-		return job.rc;
-	snprintf(exp->device, sizeof(exp->device), "/dev/%s", k->disk.name);
-	co_blocking(settle_run, &job);
-	return job.rc;
+	if (!job)
+		return error_set(err, ENOMEM, "no memory for export '%s'",
+				 exp->id);
+	rc = serve(k, &job->c, err);
+	if (rc)
+		goto out;
+	if (!co_wait_job(&job->job, CALL_NS))
+		return error_set(err, ETIMEDOUT, "NBD_CMD_CONNECT for export "
+				 "'%s' has not returned for %llu s", exp->id,
+				 CALL_NS / SECONDS(1));
+	if (!job->rc) {
+		k->index = job->index;
+		strcpy(k->disk.name, job->disk);
+		snprintf(exp->device, sizeof(exp->device), "/dev/%s",
+			 k->disk.name);
+		/* the kernel has its own by now */
+		close_all(&job->c);
+		job->c.sockets = 0;
+		co_blocking(settle_run, job);
+		k->note = job->settle.note;
+	}
+	rc = job->rc;
+	if (job->err)
+		error_propagate(err, &job->err);
+out:
+	connect_free(job);
+	return rc;
 }
 
 /* --- stop --- */
@@ -288,20 +383,51 @@ static bool co_is_ours(struct knbd *k)
 	return job.ours;
 }
 
-static void disconnect_run(void *arg)
-{
-	struct device_job *job = arg;
+struct disconnect_job {
+	struct wait_job job;
+	unsigned index;
+	char disk[16];
+	struct error *err;
+	int rc;
+};
 
-	settle_forget(job->k->disk.name);
-	job->rc = knbd_disconnect(job->k->index, job->err);
+static void disconnect_run(struct wait_job *wait)
+{
+	struct disconnect_job *job = container_of(wait, struct disconnect_job,
+						  job);
+
+	settle_forget(job->disk);
+	job->rc = knbd_disconnect(job->index, &job->err);
+}
+
+static void disconnect_late(struct wait_job *wait)
+{
+	struct disconnect_job *job = container_of(wait, struct disconnect_job,
+						  job);
+
+	error_clear(&job->err);
+	free(job);
 }
 
 static int co_disconnect(struct knbd *k, struct error **err)
 {
-	struct device_job job = { .k = k, .err = err };
+	struct disconnect_job *job = calloc(1, sizeof(*job));
+	int rc;
 
-	co_blocking(disconnect_run, &job);
-	return job.rc;
+	if (!job)
+		return error_set(err, ENOMEM, "no memory to detach /dev/%s",
+				 k->disk.name);
+	job->job.fn = disconnect_run;
+	job->job.late = disconnect_late;
+	job->index = k->index;
+	strcpy(job->disk, k->disk.name);
+	if (!co_wait_job(&job->job, CALL_NS))
+		return knbd_stuck(k, "NBD_CMD_DISCONNECT", err);
+	rc = job->rc;
+	if (job->err)
+		error_propagate(err, &job->err);
+	free(job);
+	return rc;
 }
 
 /* Once: 0 it is disconnected, -EAGAIN somebody was there who will go. */
@@ -341,50 +467,84 @@ static void co_wait_gone(struct knbd *k)
 	co_blocking(announce_run, k);
 }
 
-static int knbd_stop(struct export *exp, enum export_stop mode,
-		     struct error **err)
+/* Connections end with their requests, unless the graph keeps those. */
+static int co_end(struct knbd *k, struct error **err)
 {
-	struct knbd *k = exp->state;
+	if (!co_nbd_target_close(&k->target, END_NS))
+		return knbd_stuck(k, "a request to its storage", err);
+	k->stuck_in = NULL;
+	k->disk.name[0] = '\0';
+	return 0;
+}
+
+static int co_stop(struct knbd *k, enum export_stop mode, struct error **err)
+{
+	bool ours;
 	int rc = 0;
 
+	/* by an earlier call; somebody may have it open still */
+	if (k->disconnected)
+		return co_end(k, err);
+	ours = co_is_ours(k);
+	if (k->stuck_in && ours)
+		return knbd_stuck(k, k->stuck_in, err);
 	if (mode == EXPORT_STOP_SAFE)
 		rc = co_disk_retry(co_disconnect_unused, k, err);
-	else if (co_is_ours(k))
+	else if (ours)
 		rc = co_disconnect(k, err);
 	if (rc)
 		return rc;
+	k->disconnected = true;
 	/* after a forced stop the last opener may stay as long as he likes */
 	if (mode == EXPORT_STOP_SAFE)
 		co_wait_gone(k);
-	k->disk.name[0] = '\0';
-	co_nbd_target_close(&k->target);
-	return 0;
+	return co_end(k, err);
+}
+
+static int knbd_stop(struct export *exp, enum export_stop mode,
+		     struct error **err)
+{
+	struct knbd *k = knbd_of(exp);
+	int rc = co_stop(k, mode, err);
+
+	exp->stuck = k->stuck_in;
+	return rc;
 }
 
 static int knbd_check_idle(struct export *exp, struct error **err)
 {
-	return co_disk_idle(&((struct knbd *)exp->state)->disk, err);
+	struct knbd *k = knbd_of(exp);
+
+	/* of what is being disconnected there is no user left to ask about */
+	return k->disk.name[0] && !k->stuck_in ? co_disk_idle(&k->disk, err) :
+						 0;
 }
 
 static void knbd_close(struct export *exp)
 {
 	struct error *ignored CLEANUP_ERROR = NULL;
-	struct knbd *k = exp->state;
+	struct knbd_export *state = exp->state;
+	struct knbd *k = state->k;
 
-	if (!k->target.root)
+	if (!k)
 		return;
+	state->k = NULL;
+	exp->root = NULL;
 	if (k->disk.name[0] && co_is_ours(k) && co_disconnect(k, &ignored))
 		error_clear(&ignored);
-	co_nbd_target_close(&k->target);
-	exp->root = NULL;
+	/* what is stuck keeps its requests and the root they use */
+	if (!co_nbd_target_close(&k->target, END_NS))
+		return;
 	root_free(k->target.root);
-	k->target.root = NULL;
+	free(k);
 }
 
 static void knbd_query(struct export *exp, json_t *object)
 {
-	const struct knbd *k = exp->state;
+	const struct knbd *k = knbd_of(exp);
 
+	if (!k)
+		return;
 	json_object_set_new(object, "device", json_string(exp->device));
 	json_object_set_new(object, "size",
 			    json_integer((json_int_t)k->target.size));
@@ -396,11 +556,14 @@ static void knbd_query(struct export *exp, json_t *object)
 			    json_string("NBD has none"));
 	if (k->note)
 		json_object_set_new(object, "note", json_string(k->note));
+	if (k->stuck_in)
+		json_object_set_new(object, "stuck-in",
+				    json_string(k->stuck_in));
 }
 
 static const struct export_type knbd_export_type = {
 	.name = "kernel-nbd",
-	.state_size = sizeof(struct knbd),
+	.state_size = sizeof(struct knbd_export),
 	.options = knbd_option_table,
 	.options_size = sizeof(struct knbd_options),
 	.available = co_knbd_available,

@@ -306,8 +306,8 @@ static void conn_unlink(struct nbd_conn *c)
 		at = &(*at)->next;
 	*at = c->next;
 	target->count--;
-	if (!target->count && target->closer)
-		co_wake(target->closer);
+	if (!target->count && target->closing)
+		wait_event_set(&target->closed);
 }
 
 static void conn_message_came(struct nbd_conn *c)
@@ -421,7 +421,7 @@ int nbd_target_serve(struct nbd_target *target,
 	return 0;
 }
 
-void co_nbd_target_close(struct nbd_target *target)
+bool co_nbd_target_close(struct nbd_target *target, uint64_t timeout_ns)
 {
 	target->closing = true;
 	for (struct nbd_conn *c = target->conns; c; c = c->next) {
@@ -431,9 +431,5 @@ void co_nbd_target_close(struct nbd_target *target)
 		c->pending++;
 		thread_post(c->thread, &c->stop);
 	}
-	if (!target->count)
-		return;
-	target->closer = co_self();
-	co_wait();
-	target->closer = NULL;
+	return !target->count || co_wait_event(&target->closed, timeout_ns);
 }

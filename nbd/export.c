@@ -14,6 +14,8 @@
 #include "nbd/server.h"
 
 #define PREFERRED_BLOCK 4096u
+/* From the end of the connections to the last answer of the graph. */
+#define END_TIMEOUT_NS SECONDS(10)
 
 struct nbd_export_options {
 	char *name, *description;
@@ -177,7 +179,11 @@ static int nbd_stop(struct export *exp, enum export_stop mode,
 		return error_set(err, EBUSY, "export '%s' still in use",
 				 exp->id);
 	withdraw(e);
-	co_nbd_target_close(&e->target);
+	exp->stuck = !co_nbd_target_close(&e->target, END_TIMEOUT_NS);
+	if (exp->stuck)
+		return error_set(err, ETIMEDOUT, "export '%s' has no clients "
+				 "any more, but its storage has requests that "
+				 "do not end", exp->id);
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 #ifndef NBD_TARGET_H
 #define NBD_TARGET_H
 
+#include "export/wait.h"
 #include "graph/root.h"
 #include "nbd/negotiate.h"
 #include "nbd/stream.h"
@@ -25,7 +26,7 @@ struct nbd_target {
 	struct nbd_conn *conns;
 	unsigned count;
 	bool closing;
-	struct co *closer;
+	struct wait_event closed;
 };
 
 /* What root_new is to be given: bit per I/O thread, all of them. */
@@ -57,9 +58,11 @@ int nbd_target_serve(struct nbd_target *target,
 		     const struct nbd_service *service, struct error **err)
 	MUST_CHECK;
 /*
- * Drops all connections; returns when their requests have ended and their
- * `ended` was called. None comes after that. Coroutine.
+ * Drops all connections. True when their requests have ended and their `ended`
+ * was called: none comes after that. False where the graph keeps requests for
+ * longer than timeout_ns; it may be called again. Coroutine.
  */
-void co_nbd_target_close(struct nbd_target *target);
+bool co_nbd_target_close(struct nbd_target *target, uint64_t timeout_ns)
+	MUST_CHECK;
 
 #endif
