@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
 #
-# What the guest tests share.  A test is one file of tests/vm/t, one behaviour;
-# tests/vm/suite runs it in a guest with
+# What the tests of tests/vm/t share.  A test is one file, one behaviour;
+# tests/vm/rounds runs it, in a guest or on the machine itself, with
 #
-#	KERNEL		6.12 or newest
+#	VIA		the way that it attaches: ublk, nbd or fuse
+#	KERNEL		6.12 or newest in a guest, else native
 #	SOAK		1 for the full products, else 0
 #	FAST		folder on an ext4 on a quick disk, for images
-#	SLOW		folder on an ext4 on a disk that QEMU throttles
-#	SPARE		a disk for the test's own use
-#	KEEP		folder whose files survive the guest
+#	SLOW		in a guest the same on a disk that QEMU throttles
+#	PROGRAMS	folder with ublk-features and image-lock
+#	RUN		a word that the environment of all its processes has
 #
 # A test prints one "ok" or "not ok" line for each thing that it found right
 # or wrong, and ends at the first wrong one; "skip" ends it with a reason.
-# Whatever it leaves behind is removed by the suite, which fails it for that.
+# Whatever it leaves behind is removed by tests/vm/rounds, which fails it for
+# that.  mnt is a folder to mount on.
 
 set -u
 shopt -s nullglob
+mnt=$FAST/mnt
+mkdir -p "$mnt"
 
 # ok TEXT, not_ok TEXT: one result, with the second of the test it came in
 ok() { echo "ok $* [$SECONDS s]"; }
@@ -102,11 +106,109 @@ attach() {
 	[ -b "$dev" ] || not_ok "attach $* gave '$dev', no block device"
 }
 
-daemon_pid() { pgrep -x blkgraphd; }
+# --- the daemon, and none that somebody else runs ---
 
-# devices of the kernel's ublk, whoever made them
-ublk_devices() { ls /sys/class/ublk-char; }
-no_ublk_devices() { [ -z "$(ublk_devices 2>/dev/null)" ]; }
+socket=${BLKGRAPH_SOCKET:-/run/blkgraph/blkgraph.sock}
+state_log=${BLKGRAPH_SOCKET:-/var/lib/blkgraph/blkgraph.sock}.state
+fuse_dir=${BLKGRAPH_SOCKET:-/run/blkgraph/}${BLKGRAPH_SOCKET:+.}fuse
+
+# daemons: the pids of all that this run started
+daemons() {
+	local p
+	for p in $(pgrep -x blkgraphd); do
+		! grep -qzx "RUN=$RUN" "/proc/$p/environ" 2>/dev/null ||
+			echo "$p"
+	done
+}
+
+# daemon_pid: the one on the socket, while it lives
+daemon_pid() {
+	local p
+	p=$(cat "$socket.lock" 2>/dev/null) && daemons | grep -x "$p"
+}
+no_daemon() { [ -z "$(daemon_pid)" ]; }
+
+# --- what differs between the ways to attach ---
+
+# Every `blkgraph attach` goes VIA.  Without a word it takes ublk, which shows
+# that this is the first choice.
+[ $VIA = ublk ] || PATH=$HERE/via:$PATH
+
+# loop_file DEVICE: what a loop device is on, if that is a file of ours.  "/"
+# is one whose mount is gone.
+loop_file() {
+	local file
+	file=$(cat "/sys/block/${1##*/}/loop/backing_file" 2>/dev/null)
+	case $file in "$fuse_dir"/* | /) echo "$file" ;; esac
+}
+
+# fuse_mounts PID|self: of ours in that process's namespace
+fuse_mounts() {
+	awk -v dir="$fuse_dir/" '/ - fuse\.blkgraph / && index($5, dir) == 1 {
+		print $5 }' "/proc/$1/mountinfo"
+}
+
+# devices: one line for each that the kernel has of this way, whoever made it;
+# natively of this run's daemon
+devices() {
+	local d f
+	case $VIA in
+	ublk) ls /sys/class/ublk-char 2>/dev/null ;;
+	nbd) for d in /sys/block/nbd*/pid; do echo "${d%/pid}"; done ;;
+	fuse)
+		{
+			for d in /sys/block/loop*; do
+				f=$(loop_file "$d")
+				[ "$f" != / ] || [ "$KERNEL" = native ] ||
+					echo "$d"
+				[ "${f:-/}" = / ] || echo "$f"
+			done
+			fuse_mounts self
+		} | sort -u ;;
+	esac
+}
+no_devices() { [ -z "$(devices)" ]; }
+one_device() { [ "$(devices | wc -l)" = 1 ]; }
+
+# gone DEVICE: ublk takes the node away, the others have empty ones
+gone() {
+	case $VIA in
+	ublk) [ ! -e "$1" ] ;;
+	nbd) [ ! -e "/sys/block/${1##*/}/pid" ] ;;
+	fuse) [ -z "$(loop_file "$1")" ] ;;
+	esac
+}
+
+# dies_with_daemon: the kernel takes a device away that has no server, though
+# somebody has it open.  The others stay, with errors, until nobody has, and
+# after a daemon that was killed until the next start (K5, F10).
+dies_with_daemon() { [ $VIA = ublk ]; }
+
+# hardware_queues N: how many a device has that is given N queues.  A loop
+# device has one, N threads read what comes.
+hardware_queues() { if [ $VIA = fuse ]; then echo 1; else echo "$1"; fi; }
+
+# depth N: attach's option; the kernel's NBD client has one depth
+depth() { [ $VIA = nbd ] || echo "--depth $1"; }
+
+# --- storage that can be made to answer nothing, and to go on ---
+
+# A daemon beside the one that is tested makes it; while that is stopped, no
+# request to it ends.
+
+storage_of() { BLKGRAPH_SOCKET=$FAST/storage "$@"; }
+storage_pid() { cat "$FAST/storage.lock"; }
+
+# storage_make NAME: the device in $dev, 64 MiB
+storage_make() {
+	truncate -s 64M "$FAST/$1.storage"
+	dev=$(VIA=fuse storage_of "$HERE/via/blkgraph" attach -n "$1" -f raw \
+		"$FAST/$1.storage" 2>/dev/null) || not_ok "storage $1"
+	[ -b "$dev" ] || not_ok "storage $1 is a block device"
+}
+storage_stop() { kill -STOP "$(storage_pid)"; }
+storage_go_on() { kill -CONT "$(storage_pid)"; }
+storage_remove() { storage_of blkgraph detach "$@"; }
 
 # inflight DEVICE: requests that the device has not answered
 inflight() {
