@@ -437,7 +437,7 @@ static struct node *open_next(struct opening *o, struct node *node,
 	else if (value && !json_is_null(value))
 		backing = open_or_find(o, value, &from, decl->name, nesting);
 	node->backing_given = value != NULL;
-	if (*o->err && json_is_string(value))
+	if (*o->err && value)
 		error_prefix(o->err, "Could not open backing file");
 	json_decref(own);
 	if (backing && attach(node, decl, backing, o->err) < 0)

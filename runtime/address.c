@@ -81,10 +81,11 @@ static int unix_address(const struct address *a, struct sockaddr_un *addr,
 {
 	size_t name = strlen(a->path), first = a->abstract ? 1 : 0;
 
-	if (!name || name + first >= sizeof(addr->sun_path))
+	if (!name)
+		return error_set(err, EINVAL, "UNIX socket path is empty");
+	if (name + first >= sizeof(addr->sun_path))
 		return error_set(err, ENAMETOOLONG, "UNIX socket path '%s' is "
-				 "empty or longer than %zu bytes", a->path,
-				 sizeof(addr->sun_path) - 1 - first);
+				 "too long", a->path);
 	memset(addr, 0, sizeof(*addr));
 	addr->sun_family = AF_UNIX;
 	memcpy(addr->sun_path + first, a->path, name);

@@ -118,11 +118,10 @@ static struct node *attach_open(json_t *args, struct error **err)
 			  filename, err);
 }
 
-/* Ways to a block device and their export types, the best first. */
-static const struct {
-	const char *via, *type;
-} attach_ways[] = {
-	{ "ublk", "ublk" }, { "nbd", "kernel-nbd" }, { "fuse", "fuse" },
+/* The first that the machine can make, then all, the best first. */
+const struct attach_way attach_ways[] = {
+	{ "auto", NULL }, { "ublk", "ublk" }, { "nbd", "kernel-nbd" },
+	{ "fuse", "fuse" }, { NULL, NULL }
 };
 
 /*
@@ -134,18 +133,19 @@ static const struct export_type *attach_choose_type(const char *via,
 {
 	char why[600] = "";
 
-	for (size_t i = 0; i < ARRAY_SIZE(attach_ways); i++) {
-		const struct export_type *type =
-			export_type_find(attach_ways[i].type);
+	for (const struct attach_way *way = attach_ways; way->via; way++) {
+		const struct export_type *type;
 		struct error *one CLEANUP_ERROR = NULL;
 		size_t len = strlen(why);
 
-		if (strcmp(via, "auto") && strcmp(via, attach_ways[i].via))
+		if (!way->type ||
+		    (strcmp(via, "auto") && strcmp(via, way->via)))
 			continue;
+		type = export_type_find(way->type);
 		if (type->available(&one) == 0)
 			return type;
 		snprintf(why + len, sizeof(why) - len, "%svia %s: %s",
-			 len ? "; " : "", attach_ways[i].via, one->text);
+			 len ? "; " : "", way->via, one->text);
 	}
 	error_set(err, ENODEV, "This machine cannot make a block device %s",
 		  why);

@@ -22,7 +22,7 @@ const struct command command_table[] = {
 		.run = cmd_query_commands,
 	},
 	{
-		.name = "query-qmp-schema", .gives = "[any]",
+		.name = "query-qmp-schema", .gives = "[SchemaInfo]",
 		.run = cmd_query_qmp_schema,
 	},
 	{ .name = "quit", .run = cmd_quit },
@@ -58,7 +58,7 @@ const struct command command_table[] = {
 		.run = cmd_query_named_block_nodes,
 	},
 	{
-		.name = "query-block", .gives = "[any]",
+		.name = "query-block", .gives = "[BlockInfo]",
 		.run = cmd_query_block,
 	},
 	{
@@ -139,11 +139,8 @@ const struct command command_table[] = {
 	},
 	{
 		.name = "blkgraph-attach", .kind = COMMAND_SHOW,
-		.takes = "filename:str id?:str format?:str read-only?:bool "
-			"cache?:BlkgraphCacheMode node-name?:str "
-			"via?:BlkgraphVia",
-		.open_args = true, .gives = "BlkgraphAttached",
-		.run = cmd_attach,
+		.takes = "BlkgraphAttachOptions",
+		.gives = "BlkgraphAttached", .run = cmd_attach,
 	},
 	{
 		.name = "blkgraph-insert", .kind = COMMAND_CHANGE,

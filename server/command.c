@@ -43,7 +43,6 @@ const struct type *command_takes(const struct command *cmd)
 	type = type_named(name);
 	if (cmd->takes && !type->member_count)
 		type_add_members(type, cmd->takes);
-	type->open = cmd->open_args;
 	return type;
 }
 

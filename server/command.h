@@ -27,9 +27,6 @@ struct command {
 	 * arguments, with types of types.h; or the name of a type, which has
 	 * them all. NULL: none. */
 	const char *takes;
-	/* Members that takes does not list belong to an export type, which
-	 * refuses what it does not know. */
-	bool open_args;
 	const char *gives;	/* type of what it returns; NULL: {} */
 	/*
 	 * Main thread, a coroutine of the client's connection; may wait as

@@ -98,11 +98,8 @@ json_t *cmd_query_block_exports(json_t *args, struct error **err)
 static int check_iothread(json_t *name, struct error **err)
 {
 	const char *id = json_string_value(name);
-	const struct object *obj = id ? object_find(id) : NULL;
+	const struct object *obj = object_find(id);
 
-	if (!id)
-		return error_set(err, EINVAL, "Invalid parameter type for "
-				 "'iothread', expected: string");
 	if (!obj || obj->type != &object_iothread)
 		return error_set(err, ENOENT, "iothread \"%s\" not found", id);
 	return 0;
@@ -128,15 +125,11 @@ static int take_iothreads(json_t *args, struct error **err)
 /* No image has any that could be shown. */
 static int take_bitmaps(json_t *args, struct error **err)
 {
-	json_t *list = json_object_get(args, "bitmaps");
-	json_t *first = json_array_get(list, 0);
+	json_t *first = json_array_get(json_object_get(args, "bitmaps"), 0);
 	const char *name = json_string_value(json_is_object(first) ?
 					     json_object_get(first, "name") :
 					     first);
 
-	if (list && !json_is_array(list))
-		return error_set(err, EINVAL, "Invalid parameter type for "
-				 "'bitmaps', expected: array");
 	if (first)
 		return error_set(err, ENOENT, "Bitmap '%s' is not found",
 				 name ? name : "");
@@ -146,14 +139,8 @@ static int take_bitmaps(json_t *args, struct error **err)
 
 json_t *cmd_block_export_add(json_t *args, struct error **err)
 {
-	const char *type = arg_string(args, "type", "");
 	struct export *exp = NULL;
 
-	if (!export_type_find(type)) {
-		error_set(err, EINVAL, "Parameter 'type' does not accept "
-			  "value '%s'", type);
-		return NULL;
-	}
 	args = json_copy(args);
 	if (take_iothreads(args, err) == 0 && take_bitmaps(args, err) == 0)
 		exp = export_add(args, err);

@@ -29,10 +29,10 @@ static json_t *job_describe(const struct job *job)
 		"current-progress", (json_int_t)job->current,
 		"total-progress", (json_int_t)job->total);
 
-	if (job->err)
-		json_object_set_new(object, "error",
-				    json_text(job->err->text));
-	if (job->err && strerrorname_np(job->err->code) && job->err->code)
+	if (!job->err)
+		return object;
+	json_object_set_new(object, "error", json_text(job->err->text));
+	if (job->err->code && strerrorname_np(job->err->code))
 		json_object_set_new(object, "errno", json_string(
 				    strerrorname_np(job->err->code)));
 	return object;

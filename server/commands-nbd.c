@@ -77,6 +77,17 @@ static int co_start(json_t *args, struct error **err)
 	return 0;
 }
 
+/* One that clients of the server are shown, and that is not on its way out:
+ * what is being started refuses, and then fails to start. */
+static struct export *next_export(const struct export *refused)
+{
+	struct export *exp = refused ? refused->next : export_first();
+
+	while (exp && (strcmp(exp->type->name, "nbd") || exp->shutting_down))
+		exp = exp->next;
+	return exp;
+}
+
 static int co_stop(struct error **err)
 {
 	struct export *exp;
@@ -84,14 +95,13 @@ static int co_stop(struct error **err)
 
 	if (rc)
 		return rc;
-	for (exp = export_first(); exp; exp = exp ? exp->next : NULL) {
+	exp = next_export(NULL);
+	while (exp) {
 		struct error *ignored CLEANUP_ERROR = NULL;
 
-		if (strcmp(exp->type->name, "nbd") || exp->shutting_down)
-			continue;
-		/* what is being started refuses, and then fails to start */
-		if (co_export_end(exp, true, &ignored) == 0)
-			exp = export_first();
+		/* it is gone, or the list may be another */
+		exp = co_export_end(exp, true, &ignored) < 0 ?
+		      next_export(exp) : next_export(NULL);
 	}
 	co_nbd_server_stop();
 	if (running.creds)

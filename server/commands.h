@@ -84,6 +84,13 @@ json_t *cmd_qom_list_properties(json_t *args, struct error **err);
 
 /* Shared by the above. */
 
+/* What blkgraph-attach's "via" may be, and the type of export that it makes;
+ * ends with via NULL. */
+struct attach_way {
+	const char *via, *type;
+};
+extern const struct attach_way attach_ways[];
+
 /* Ends the NBD server, if there is one. Coroutine. */
 void co_nbd_leave(void);
 /* What nbd-server-start was given; NULL: it does not run. */

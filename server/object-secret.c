@@ -213,18 +213,18 @@ struct iothread_options {
 	uint64_t pool_min, pool_max;
 };
 
-#define IOTHREAD(option, field) { \
-	.name = option, .type = OPT_SIZE, \
+#define IOTHREAD(option, field, value) { \
+	.name = option, .type = OPT_SIZE, .def = value, \
 	.offset = offsetof(struct iothread_options, field), \
 	.help = "has no effect" }
 
 static const struct option iothread_option_table[] = {
-	IOTHREAD("poll-max-ns", poll_max_ns),
-	IOTHREAD("poll-grow", poll_grow),
-	IOTHREAD("poll-shrink", poll_shrink),
-	IOTHREAD("aio-max-batch", aio_max_batch),
-	IOTHREAD("thread-pool-min", pool_min),
-	IOTHREAD("thread-pool-max", pool_max),
+	IOTHREAD("poll-max-ns", poll_max_ns, "32768"),
+	IOTHREAD("poll-grow", poll_grow, "0"),
+	IOTHREAD("poll-shrink", poll_shrink, "0"),
+	IOTHREAD("aio-max-batch", aio_max_batch, "0"),
+	IOTHREAD("thread-pool-min", pool_min, "0"),
+	IOTHREAD("thread-pool-max", pool_max, "64"),
 	{ .name = NULL },
 };
 

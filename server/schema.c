@@ -15,10 +15,17 @@
 #include "graph/driver.h"
 #include "graph/export.h"
 #include "server/command.h"
+#include "server/commands.h"
 #include "server/object.h"
 #include "server/types.h"
 
 #define NAME_MAX_LEN 128
+
+/* Of an export of any type. */
+#define EXPORT_INFO \
+	"id:str type:BlockExportType node-name?:str shutting-down:bool " \
+	"writable:bool stuck:bool size?:int drains?:BlkgraphDrains " \
+	"stats?:BlockDeviceStats"
 
 static const struct definition {
 	const char *name, *members;
@@ -30,9 +37,17 @@ static const struct definition {
 	{ "XDbgBlockGraphNodeType", "block-backend block-job block-driver" },
 	{ "BlockdevDetectZeroesOptions", "off on unmap" },
 	{ "BlkgraphCacheMode", "none writeback" },
-	{ "BlkgraphVia", "auto ublk nbd fuse" },
 	{ "MonitorMode", "readline control" },
 	{ "SocketAddressType", "inet unix fd" },
+	{ "ChardevBackendKind", "socket file pipe stdio null" },
+	{ "BlockDeviceIoStatus", "ok failed nospace" },
+	{ "ImageInfoSpecificKind", "qcow2" },
+	{ "Qcow2CompressionType", "zlib zstd" },
+	{ "Qcow2BitmapInfoFlags", "in-use auto" },
+	{ "SchemaMetaType",
+	  "builtin enum array object alternate command event" },
+	{ "JSONType",
+	  "string number int boolean null object array value" },
 	{ "JobType", "create" },
 	{ "JobStatus",
 	  "created running paused ready standby waiting pending aborting "
@@ -62,6 +77,12 @@ static const struct definition {
 	{ "ChardevHostdev", "device:str" },
 	{ "ChardevStdio", "signal?:bool" },
 	{ "ChardevCommon", "" },
+	{ "ChardevSocketWrapper", "data:ChardevSocket" },
+	{ "ChardevFileWrapper", "data:ChardevFile" },
+	{ "ChardevHostdevWrapper", "data:ChardevHostdev" },
+	{ "ChardevStdioWrapper", "data:ChardevStdio" },
+	{ "ChardevCommonWrapper", "data:ChardevCommon" },
+	{ "ChardevBackend", "type:ChardevBackendKind" },
 	{ "ChardevReturn", "pty?:str" },
 	{ "ChardevBackendInfo", "name:str" },
 	{ "InetSocketAddress",
@@ -71,13 +92,26 @@ static const struct definition {
 	{ "InetSocketAddressWrapper", "data:InetSocketAddress" },
 	{ "UnixSocketAddressWrapper", "data:UnixSocketAddress" },
 	{ "StringWrapper", "data:String" },
+	{ "SocketAddressLegacy", "type:SocketAddressType" },
 	{ "BlockdevCacheInfo", "writeback:bool direct:bool no-flush:bool" },
 	{ "BlockdevChild", "child:str node-name:str" },
 	{ "ImageInfo",
 	  "filename:str format:str dirty-flag?:bool virtual-size:int "
 	  "actual-size?:int cluster-size?:int backing-filename?:str "
 	  "full-backing-filename?:str backing-filename-format?:str "
-	  "backing-image?:ImageInfo format-specific?:any" },
+	  "backing-image?:ImageInfo format-specific?:ImageInfoSpecific" },
+	{ "ImageInfoSpecific", "type:ImageInfoSpecificKind" },
+	{ "ImageInfoSpecificQCow2Wrapper", "data:ImageInfoSpecificQCow2" },
+	{ "ImageInfoSpecificQCow2",
+	  "compat:str extended-l2?:bool lazy-refcounts?:bool corrupt?:bool "
+	  "refcount-bits:int compression-type:Qcow2CompressionType "
+	  "bitmaps-count?:int bitmaps?:[Qcow2BitmapInfo]" },
+	{ "Qcow2BitmapInfo",
+	  "name:str granularity:int flags:[Qcow2BitmapInfoFlags]" },
+	{ "BlockInfo",
+	  "device:str qdev?:str type:str removable:bool locked:bool "
+	  "inserted?:BlockDeviceInfo tray_open?:bool "
+	  "io-status?:BlockDeviceIoStatus" },
 	{ "BlockDeviceInfo",
 	  "file:str node-name?:str ro:bool drv:str backing_file?:str "
 	  "backing_file_depth:int encrypted:bool children:[BlockdevChild] "
@@ -105,7 +139,13 @@ static const struct definition {
 	  "failed_unmap_operations:int invalid_rd_operations:int "
 	  "invalid_wr_operations:int invalid_flush_operations:int "
 	  "invalid_unmap_operations:int account_invalid:bool "
-	  "account_failed:bool timed_stats:[any]" },
+	  "account_failed:bool timed_stats:[BlockDeviceTimedStats]" },
+	{ "BlockDeviceTimedStats",
+	  "interval_length:int min_rd_latency_ns:int max_rd_latency_ns:int "
+	  "avg_rd_latency_ns:int min_wr_latency_ns:int max_wr_latency_ns:int "
+	  "avg_wr_latency_ns:int min_flush_latency_ns:int "
+	  "max_flush_latency_ns:int avg_flush_latency_ns:int "
+	  "avg_rd_queue_depth:number avg_wr_queue_depth:number" },
 	{ "BlockStats",
 	  "node-name?:str stats:BlockDeviceStats parent?:BlockStats "
 	  "backing?:BlockStats" },
@@ -113,15 +153,28 @@ static const struct definition {
 	{ "ObjectTypeInfo", "name:str parent?:str" },
 	{ "BlkgraphDrains",
 	  "count:int last-ns:int max-ns:int p99-ns:int in-flight:int" },
-	{ "BlockExportInfo",
-	  "id:str type:BlockExportType node-name:str shutting-down:bool "
-	  "writable:bool stuck:bool size?:int drains?:BlkgraphDrains "
-	  "stats?:BlockDeviceStats "
-	  "device?:str" },
-	{ "BlkgraphAttached",
-	  "id:str type:BlockExportType node-name:str device?:str format:str "
-	  "guessed:bool" },
-	{ "BlkgraphFilterOptions", "driver:str node-name?:str" },
+	{ "BlkgraphQueueInfo", "thread:int requests:int copied:int" },
+	{ "BlockExportInfo", EXPORT_INFO },
+	{ "BlkgraphAttached", EXPORT_INFO " format:str guessed:bool" },
+	/* what an export that is being opened or closed does not show */
+	{ "BlockExportInfo-ublk",
+	  "device?:str device-id?:int queues?:int depth?:int "
+	  "logical-block-size?:int features?:str zero-copy?:bool "
+	  "zero-copy-reason?:str note?:str stuck-in?:str "
+	  "queue?:[BlkgraphQueueInfo]" },
+	{ "BlockExportInfo-fuse",
+	  "device?:str mountpoint?:str queues?:int depth?:int "
+	  "logical-block-size?:int zero-copy?:bool zero-copy-reason?:str "
+	  "direct?:bool note?:str" },
+	{ "BlockExportInfo-kernel-nbd",
+	  "device:str queues:int logical-block-size:int zero-copy:bool "
+	  "zero-copy-reason:str note?:str" },
+	{ "BlockExportInfo-nbd", "name:str clients:int" },
+	{ "BlockDirtyBitmap", "node:str name:str" },
+	{ "BlkgraphAttachOptions",
+	  "filename:str id?:str format?:str read-only?:bool "
+	  "cache?:BlkgraphCacheMode node-name?:str via?:BlkgraphVia "
+	  "exclusive?:bool zero-copy?:bool" },
 	{ "BlkgraphChange", "node-name?:str pause-ns:int in-flight:int" },
 	{ "BlkgraphExtent",
 	  "start:int length:int depth:int present:bool zero:bool data:bool "
@@ -132,21 +185,64 @@ static const struct definition {
 	  "total-clusters:int allocated-clusters:int compressed-clusters:int "
 	  "image-end-offset:int first-corruption?:str" },
 	{ "BlkgraphInfo",
-	  "filename:str format:str guessed:bool virtual-size:int "
-	  "actual-size?:int cluster-size?:int dirty-flag?:bool "
+	  "filename:str format:str guessed:bool dirty-flag?:bool "
+	  "virtual-size:int actual-size?:int cluster-size?:int "
 	  "backing-filename?:str backing-filename-format?:str "
-	  "snapshots-count?:int snapshots?:[any] format-specific?:any "
-	  "problem?:str" },
+	  "snapshots-count?:int snapshots?:[SnapshotInfo] "
+	  "format-specific?:ImageInfoSpecific problem?:str" },
+	{ "SnapshotInfo",
+	  "id:str name:str vm-state-size:int date-sec:int date-nsec:int "
+	  "vm-clock-sec:int vm-clock-nsec:int disk-size?:int" },
+	{ "SchemaInfo", "name:str meta-type:SchemaMetaType" },
+	{ "SchemaInfoBuiltin", "json-type:JSONType" },
+	{ "SchemaInfoEnum", "members:[SchemaInfoEnumMember] values:[str]" },
+	{ "SchemaInfoEnumMember", "name:str" },
+	{ "SchemaInfoArray", "element-type:str" },
+	{ "SchemaInfoObject",
+	  "members:[SchemaInfoObjectMember] tag?:str "
+	  "variants?:[SchemaInfoObjectVariant]" },
+	{ "SchemaInfoObjectMember", "name:str type:str default?:any" },
+	{ "SchemaInfoObjectVariant", "case:str type:str" },
+	{ "SchemaInfoAlternate", "members:[SchemaInfoAlternateMember]" },
+	{ "SchemaInfoAlternateMember", "type:str" },
+	{ "SchemaInfoCommand", "arg-type:str ret-type:str" },
+	{ "SchemaInfoEvent", "arg-type:str" },
 	{ NULL, NULL }
 }, alternates[] = {
 	{ "BlockdevRef", "options:BlockdevOptions name:str" },
 	{ "BlockdevRefOrNull",
 	  "options:BlockdevOptions name:str none:null" },
+	{ "BlockExportIothreads", "single:str multi:[str]" },
+	{ "BlockDirtyBitmapOrStr", "local:str external:BlockDirtyBitmap" },
 	{ NULL, NULL }
 }, events[] = {
 	{ "BLOCK_EXPORT_DELETED", "id:str" },
 	{ "JOB_STATUS_CHANGE", "id:str status:JobStatus" },
 	{ NULL, NULL }
+};
+
+/* Objects whose further members depend on one that they have. */
+static const struct union_definition {
+	const char *name, *tag, *variants;	/* "VALUE:TYPE ..." */
+} unions[] = {
+	{ "SocketAddressLegacy", "type",
+	  "inet:InetSocketAddressWrapper unix:UnixSocketAddressWrapper "
+	  "fd:StringWrapper" },
+	{ "ChardevOptions", "backend",
+	  "socket:ChardevOptions-socket file:ChardevOptions-file "
+	  "pipe:ChardevOptions-pipe stdio:ChardevOptions-stdio "
+	  "null:ChardevOptions-null" },
+	{ "ChardevBackend", "type",
+	  "socket:ChardevSocketWrapper file:ChardevFileWrapper "
+	  "pipe:ChardevHostdevWrapper stdio:ChardevStdioWrapper "
+	  "null:ChardevCommonWrapper" },
+	{ "ImageInfoSpecific", "type", "qcow2:ImageInfoSpecificQCow2Wrapper" },
+	{ "SchemaInfo", "meta-type",
+	  "builtin:SchemaInfoBuiltin enum:SchemaInfoEnum "
+	  "array:SchemaInfoArray object:SchemaInfoObject "
+	  "alternate:SchemaInfoAlternate command:SchemaInfoCommand "
+	  "event:SchemaInfoEvent" },
+	{ NULL, NULL, NULL }
 };
 
 /* --- types from option tables -------------------------------------------- */
@@ -252,6 +348,21 @@ static void add_creating(void)
 	}
 }
 
+/* What queries show of one, and what attaching one gives, is the base and a
+ * variant of its own. */
+static void add_export_info(const char *export)
+{
+	char name[NAME_MAX_LEN];
+	struct type *type;
+
+	snprintf(name, sizeof(name), "BlockExportInfo-%s", export);
+	type = type_named(name);
+	type_named("BlockExportInfo")->tag = "type";
+	type_named("BlkgraphAttached")->tag = "type";
+	type_add_variant(type_named("BlockExportInfo"), export, type);
+	type_add_variant(type_named("BlkgraphAttached"), export, type);
+}
+
 static void add_exports(void)
 {
 	struct type *base = type_named("BlockExportOptions");
@@ -262,29 +373,83 @@ static void add_exports(void)
 	base->tag = "type";
 	type_add_member(base, "type", type_named("BlockExportType"), false);
 	add_options(base, export_options, NULL);
-	/* one id or several */
-	type_add_members(base, "iothread?:any fixed-iothread?:bool");
+	type_add_members(base, "iothread?:BlockExportIothreads "
+			 "fixed-iothread?:bool");
 	for (unsigned i = 0; (export = export_type_at(i)) != NULL; i++) {
 		snprintf(name, sizeof(name), "BlockExportOptions-%s",
 			 export->name);
 		type = type_named(name);
 		add_options(type, export->options, base);
 		if (!strcmp(export->name, "nbd"))
-			type_add_members(type, "bitmaps?:[any]");
+			type_add_members(type,
+					 "bitmaps?:[BlockDirtyBitmapOrStr]");
 		type_add_variant(base, export->name, type);
 		type_add_value(type_named("BlockExportType"), export->name);
+		add_export_info(export->name);
 	}
 }
 
-static void add_addresses(void)
+/* What "via" may be, and the type of export that it makes. */
+static void add_attach_way(struct type *base, const char *via,
+			   const struct type *export)
 {
-	struct type *base = type_named("SocketAddressLegacy");
+	struct type *type;
+	char name[NAME_MAX_LEN];
 
-	base->tag = "type";
-	type_add_members(base, "type:SocketAddressType");
-	type_add_variant(base, "inet", type_named("InetSocketAddressWrapper"));
-	type_add_variant(base, "unix", type_named("UnixSocketAddressWrapper"));
-	type_add_variant(base, "fd", type_named("StringWrapper"));
+	snprintf(name, sizeof(name), "%s-%s", base->name, via);
+	type = type_named(name);
+	if (!type->member_count) {
+		type_add_value(type_named("BlkgraphVia"), via);
+		type_add_variant(base, via, type);
+	}
+	for (unsigned i = 0; i < export->member_count; i++) {
+		const struct member *m = &export->members[i];
+
+		if (!type_has(base, m->name) && !type_has(type, m->name))
+			type_add_member(type, m->name, m->type, m->optional)
+				->help = m->help;
+	}
+}
+
+static void add_attach(void)
+{
+	struct type *base = type_named("BlkgraphAttachOptions");
+
+	base->tag = "via";
+	base->tag_default = attach_ways[0].via;
+	for (const struct attach_way *way = attach_ways; way->via; way++)
+		for (const struct attach_way *of = attach_ways; of->via; of++) {
+			char name[NAME_MAX_LEN];
+
+			/* one that chooses takes what any takes */
+			if (!of->type || (way->type && way != of))
+				continue;
+			snprintf(name, sizeof(name), "BlockExportOptions-%s",
+				 of->type);
+			add_attach_way(base, way->via, type_named(name));
+		}
+}
+
+/* As blockdev-add's, but for the child, which insertion gives it. */
+static void add_filters(void)
+{
+	struct type *base = type_named("BlkgraphFilterOptions"), *type;
+	const struct driver *driver;
+	char name[NAME_MAX_LEN];
+
+	base->tag = "driver";
+	type_add_members(base, "driver:BlockdevDriver");
+	add_options(base, node_options, NULL);
+	type_add_members(base, "cache?:BlockdevCacheOptions");
+	for (unsigned i = 0; (driver = driver_at(i)) != NULL; i++) {
+		if (driver->kind != DRIVER_FILTER)
+			continue;
+		snprintf(name, sizeof(name), "BlkgraphFilterOptions-%s",
+			 driver->name);
+		type = type_named(name);
+		add_options(type, driver->options, base);
+		type_add_variant(base, driver->name, type);
+	}
 }
 
 static void add_objects(void)
@@ -305,34 +470,21 @@ static void add_objects(void)
 	}
 }
 
-static void add_chardevs(void)
+static void add_union(const struct union_definition *d)
 {
-	static const struct {
-		const char *name, *data;
-	} backends[] = {
-		{ "socket", "ChardevSocket" }, { "file", "ChardevFile" },
-		{ "pipe", "ChardevHostdev" }, { "stdio", "ChardevStdio" },
-		{ "null", "ChardevCommon" },
-	};
-	struct type *flat = type_named("ChardevOptions"), *wrapper;
-	struct type *base = type_named("ChardevBackend");
-	char name[NAME_MAX_LEN];
+	struct type *type = type_named(d->name);
+	char *copy = strdup(d->variants), *rest, *word, *colon;
 
-	flat->tag = "backend";
-	base->tag = "type";
-	type_add_members(base, "type:ChardevBackendKind");
-	for (size_t i = 0; i < ARRAY_SIZE(backends); i++) {
-		snprintf(name, sizeof(name), "ChardevOptions-%s",
-			 backends[i].name);
-		type_add_variant(flat, backends[i].name, type_named(name));
-		snprintf(name, sizeof(name), "%sWrapper", backends[i].data);
-		wrapper = type_named(name);
-		type_add_member(wrapper, "data", type_named(backends[i].data),
-				false);
-		type_add_variant(base, backends[i].name, wrapper);
-		type_add_value(type_named("ChardevBackendKind"),
-			       backends[i].name);
+	if (!copy)
+		abort();
+	type->tag = d->tag;
+	for (word = strtok_r(copy, " ", &rest); word;
+	     word = strtok_r(NULL, " ", &rest)) {
+		colon = strchr(word, ':');
+		*colon = 0;
+		type_add_variant(type, word, type_named(colon + 1));
 	}
+	free(copy);
 }
 
 static void add_enum(const struct definition *d)
@@ -370,14 +522,14 @@ void schema_start(void)
 	}
 	for (d = events; d->name; d++)
 		type_add_members(event_type(d), d->members);
+	for (const struct union_definition *u = unions; u->name; u++)
+		add_union(u);
 	add_drivers();
 	add_creating();
+	add_filters();
 	add_exports();
-	add_addresses();
+	add_attach();
 	add_objects();
-	add_chardevs();
-	/* as blockdev-add's, but for the child, which insertion gives it */
-	type_named("BlkgraphFilterOptions")->open = true;
 }
 
 /* --- query-qmp-schema ---------------------------------------------------- */

@@ -287,6 +287,13 @@ static bool convert(struct check *c, const struct type *type,
 	return true;
 }
 
+/* In some of its texts the storage daemon has not the whole way, but the last
+ * name, if there is one. */
+static const char *last_name(const struct place *at)
+{
+	return at && at->name ? at->name : "null";
+}
+
 static bool check_enum(struct check *c, const struct type *type,
 		       const struct place *at, const json_t *value)
 {
@@ -296,7 +303,7 @@ static bool check_enum(struct check *c, const struct type *type,
 		if (!strcmp(type->values[i], given))
 			return true;
 	error_set(c->err, EINVAL, "Parameter '%s' does not accept value '%s'",
-		  at && at->name ? at->name : "null", given);
+		  last_name(at), given);
 	return false;
 }
 
@@ -336,6 +343,9 @@ static const struct type *find_variant(const struct type *type,
 	const char *tag = type->tag ?
 		json_string_value(json_object_get(object, type->tag)) : NULL;
 
+	if (!tag)
+		tag = type->tag_default;
+
 	for (unsigned i = 0; tag && i < type->variant_count; i++)
 		if (!strcmp(type->variants[i].value, tag))
 			return type->variants[i].type;
@@ -374,8 +384,7 @@ static bool check_object(struct check *c, const struct type *type,
 	json_object_foreach(object, name, value) {
 		struct place here = { .up = at, .name = name };
 
-		if (type->open || has_member(type, name) ||
-		    has_member(variant, name))
+		if (has_member(type, name) || has_member(variant, name))
 			continue;
 		if (c->source == FROM_TEXT && !json_is_string(value))
 			return fail(c, &here, "Parameters",
@@ -409,7 +418,9 @@ static bool check_alternate(struct check *c, const struct type *type,
 		if (json_has_kind(of->kind, *value))
 			return check_value(c, of, at, value);
 	}
-	return bad_type(c, at, type->name);
+	error_set(c->err, EINVAL, "Invalid parameter type for '%s', expected: "
+		  "%s", last_name(at), type->name);
+	return false;
 }
 
 static bool check_value(struct check *c, const struct type *type,

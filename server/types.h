@@ -46,9 +46,9 @@ struct type {
 	const struct type *element;	/* TYPE_ARRAY */
 	struct member *members;		/* TYPE_OBJECT; TYPE_ALTERNATE: types */
 	const char *tag;		/* member that says which variant */
+	const char *tag_default;	/* where it may be absent; or NULL */
 	struct variant *variants;	/* the object's further members */
 	unsigned value_count, member_count, variant_count;
-	bool open;	/* what is not named belongs to who runs it */
 	struct type *next;
 };
 

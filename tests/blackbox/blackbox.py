@@ -8,6 +8,7 @@ build is tested.
 """
 
 import ctypes
+import functools
 import json
 import os
 import re
@@ -19,6 +20,8 @@ import sys
 import tempfile
 import traceback
 
+import schema
+
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 BUILD = os.path.join(TOP, os.environ.get("BLKGRAPH_BUILD", "build/gcc"))
@@ -28,6 +31,12 @@ TIMEOUT = 60
 
 class Skip(Exception):
     pass
+
+
+@functools.cache
+def described():
+    """What is to be true of every message that a test sees."""
+    return schema.of(BUILD)
 
 
 class QmpError(Exception):
@@ -64,20 +73,27 @@ class Client:
             message = self.receive()
             if message is None or "event" not in message:
                 return message
+            described().fits_message(message)
             self.events.append(message)
 
-    def send(self, command, **arguments):
+    @staticmethod
+    def message(command, arguments):
         message = {"execute": command}
         if arguments:
             message["arguments"] = {name.replace("_", "-"): value
                                     for name, value in arguments.items()}
-        self.send_raw(json.dumps(message).encode())
+        return message
+
+    def send(self, command, **arguments):
+        self.send_raw(json.dumps(self.message(command, arguments)).encode())
 
     def call(self, command, **arguments):
         self.send(command, **arguments)
         reply = self.reply()
         if reply is None:
             raise ConnectionError("closed by the daemon")
+        described().fits_message(
+            reply, command, self.message(command, arguments).get("arguments"))
         if "error" in reply:
             raise QmpError(reply["error"])
         return reply["return"]

@@ -29,7 +29,8 @@ def plain_names(value):
     """Generated node names are no part of what is promised, nor is the order
     of members in a file name that is JSON."""
     if isinstance(value, str) and value.startswith("json:{"):
-        return plain_names(json.loads(value[len("json:"):]))
+        options = plain_names(json.loads(value[len("json:"):]))
+        return "json:" + json.dumps(options, sort_keys=True)
     if isinstance(value, str):
         return re.sub(r"#block\d+", "#block", value)
     if isinstance(value, list):
@@ -101,8 +102,9 @@ class Connection:
             got.append(message)
 
 
-def play(command, setup, requests, negotiate):
-    """The replies to each request, from a daemon started with command."""
+def play(command, setup, requests, negotiate, look=None):
+    """The replies to each request, from a daemon started with command. Each is
+    looked at before it is made comparable."""
     where = tempfile.mkdtemp(prefix="blkgraph-")
     listener = socket.socket(socket.AF_UNIX)
     process = None
@@ -120,9 +122,14 @@ def play(command, setup, requests, negotiate):
         assert "QMP" in connection.receive()
         if negotiate:
             connection.ask({"execute": "qmp_capabilities"})
-        return [replace_text(comparable(request, connection.ask(
-            replace_text(request, "$DIR", where))), where, "$DIR")
-                for request in requests]
+        replies = []
+        for request in requests:
+            got = connection.ask(replace_text(request, "$DIR", where))
+            for message in got if look else []:
+                look(replace_text(request, "$DIR", where), message)
+            replies.append(replace_text(comparable(request, got), where,
+                                        "$DIR"))
+        return replies
     finally:
         listener.close()
         if process:

@@ -171,7 +171,7 @@ SIM_TEST(test_options)
 	toy_wishes.fail_open = -EIO;
 	refused("{'driver':'toy-format','file':{'driver':'toy'},'backing':"
 		"{'driver':'toy','node-name':'bad'}}",
-		"toy 'bad' does not open");
+		"Could not open backing file: toy 'bad' does not open");
 	refused("{'driver':'toy-format','node-name':'bad','file':{'driver':"
 		"'toy'}}", "toy 'bad' does not open");
 	CU_ASSERT_EQUAL(toy_calls.opens, toy_calls.closes);

@@ -69,6 +69,28 @@ static void json_is_taken_as_it_is(void)
 	   "Invalid parameter type for 'size', expected: integer");
 }
 
+/* A union whose tag may be absent. */
+static void an_absent_tag_means_its_default(void)
+{
+	struct type *type = type_named("Loose");
+	struct error *err CLEANUP_ERROR = NULL;
+	json_t *value = json_pack("{s:[i]}", "list", 1);
+
+	type->tag = "kind";
+	type_add_members(type, "kind?:Kind");
+	type_add_variant(type, "one", type_named("One"));
+	type_add_variant(type, "two", type_named("Two"));
+	CU_ASSERT_FALSE(type_check(type, NULL, &value, FROM_JSON, &err));
+	CU_ASSERT_STRING_EQUAL(err->text, "Parameter 'list' is unexpected");
+	type->tag_default = "two";
+	error_clear(&err);
+	CU_ASSERT_TRUE(type_check(type, NULL, &value, FROM_JSON, &err));
+	json_object_set_new(value, "kind", json_string("one"));
+	CU_ASSERT_FALSE(type_check(type, NULL, &value, FROM_JSON, &err));
+	CU_ASSERT_STRING_EQUAL(err->text, "Parameter 'file' is missing");
+	json_decref(value);
+}
+
 static void errors_name_the_whole_way(void)
 {
 	is("{}", FROM_JSON, "Parameter 'kind' is missing");
@@ -138,6 +160,7 @@ static void nesting_is_bounded(void)
 
 TEST_MAIN("server-types",
 	  TEST(json_is_taken_as_it_is),
+	  TEST(an_absent_tag_means_its_default),
 	  TEST(errors_name_the_whole_way),
 	  TEST(text_becomes_what_is_expected),
 	  TEST(text_that_does_not_fit_is_refused),
