@@ -72,12 +72,30 @@ int fuse_available(struct error **err)
 	return 0;
 }
 
+/* A daemon without a control socket has made no folder for it either. */
+static bool mount_dir_make(void)
+{
+	char *parent;
+
+	if (!mkdir(mount_dir, 0700) || errno == EEXIST)
+		return true;
+	if (errno != ENOENT)
+		return false;
+	parent = strdup(mount_dir);
+	if (!parent)
+		abort();
+	*strrchr(parent, '/') = 0;
+	mkdir(parent, 0700);
+	free(parent);
+	return !mkdir(mount_dir, 0700) || errno == EEXIST;
+}
+
 /* A mount point that nobody named. */
 static int file_make(const char *path, struct error **err)
 {
 	int fd = -1;
 
-	if (!mkdir(mount_dir, 0700) || errno == EEXIST)
+	if (mount_dir_make())
 		fd = open(path, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
 			  0600);
 	if (fd < 0)
