@@ -211,7 +211,7 @@ asan tsan:
 
 # The daemon lies beside the command, where the command looks for it first.
 PREFIX ?= /usr/local
-MAN := $(wildcard Documentation/*.1 Documentation/*.5 Documentation/*.8)
+MAN := $(wildcard Documentation/man/*.[0-9])
 UNITS := $(wildcard systemd/*)
 .PHONY: install
 install: all
