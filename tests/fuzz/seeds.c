@@ -13,6 +13,7 @@
 #include "drivers/format/qcow2/disk.h"
 #include "tests/lib/disk-model.h"
 #include "tests/lib/qcow2-image.h"
+#include "tests/lib/random.h"
 
 static const char *const options[] = {
 	"{\"driver\": \"file\", \"filename\": \"/a\"}",
@@ -109,6 +110,7 @@ static void fill(void *arg, uint64_t offset, void *buf, uint32_t len)
 		model_fill((offset + i) / 512, 1, (char *)buf + i);
 }
 
+#define REQUESTS_BYTES 64u
 #define HOST_MASK UINT64_C(0x00fffffffffffe00)
 #define PACKED (UINT64_C(1) << 62)
 
@@ -141,10 +143,15 @@ static void build(struct image *im, unsigned version, unsigned bits,
 	im->data = data;
 }
 
+/* With a last part of a cluster that says what is done to it. */
 static void put_image(struct image *im)
 {
 	static unsigned n;
+	uint64_t random = n;
 
+	im->data = realloc(im->data, im->size + REQUESTS_BYTES);
+	for (unsigned i = 0; i < REQUESTS_BYTES; i++)
+		im->data[im->size++] = (uint8_t)random_next(&random, 256);
 	put("qcow2-read", n, im->data, im->size);
 	put("qcow2-write", n, im->data, im->size);
 	put("qcow2-header", n, im->data, min(im->size, UINT64_C(1024)));

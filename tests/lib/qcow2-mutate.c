@@ -16,6 +16,7 @@
 #define SNAPSHOTS_MANY 4u
 /* Of these come most changes of a table. */
 #define ENTRIES_FIRST 64u
+#define LAST_BYTES 64u
 
 struct image {
 	uint8_t *data;
@@ -109,16 +110,25 @@ static void change_field(struct image *im, mutate_fn *bytes)
 		bytes(im->data + at, 4, 4);
 }
 
-/* Streams, names and data, the file's length. */
+/* Streams, names and data, what the last bytes say, the file's length. */
 static void change_bytes(struct image *im, size_t max, mutate_fn *bytes)
 {
 	uint64_t at = pick(im, im->size);
 	size_t len = (size_t)pick(im, 256) + 1;
 
-	if (!pick(im, 3))
+	switch (pick(im, 4)) {
+	case 0:
 		im->size = bytes(im->data, im->size, max);
-	else if (at + len <= im->size)
-		bytes(im->data + at, len, len);
+		break;
+	case 1:
+		bytes(im->data + im->size - LAST_BYTES, LAST_BYTES,
+		      LAST_BYTES);
+		break;
+	default:
+		if (at + len <= im->size)
+			bytes(im->data + at, len, len);
+		break;
+	}
 }
 
 /* --- back inside the limits --- */

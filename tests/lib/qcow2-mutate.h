@@ -15,9 +15,10 @@ typedef size_t mutate_fn(uint8_t *data, size_t size, size_t max);
 
 /*
  * Changes one thing of the image: a field of the header, an entry of a table
- * that the header leads to, or bytes anywhere. Then, mostly, brings the
- * header's fields back inside the file and their limits. data has room for
- * max bytes; returns the image's new size. bytes: libFuzzer's own mutation.
+ * that the header leads to, or bytes anywhere, also the last 64, by which a
+ * target may choose what it does. Then, mostly, brings the header's fields back
+ * inside the file and their limits. data has room for max bytes; returns the
+ * image's new size. bytes: libFuzzer's own mutation.
  */
 size_t qcow2_mutate(uint8_t *data, size_t size, size_t max, uint64_t seed,
 		    mutate_fn *bytes);
