@@ -73,8 +73,9 @@ void create_help(void)
 {
 	printf("\nKeys of -o:\n");
 	for (const struct image_option *o = image_options; o->name; o++)
-		printf("  %-5s  %s=%s  %s\n", o->fmt, o->name,
-		       o->words ? o->words : "SIZE", o->help);
+		printf("  %-5s  %-40s %s\n", o->fmt,
+		       format("%s=%s", o->name, o->words ? o->words : "SIZE"),
+		       o->help);
 }
 
 static const struct image_option *find_option(const char *fmt,

@@ -13,7 +13,7 @@ static const struct column list_columns[] = {
 	{ "SIZE", COLUMN_SIZE, true, "size", "size of the device" },
 	{ "RO", COLUMN_BOOL, true, "read-only", "nobody can write to it" },
 	{ "VIA", COLUMN_TEXT, true, "type",
-	  "how it is shown: ublk, kernel-nbd, fuse" },
+	  "how it is shown: ublk, kernel-nbd, fuse, nbd" },
 	{ "FORMAT", COLUMN_TEXT, true, "drv",
 	  "driver of the node that it shows" },
 	{ "FILE", COLUMN_TEXT, true, "file", "the image file" },

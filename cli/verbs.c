@@ -178,7 +178,7 @@ void verb_help(const struct verb *verb)
 			 o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
 			 o->letter ? ',' : ' ', o->name, o->arg ? " " : "",
 			 o->arg ? o->arg : "");
-		printf("  %-30s %s\n", left, o->help);
+		printf("  %-31s %s\n", left, o->help);
 	}
 	if (verb->more_help)
 		verb->more_help();
