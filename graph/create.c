@@ -14,14 +14,31 @@
 
 #include "graph/graph.h"
 #include "graph/job.h"
+#include "runtime/co.h"
 
 #define CREATE_GRANULARITY 512u
+
+#define CANCEL_NS 5000000000ull
 
 struct create {
 	const struct driver *driver;
 	void *opts;
 	json_t *file;		/* name or options; NULL: none */
+	char *root_name;	/* "job 'j'" */
+	/* the work, in a coroutine of its own, and who waits for it */
+	struct error *err;
+	int ret;
+	bool done, late;
+	struct co *waiter;	/* the job's; one token */
+	struct timer timer;	/* from its cancellation on */
 };
+
+static unsigned late_count;
+
+unsigned create_count_late(void)
+{
+	return late_count;
+}
 
 static const struct root_ops create_root_ops = { .kind = "job" };
 
@@ -41,25 +58,13 @@ static struct node *co_open_file(const struct create *c, struct error **err)
 	return node;
 }
 
-static struct root *co_root(const struct job *job, struct node *node,
-			    struct error **err)
+static int co_create_in(const struct create *c, struct node *node,
+			struct error **err)
 {
 	const unsigned perm = PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE;
-	struct root *root;
-	char *name;
-
-	if (asprintf(&name, "job '%s'", job->id) < 0)
-		abort();
-	root = root_new(&create_root_ops, NULL, name, node, perm, 0,
-			CREATE_GRANULARITY, UINT64_C(1) << MAIN_THREAD, err);
-	free(name);
-	return root;
-}
-
-static int co_create_in(const struct job *job, const struct create *c,
-			struct node *node, struct error **err)
-{
-	struct root *root = co_root(job, node, err);
+	struct root *root = root_new(&create_root_ops, NULL, c->root_name,
+				     node, perm, 0, CREATE_GRANULARITY,
+				     UINT64_C(1) << MAIN_THREAD, err);
 	int ret;
 
 	if (!root) {
@@ -73,39 +78,94 @@ static int co_create_in(const struct job *job, const struct create *c,
 	return ret;
 }
 
-static int create_run(struct job *job, struct error **err)
-{
-	const struct create *c = job->owner;
-	struct node *node;
-	int ret;
-
-	job->total = 1;
-	if (c->file) {
-		node = co_open_file(c, err);
-		ret = node ? co_create_in(job, c, node, err) : -EINVAL;
-	} else {
-		ret = c->driver->create(c->opts, NULL, err);
-	}
-	job->current = 1;
-	return ret;
-}
-
 static void create_free(struct create *c)
 {
 	options_free(c->driver->create_options, c->opts);
 	free(c->opts);
 	json_decref(c->file);
+	error_clear(&c->err);
+	free(c->root_name);
 	free(c);
+}
+
+static void create_wake(struct create *c)
+{
+	struct co *waiter = c->waiter;
+
+	c->waiter = NULL;
+	if (waiter)
+		co_wake(waiter);
+}
+
+static void create_work(void *arg)
+{
+	struct create *c = arg;
+	struct node *node;
+
+	if (c->file) {
+		node = co_open_file(c, &c->err);
+		c->ret = node ? co_create_in(c, node, &c->err) : -EINVAL;
+	} else {
+		c->ret = c->driver->create(c->opts, NULL, &c->err);
+	}
+	c->done = true;
+	create_wake(c);
+	if (!c->late)
+		return;
+	late_count--;
+	create_free(c);
+}
+
+static int create_run(struct job *job, struct error **err)
+{
+	struct create *c = job->owner;
+
+	job->total = 1;
+	if (!co_spawn(create_work, c))
+		return error_set(err, ENOMEM, "No stack for job '%s'",
+				 job->id);
+	if (!c->done) {
+		c->waiter = co_self();
+		co_wait();
+		timer_stop(&c->timer);
+	}
+	if (!c->done) {
+		c->late = true;
+		late_count++;
+		return error_set(err, ECANCELED, "Cancelled while its storage "
+				 "does not answer: what is under way goes on");
+	}
+	job->current = 1;
+	if (c->err)
+		error_propagate(err, &c->err);
+	return c->ret;
+}
+
+static void create_expire(struct timer *timer)
+{
+	create_wake(container_of(timer, struct create, timer));
+}
+
+static void create_cancel(struct job *job)
+{
+	struct create *c = job->owner;
+
+	timer_start(&c->timer, CANCEL_NS, create_expire);
 }
 
 static void create_job_free(struct job *job)
 {
-	create_free(job->owner);
+	struct create *c = job->owner;
+
+	/* what is late is free when its work has ended */
+	if (!c->late)
+		create_free(c);
 }
 
 static const struct job_ops create_ops = {
 	.type = "create",
 	.run = create_run,
+	.cancel = create_cancel,
 	.free = create_job_free,
 };
 
@@ -163,6 +223,8 @@ int create_start(const char *job_id, json_t *options, struct error **err)
 	if (!c)
 		abort();
 	c->driver = driver;
+	if (asprintf(&c->root_name, "job '%s'", job_id) < 0)
+		abort();
 	ret = create_parse(copy, c, err);
 	if (ret == 0) {
 		job = job_new(&create_ops, job_id, JOB_MANUAL_DISMISS, c, err);

@@ -125,6 +125,7 @@ struct child_decl {
 };
 
 struct image_check {
+	uint64_t *progress;	/* the caller's; changes with every read */
 	uint64_t errors;	/* contradictions: data is or may get lost */
 	uint64_t leaks;		/* clusters that are taken and unused */
 	uint64_t total, allocated, compressed;	/* clusters of the disk */

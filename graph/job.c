@@ -251,6 +251,8 @@ static void job_resume(struct job *job)
 
 static void co_job_cancel(struct job *job)
 {
+	if (!job->cancelled && !job->ending && job->ops->cancel)
+		job->ops->cancel(job);
 	job->cancelled = true;
 	job_resume(job);
 	/* else whoever is at it finds out */

@@ -55,6 +55,9 @@ struct job_ops {
 	 * so.
 	 */
 	int (*run)(struct job *job, struct error **err);
+	/* Hears that it is cancelled, before run can have looked; or NULL.
+	 * Does not wait. */
+	void (*cancel)(struct job *job);
 	/* Asks a ready job to end; NULL: it never is. Does not wait. */
 	void (*complete)(struct job *job);
 	/*

@@ -17,7 +17,7 @@
 #include "runtime/io.h"
 #include "server/command.h"
 #include "server/commands.h"
-#include "server/opening.h"
+#include "server/deadline.h"
 
 #define EXPORT_ID_MAX 31	/* bytes */
 

@@ -12,7 +12,7 @@
 #include "graph/graph.h"
 #include "server/command.h"
 #include "server/commands.h"
-#include "server/opening.h"
+#include "server/deadline.h"
 
 #define CHECK_GRANULARITY 512u
 
@@ -36,13 +36,13 @@ static json_t *check_describe(const struct image_check *c)
 }
 
 static json_t *co_check(const struct driver *driver, struct node *node,
-			struct error **err)
+			uint64_t *progress, struct error **err)
 {
 	struct root *root = root_new(&check_root_ops, NULL,
 		"command 'blkgraph-check'", node, PERM_CONSISTENT_READ,
 		PERM_CONSISTENT_READ, CHECK_GRANULARITY,
 		UINT64_C(1) << MAIN_THREAD, err);
-	struct image_check check;
+	struct image_check check = { .progress = progress };
 	int ret;
 
 	if (!root)
@@ -52,11 +52,6 @@ static json_t *co_check(const struct driver *driver, struct node *node,
 	root_drop(root);
 	root_free(root);
 	return ret < 0 ? NULL : check_describe(&check);
-}
-
-static struct node *check_open(json_t *options, struct error **err)
-{
-	return node_open(options, 0, err);
 }
 
 /* The driver of the image's format, and options for its file alone. */
@@ -83,20 +78,19 @@ static const struct driver *check_driver(json_t *args, json_t **file,
 	return driver;
 }
 
-json_t *cmd_check(json_t *args, struct error **err)
+static json_t *co_check_file(json_t *args, uint64_t *progress,
+			     struct error **err)
 {
 	const char *filename = arg_string(args, "filename", "");
 	json_auto_t *file = NULL;
 	const struct driver *driver = check_driver(args, &file, err);
-	struct node *node;
+	struct node *node = driver ? node_open(file, 0, err) : NULL;
 	json_t *result;
 
-	node = driver ? co_open_by_deadline(check_open, file, filename, err)
-		      : NULL;
 	if (!node)
 		return NULL;
 	node->pins++;
-	result = co_check(driver, node, err);
+	result = co_check(driver, node, progress, err);
 	node->pins--;
 	node_unref(node);
 	if (!result) {
@@ -106,4 +100,10 @@ json_t *cmd_check(json_t *args, struct error **err)
 	json_object_set(result, "filename", json_object_get(args, "filename"));
 	json_object_set_new(result, "format", json_string(driver->name));
 	return result;
+}
+
+json_t *cmd_check(json_t *args, struct error **err)
+{
+	return co_ask_by_deadline(co_check_file, args,
+				  arg_string(args, "filename", ""), err);
 }

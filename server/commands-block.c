@@ -8,7 +8,7 @@
 #include "graph/graph.h"
 #include "server/command.h"
 #include "server/commands.h"
-#include "server/opening.h"
+#include "server/deadline.h"
 
 struct node *node_by_name(const char *name, struct error **err)
 {

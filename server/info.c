@@ -11,12 +11,7 @@
 #include "graph/io.h"
 #include "server/command.h"
 #include "server/commands.h"
-#include "server/opening.h"
-
-static struct node *info_open(json_t *args, struct error **err)
-{
-	return open_to_look(args, false, err);
-}
+#include "server/deadline.h"
 
 static json_t *info_describe(json_t *filename, const struct node *node)
 {
@@ -35,14 +30,14 @@ static json_t *info_describe(json_t *filename, const struct node *node)
 	return info;
 }
 
-json_t *cmd_info(json_t *args, struct error **err)
+static json_t *co_info(json_t *args, uint64_t *progress, struct error **err)
 {
 	struct error *problem CLEANUP_ERROR = NULL;
-	struct node *node = co_open_by_deadline(
-		info_open, args, arg_string(args, "filename", ""), err);
+	struct node *node = open_to_look(args, false, err);
 	uint64_t disk;
 	json_t *info;
 
+	(void)progress;
 	if (!node)
 		return NULL;
 	info = info_describe(json_object_get(args, "filename"), node);
@@ -59,4 +54,10 @@ json_t *cmd_info(json_t *args, struct error **err)
 	node->pins--;
 	node_unref(node);
 	return info;
+}
+
+json_t *cmd_info(json_t *args, struct error **err)
+{
+	return co_ask_by_deadline(co_info, args,
+				  arg_string(args, "filename", ""), err);
 }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "fuse/fuse.h"
+#include "graph/create.h"
 #include "graph/driver.h"
 #include "graph/export.h"
 #include "graph/graph.h"
@@ -34,7 +35,7 @@
 #include "server/monitor.h"
 #include "server/notify.h"
 #include "server/object.h"
-#include "server/opening.h"
+#include "server/deadline.h"
 #include "server/process.h"
 #include "server/schema.h"
 #include "server/signals.h"
@@ -153,14 +154,16 @@ static void tell_late(const struct error *news)
 	log_write(LOG_WARNING, "%s", news->text);
 }
 
-/* What opens an image that does not answer waits in the kernel: only our end
- * ends that. Nothing was written by it, and nobody uses its nodes. */
+/* What waits for storage that does not answer does so in the kernel: only our
+ * end ends that. Nobody uses the nodes of what looks at an image, and one that
+ * is being made is none yet. */
 static void leave_late(void)
 {
-	if (!opening_count_late())
+	unsigned count = deadline_count_late() + create_count_late();
+
+	if (!count)
 		return;
-	log_write(LOG_WARNING, "%u images are still being opened",
-		  opening_count_late());
+	log_write(LOG_WARNING, "%u images do not answer and are left", count);
 	remove_files();
 	co_log_stop_async();
 	_exit(EXIT_SUCCESS);
@@ -195,7 +198,7 @@ static void serve(void *arg)
 	(void)arg;
 	log_start_async();
 	graph_start(server.cmd.drain_deadline_s * NS_PER_S);
-	opening_start(server.cmd.open_deadline_s, tell_late);
+	deadline_start(server.cmd.open_deadline_s, tell_late);
 	if (server.cmd.state_log)
 		server.log = statelog_new(server.cmd.state_log);
 	job_events_start();
@@ -206,6 +209,7 @@ static void serve(void *arg)
 		serve_until_left();
 	else
 		serve_give_up();
+	deadline_leave();
 	co_monitor_stop();
 	co_signals_stop();
 	co_job_end_all();

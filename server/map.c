@@ -15,7 +15,7 @@
 #include "graph/status.h"
 #include "server/command.h"
 #include "server/commands.h"
-#include "server/opening.h"
+#include "server/deadline.h"
 
 /* Of a page: extents, bytes of its text, and questions for it. */
 #define PAGE_EXTENTS 1000u
@@ -193,15 +193,9 @@ static json_t *co_map_node(struct node *node, uint64_t at, struct error **err)
 
 /* ---- whose ---- */
 
-static struct node *map_open(json_t *args, struct error **err)
-{
-	return open_to_look(args, true, err);
-}
-
 static json_t *co_map_file(json_t *args, uint64_t at, struct error **err)
 {
-	const char *filename = arg_string(args, "filename", "");
-	struct node *node = co_open_by_deadline(map_open, args, filename, err);
+	struct node *node = open_to_look(args, true, err);
 	json_t *page;
 
 	if (!node)
@@ -214,11 +208,24 @@ static json_t *co_map_file(json_t *args, uint64_t at, struct error **err)
 	return page;
 }
 
-json_t *cmd_map(json_t *args, struct error **err)
+static json_t *co_map(json_t *args, uint64_t *progress, struct error **err)
 {
 	const char *id = arg_string(args, "id", NULL);
 	json_int_t at = json_integer_value(json_object_get(args, "offset"));
 	struct export *exp;
+
+	(void)progress;
+	if (!id)
+		return co_map_file(args, (uint64_t)at, err);
+	exp = export_by_name(id, err);
+	return exp ? co_map_node(exp->root->edge.child, (uint64_t)at, err)
+		   : NULL;
+}
+
+json_t *cmd_map(json_t *args, struct error **err)
+{
+	const char *id = arg_string(args, "id", NULL);
+	json_int_t at = json_integer_value(json_object_get(args, "offset"));
 
 	if (!id == !json_object_get(args, "filename")) {
 		error_set(err, EINVAL, "Either 'filename' or 'id' must say"
@@ -230,9 +237,6 @@ json_t *cmd_map(json_t *args, struct error **err)
 			  (long long)at);
 		return NULL;
 	}
-	if (!id)
-		return co_map_file(args, (uint64_t)at, err);
-	exp = export_by_name(id, err);
-	return exp ? co_map_node(exp->root->edge.child, (uint64_t)at, err)
-		   : NULL;
+	return co_ask_by_deadline(co_map, args, id ? id :
+				  arg_string(args, "filename", ""), err);
 }

@@ -115,7 +115,7 @@ static inline bool open_and_run(struct input *in, const char *options,
 		return false;
 	}
 	if (clean)
-		*clean = qcow2_check(job.disk.node->file, &check) == 0 &&
+		*clean = qcow2_check(job.disk.node->file, NULL, &check) == 0 &&
 			 !check.errors;
 	if (fn) {
 		crew_start(&crew, &member, 1, job_run, &job);

@@ -599,7 +599,7 @@ static void reader_run(void *arg)
 static void case_own_check(struct disk_case *c, struct node *node)
 {
 	struct qcow2_check check = { .errors = 0 };
-	int ret = qcow2_check(node->file, &check);
+	int ret = qcow2_check(node->file, NULL, &check);
 
 	if (ret < 0)
 		case_fail(c, "own check: %s", strerror(-ret));

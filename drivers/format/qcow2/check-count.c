@@ -24,6 +24,14 @@
 /* In a bitmap's table, without a cluster: all ones, not all zeroes. */
 #define BITMAP_ONES UINT64_C(1)
 
+int co_qcow2_check_read(struct qcow2_check *c, uint64_t offset, uint32_t len,
+			void *buf)
+{
+	if (c->progress)
+		(*c->progress)++;
+	return co_edge_read(c->file, offset, len, buf);
+}
+
 static PRINTF(2, 0) void found(struct qcow2_check *c, const char *fmt,
 			       va_list args)
 {
@@ -88,7 +96,7 @@ int qcow2_check_each(struct qcow2_check *c, uint64_t offset, uint64_t entries,
 	for (uint64_t i = 0; i < entries && ret == 0; i += step) {
 		uint32_t n = (uint32_t)min(entries - i, (uint64_t)step);
 
-		ret = co_edge_read(c->file, offset + i * 8, n * 8, buf);
+		ret = co_qcow2_check_read(c, offset + i * 8, n * 8, buf);
 		for (uint32_t k = 0; k < n && ret == 0; k++)
 			ret = fn(c, be64_get(buf[k]));
 	}
@@ -181,7 +189,7 @@ static int count_snapshot_entry(struct qcow2_check *c, uint64_t *at)
 {
 	uint8_t buf[QCOW2_SNAPSHOT_BYTES];
 	uint32_t extra, id_len, name_len;
-	int ret = co_edge_read(c->file, *at, sizeof(buf), buf);
+	int ret = co_qcow2_check_read(c, *at, sizeof(buf), buf);
 
 	if (ret < 0)
 		return ret;
@@ -267,7 +275,7 @@ static int count_bitmap_of(struct qcow2_check *c, uint64_t *at, uint64_t end)
 
 	if (end - *at < sizeof(buf))
 		return -EUCLEAN;
-	ret = co_edge_read(c->file, *at, sizeof(buf), buf);
+	ret = co_qcow2_check_read(c, *at, sizeof(buf), buf);
 	if (ret < 0)
 		return ret;
 	name_len = be16_at(buf + QCOW2_BITMAP_NAME_LEN);

@@ -33,6 +33,10 @@ int qcow2_check_each(struct qcow2_check *c, uint64_t offset, uint64_t entries,
 		     int (*fn)(struct qcow2_check *c, uint64_t entry))
 	MUST_CHECK;
 
+/* Of the file. */
+int co_qcow2_check_read(struct qcow2_check *c, uint64_t offset, uint32_t len,
+			void *buf) MUST_CHECK;
+
 static inline const struct qcow2_geometry *
 check_geo(const struct qcow2_check *c)
 {

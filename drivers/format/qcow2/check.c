@@ -76,7 +76,7 @@ static int refcount_of(struct qcow2_check *c, struct reader *r,
 	if (!host || !is_aligned(host, check_geo(c)->cluster_size))
 		return 0;
 	if (r->loaded != n) {
-		ret = co_edge_read(c->file, host, check_geo(c)->cluster_size,
+		ret = co_qcow2_check_read(c, host, check_geo(c)->cluster_size,
 				   r->block);
 		if (ret < 0)
 			return ret;
@@ -136,7 +136,7 @@ static int check_copied_l2(struct qcow2_check *c, struct reader *r,
 {
 	uint64_t entries = UINT64_C(1) << check_geo(c)->l2_bits;
 	struct be64 *table = malloc(check_geo(c)->cluster_size);
-	int ret = table ? co_edge_read(c->file, host,
+	int ret = table ? co_qcow2_check_read(c, host,
 				       check_geo(c)->cluster_size,
 				       table) : -ENOMEM;
 
@@ -155,7 +155,7 @@ static int check_copied_l1(struct qcow2_check *c, struct reader *r)
 		struct be64 raw;
 		uint64_t entry, host;
 
-		ret = co_edge_read(c->file, h->l1_offset + i * UINT64_C(8), 8,
+		ret = co_qcow2_check_read(c, h->l1_offset + i * UINT64_C(8), 8,
 				   &raw);
 		entry = ret < 0 ? 0 : be64_get(raw);
 		host = qcow2_entry_host(entry);
@@ -183,7 +183,7 @@ static int compare(struct qcow2_check *c)
 	int ret = -ENOMEM;
 
 	if (r.table && r.block)
-		ret = co_edge_read(c->file, h->reftable_offset,
+		ret = co_qcow2_check_read(c, h->reftable_offset,
 				   (uint32_t)bytes, r.table);
 	if (ret == 0)
 		ret = compare_counts(c, &r);
@@ -260,12 +260,12 @@ static int read_header(struct qcow2_check *c, struct qcow2_header *h)
 	int ret = co_edge_storage_size(c->file, &size);
 
 	if (ret == 0)
-		ret = co_edge_read(c->file, 0, sizeof(first), first);
+		ret = co_qcow2_check_read(c, 0, sizeof(first), first);
 	if (ret == 0)
 		ret = qcow2_header_extent(first, &len, &err);
 	if (ret == 0) {
 		buf = malloc(len);
-		ret = buf ? co_edge_read(c->file, 0, len, buf) : -ENOMEM;
+		ret = buf ? co_qcow2_check_read(c, 0, len, buf) : -ENOMEM;
 	}
 	if (ret == 0)
 		ret = qcow2_header_parse(buf, size, h, &err);
@@ -275,13 +275,15 @@ static int read_header(struct qcow2_check *c, struct qcow2_header *h)
 	return ret;
 }
 
-int qcow2_check(struct edge *file, struct qcow2_check *check)
+int qcow2_check(struct edge *file, uint64_t *progress,
+		struct qcow2_check *check)
 {
 	struct qcow2_header *h = calloc(1, sizeof(*h));
 	int ret = h ? 0 : -ENOMEM;
 
 	*check = (struct qcow2_check){
 		.file = file, .header = h, .strict = true,
+		.progress = progress,
 	};
 	if (ret == 0)
 		ret = read_header(check, h);
@@ -308,7 +310,7 @@ int qcow2_check_image(struct edge *file, struct image_check *out,
 		      struct error **err)
 {
 	struct qcow2_check c;
-	int ret = qcow2_check(file, &c);
+	int ret = qcow2_check(file, out->progress, &c);
 
 	/* what is no qcow2 image at all is no damaged one */
 	if (ret < 0)

@@ -34,14 +34,17 @@ struct qcow2_check {
 	uint64_t counts_max;	/* clusters; memory is touched as used */
 	uint64_t tables;	/* clusters of tables walked */
 	bool in_snapshot;
+	uint64_t *progress;	/* the caller's; or NULL */
 };
 
 /*
  * Reads header and tables through `file`. 0 when the check could be made,
  * whatever it found; else a negative errno: -EFBIG when the file has more
- * clusters than we count.
+ * clusters than we count. *progress, where there is one, changes with every
+ * read.
  */
-int qcow2_check(struct edge *file, struct qcow2_check *check) MUST_CHECK;
+int qcow2_check(struct edge *file, uint64_t *progress,
+		struct qcow2_check *check) MUST_CHECK;
 /* The driver's check. */
 int qcow2_check_image(struct edge *file, struct image_check *out,
 		      struct error **err) MUST_CHECK;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening by a deadline (A3): who asks hears in time, and what comes late is
- * closed again.
+ * Opening and asking by a deadline (A3): who asks hears in time, and what comes
+ * late is closed again.
  */
 #include <errno.h>
 #include <jansson.h>
 #include <string.h>
 
 #include "runtime/co.h"
-#include "server/opening.h"
+#include "server/deadline.h"
 #include "tests/lib/suite.h"
 #include "tests/lib/crew.h"
 #include "tests/lib/toy.h"
@@ -54,7 +54,7 @@ static void tell_late(const struct error *err)
 static void start(void)
 {
 	toy_start();
-	opening_start(DEADLINE_S, tell_late);
+	deadline_start(DEADLINE_S, tell_late);
 	news[0] = 0;
 	fails = no_wait = false;
 }
@@ -68,7 +68,7 @@ static void check_opens(unsigned ms)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(node);
 	CU_ASSERT_PTR_EQUAL(node_find("slow"), node);
 	CU_ASSERT_EQUAL(node_del("slow", &err), 0);
-	CU_ASSERT_EQUAL(opening_count_late(), 0);
+	CU_ASSERT_EQUAL(deadline_count_late(), 0);
 }
 
 SIM_TEST(test_in_time)
@@ -88,7 +88,7 @@ SIM_TEST(test_fails)
 	fails = true;
 	CU_ASSERT_PTR_NULL(open_slowly(500, &err));
 	CU_ASSERT_STRING_EQUAL(err->text, "the disk is on fire");
-	CU_ASSERT_EQUAL(opening_count_late(), 0);
+	CU_ASSERT_EQUAL(deadline_count_late(), 0);
 	error_clear(&err);
 }
 
@@ -103,7 +103,7 @@ static void expect_late(void)
 			       " than 1 s and is undone when it ends");
 	/* simulated time: exact */
 	CU_ASSERT(clock_ns() - before < 1100 * MS);
-	CU_ASSERT_EQUAL(opening_count_late(), 1);
+	CU_ASSERT_EQUAL(deadline_count_late(), 1);
 	error_clear(&err);
 }
 
@@ -112,7 +112,7 @@ SIM_TEST(test_late)
 	start();
 	expect_late();
 	co_sleep(5000 * MS);
-	CU_ASSERT_EQUAL(opening_count_late(), 0);
+	CU_ASSERT_EQUAL(deadline_count_late(), 0);
 	CU_ASSERT_PTR_NULL(node_find("slow"));
 	CU_ASSERT_STRING_EQUAL(news, "Node 'slow', which opened past its "
 			       "deadline, is closed again");
@@ -125,7 +125,7 @@ SIM_TEST(test_late_failure)
 	fails = true;
 	expect_late();
 	co_sleep(5000 * MS);
-	CU_ASSERT_EQUAL(opening_count_late(), 0);
+	CU_ASSERT_EQUAL(deadline_count_late(), 0);
 	CU_ASSERT_STRING_EQUAL(news, "the disk is on fire");
 	fails = false;
 	check_opens(0);
@@ -146,8 +146,80 @@ static void body_race(void *arg)
 		CU_ASSERT_EQUAL(node_del("slow", &err), 0);
 	error_clear(&err);
 	co_sleep(10 * MS);
-	CU_ASSERT_EQUAL(opening_count_late(), 0);
+	CU_ASSERT_EQUAL(deadline_count_late(), 0);
 	CU_ASSERT_PTR_NULL(node_find("slow"));
+}
+
+/* Answers after ten steps of half the deadline; progress is told or not. */
+static bool tells;
+
+static json_t *ask_slowly(json_t *args, uint64_t *progress, struct error **err)
+{
+	(void)err;
+	for (unsigned i = 0; i < 10; i++) {
+		co_sleep(500 * MS);
+		*progress += tells;
+	}
+	return json_incref(args);
+}
+
+static json_t *ask(struct error **err)
+{
+	json_auto_t *args = json_pack("{s:i}", "a", 1);
+
+	return co_ask_by_deadline(ask_slowly, args, "/images/big", err);
+}
+
+SIM_TEST(test_progress)
+{
+	struct error *err = NULL;
+	json_t *answer;
+
+	start();
+	tells = true;
+	answer = ask(&err);
+	CU_ASSERT_PTR_NULL(err);
+	CU_ASSERT_EQUAL(json_integer_value(json_object_get(answer, "a")), 1);
+	json_decref(answer);
+	tells = false;
+	CU_ASSERT_PTR_NULL(ask(&err));
+	CU_ASSERT_EQUAL(err->code, ETIMEDOUT);
+	CU_ASSERT_STRING_EQUAL(err->text, "'/images/big' has not answered for "
+			       "1 s");
+	error_clear(&err);
+	CU_ASSERT_EQUAL(deadline_count_late(), 1);
+	co_sleep(5000 * MS);
+	CU_ASSERT_EQUAL(deadline_count_late(), 0);
+	CU_ASSERT_STRING_EQUAL(news, "");
+}
+
+static void asker(void *arg)
+{
+	struct error *err = NULL;
+
+	CU_ASSERT_PTR_NULL(ask(&err));
+	CU_ASSERT_EQUAL(err->code, ESHUTDOWN);
+	error_clear(&err);
+	++*(unsigned *)arg;
+}
+
+/* Last of all: there is no way back. */
+SIM_TEST(test_leave)
+{
+	unsigned heard = 0;
+
+	start();
+	tells = true;
+	for (unsigned i = 0; i < 3; i++)
+		CU_ASSERT_TRUE(co_spawn(asker, &heard));
+	deadline_leave();
+	co_yield();
+	CU_ASSERT_EQUAL(heard, 3);
+	asker(&heard);
+	CU_ASSERT_EQUAL(heard, 4);
+	CU_ASSERT_EQUAL(deadline_count_late(), 4);
+	co_sleep(6000 * MS);
+	CU_ASSERT_EQUAL(deadline_count_late(), 0);
 }
 
 static void test_race(void)
@@ -156,5 +228,6 @@ static void test_race(void)
 		test_run(1, seed, body_race, NULL);
 }
 
-TEST_MAIN("server-opening", TEST(test_in_time), TEST(test_fails),
-	  TEST(test_late), TEST(test_late_failure), TEST(test_race))
+TEST_MAIN("server-deadline", TEST(test_in_time), TEST(test_fails),
+	  TEST(test_late), TEST(test_late_failure), TEST(test_race),
+	  TEST(test_progress), TEST(test_leave))
