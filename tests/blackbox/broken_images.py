@@ -5,7 +5,8 @@ bytes of an image that qemu-img made. What must come of it stands beside it.
     make(name, folder) -> path of the image
 
 Numbers are those of the qcow2 specification; the cases are those that other
-readers of such images were once wrong about.
+readers of such images were once wrong about. Documentation/testing.md says
+which of them, and which other tests, stand for which kind of lie.
 """
 
 import os
@@ -35,6 +36,7 @@ FIELDS = {
 EXT_BACKING_FORMAT = 0xE2792ACA
 EXT_FEATURES = 0x6803F857
 EXT_BITMAPS = 0x23852875
+EXT_CRYPTO = 0x0537BE77
 EXT_DATA_FILE = 0x44415441
 
 
@@ -154,6 +156,39 @@ def extended(path, folder):
     plain(path, folder, "-o", "extended_l2=on")
 
 
+def over_another(path, folder):
+    """An image over b.qcow2, which is over this one."""
+    other = os.path.join(folder, "loop-b.qcow2")
+    empty(path, folder)
+    empty(other, folder)
+    image = Image(other)
+    image.backing_name(os.path.basename(path).encode())
+    image.save()
+
+
+def deep(path, folder):
+    """The last of many images one over the other, all the same but for the
+    name in them."""
+    empty(path, folder)
+    image = Image(path)
+    for i in range(250):
+        with open(os.path.join(folder, f"deep-{i}.qcow2"), "wb") as f:
+            f.write(image.data)
+        image.backing_name(b"deep-%d.qcow2" % i)
+
+
+def over_short(path, folder):
+    """Over a base that ends in a sector of its first cluster."""
+    base = os.path.join(folder, "short.raw")
+    with open(base, "wb") as f:
+        f.write(b"base" * 200)
+    empty(path, folder)
+
+
+def packed_version2(path, folder):
+    plain(path, folder, "-c", "-o", "compat=0.10")
+
+
 def data_file(path, folder):
     plain(path, folder, "-o", "data_file=" + path + ".data")
 
@@ -195,13 +230,22 @@ header("crypt-luks", "encryption", crypt=2)
 header("crypt-unknown", "crypt", crypt=255)
 for n in 7, 0xFFFFFFFF:
     header(f"refcount-order-{n}", f"{n}", refcount_order=n)
-for n in 0, 71, 101, 103, CLUSTER + 8, 0xFFFFFFFF:
+for n in 0, 71, 72, 101, 103, CLUSTER + 8, 0xFFFFFFFF:
     header(f"header-length-{n}", f"{n}", header_length=n)
 
 # size and L1 table
 header("size-beyond-l1", "too small", size=1 << 40)
 header("size-2-63", "size|too small|too large", size=1 << 63)
 header("size-all-ones", "size|too small|too large", size=U64)
+header("size-2-63-less-a-cluster", "too small", size=(1 << 63) - CLUSTER * 2)
+
+
+@case("size-odd", read="ok", write="ok")
+def _size_odd(image):
+    """A disk that ends inside a sector, at the start of a cluster."""
+    image.set(size=SIZE + 777)
+
+
 header("l1-none", "too small", l1_size=0)
 header("l1-32-mib", "L1", l1_size=(32 << 20) // 8 + 1)
 header("l1-most", "L1", l1_size=0xFFFFFFFF)
@@ -252,8 +296,8 @@ header("backing-name-most", "4294967295", backing_offset=4096,
        backing_size=0xFFFFFFFF)
 
 
-def backing(name, text, refused):
-    case(name, empty, refused)(lambda image: image.backing_name(text))
+def backing(name, text, refused, begin=empty):
+    case(name, begin, refused)(lambda image: image.backing_name(text))
 
 
 backing("backing-zero-byte", b"base\0.raw", "zero byte")
@@ -263,6 +307,18 @@ backing("backing-file-protocol", b"file:/etc/hostname", "file:")
 backing("backing-missing", b"/nonexistent/base.raw", "No such file")
 backing("backing-folder", b"/etc", "/etc")
 backing("backing-itself", b"backing-itself.qcow2", "backing-itself")
+
+backing("backing-two-in-a-loop", b"loop-b.qcow2", "same chain",
+        begin=over_another)
+backing("backing-250-deep", b"deep-249.qcow2", "deep|nest|200", begin=deep)
+
+
+@case("backing-short", over_short, read="ok", write="ok")
+def _backing_short(image):
+    """What lies behind the base's end is zeroes, of the same cluster too."""
+    image.backing_name(b"short.raw")
+    image.extension(EXT_BACKING_FORMAT, 3, b"raw")
+
 
 # extensions of the header
 case("extension-past-cluster", refused="extension")(
@@ -288,6 +344,22 @@ def _extension_over_backing_name(image):
     image.extension(0x11223344, 8192)
 
 
+@case("extension-crypto-over-tables", read="ok", write="ok")
+def _extension_crypto_over_tables(image):
+    """It names the L1 table as its own, in an image that is not encrypted."""
+    image.extension(EXT_CRYPTO, 16, struct.pack(">QQ", image.l1, CLUSTER))
+
+
+@case("version-2-with-fields-of-3", version2, refused="extension")
+def _version_2_with_fields_of_3(image):
+    """Where version 3 has feature bits version 2 has extensions already."""
+    image.set(incompatible=U64)
+
+
+case("version-2-with-more-of-3", version2, read="ok", write="ok")(
+    lambda image: image.set(compatible=1, autoclear=U64, refcount_order=99))
+
+
 def bitmaps(name, count, size, offset, writable="bitmap"):
     @case(name, writable=writable, refused=None)
     def change(image):
@@ -305,6 +377,21 @@ bitmaps("bitmaps-past-end", 1, 32, 1 << 60)
 header("feature-data-file", "external data file", data_file)
 header("feature-data-file-bit", "external data file", incompatible=4)
 header("feature-extended-l2", "extended L2", extended)
+
+@case("extended-l2-both-bits", extended, refused="extended L2")
+def _extended_l2_both_bits(image):
+    """A part of the cluster is there, and is zeroes."""
+    image.put(image.l2 + 8, U64)
+
+
+@case("extended-l2-packed", extended, refused="extended L2")
+def _extended_l2_packed(image):
+    image.put(image.l2, PACKED | CLUSTER * 5)
+    image.put(image.l2 + 8, 1 << 32 | 1)
+
+
+header("extended-l2-without-room", "cluster bits|extended L2", incompatible=16,
+       cluster_bits=9)
 header("feature-unknown", "bit 63", incompatible=1 << 63)
 header("compression-type-2", "compression", packed_zstd, compression=2)
 header("compression-type-without-bit", "compression", compression=1)
@@ -382,6 +469,8 @@ l2_entry("data-is-reftable", lambda i: i.reftable | COPIED, read=None)
 l2_entry("data-is-refblock", lambda i: i.refblock | COPIED, read=None)
 l2_entry("zero-unaligned", lambda i: i.get(i.l2) | 0x201)
 
+l2_entry("zero-in-version-2", lambda i: 1, version2)
+
 # compressed: bits 54 to 61 are the sectors less one, with 64 KiB clusters
 l2_entry("packed-past-end", lambda i: PACKED | 1 << 40, packed, write=None)
 l2_entry("packed-longest", lambda i: i.get(i.l2) | 0xFF << 54, packed,
@@ -393,6 +482,14 @@ l2_entry("packed-short", lambda i: i.get(i.l2) & ~(0xFF << 54), packed,
          read=None, write=None)
 l2_entry("packed-copied", lambda i: i.get(i.l2) | COPIED, packed, read=None,
          write=None)
+l2_entry("packed-one-sector-less", lambda i: i.get(i.l2) - (1 << 54), packed,
+         read=None, write=None)
+l2_entry("packed-and-zero", lambda i: i.get(i.l2) | 1, packed, read=None,
+         write=None)
+l2_entry("packed-across-end", lambda i: PACKED | 3 << 54 | len(i.data) - 700,
+         packed, write=None)
+l2_entry("packed-version-2", lambda i: i.get(i.l2), packed_version2,
+         read="ok", write="ok")
 
 
 def stream(name, begin, data, read="error", write=None):
