@@ -184,32 +184,45 @@ ssize_t co_nbd_tls_recv(struct nbd_tls *tls, void *buf, size_t len)
 	}
 }
 
-/* Encrypts what is in plain. */
-static int co_record(struct nbd_tls *tls)
+/* One record, at most RECORD_MAX. */
+static int co_record(struct nbd_tls *tls, const char *at, size_t len)
 {
-	size_t len = tls->plain_len;
 	ssize_t n;
 
-	if (!len)
-		return 0;
 	if (OUT_SIZE - tls->out_len < RECORD_ROOM && co_flush(tls) < 0)
 		return -EIO;
-	n = gnutls_record_send(tls->session, tls->plain, len);
-	tls->plain_len = 0;
+	n = gnutls_record_send(tls->session, at, len);
 	return n == (ssize_t)len ? 0 : -EIO;
 }
 
+/* What is in plain. */
+static int co_record_plain(struct nbd_tls *tls)
+{
+	size_t len = tls->plain_len;
+
+	tls->plain_len = 0;
+	return len ? co_record(tls, tls->plain, len) : 0;
+}
+
+/* Small parts share a record; one that fills records is not copied first. */
 static int co_add(struct nbd_tls *tls, const char *at, size_t len)
 {
 	while (len) {
 		size_t n = min(len, RECORD_MAX - tls->plain_len);
+		int rc = 0;
 
-		memcpy(tls->plain + tls->plain_len, at, n);
-		tls->plain_len += n;
+		if (n == RECORD_MAX) {
+			rc = co_record(tls, at, n);
+		} else {
+			memcpy(tls->plain + tls->plain_len, at, n);
+			tls->plain_len += n;
+			if (tls->plain_len == RECORD_MAX)
+				rc = co_record_plain(tls);
+		}
+		if (rc < 0)
+			return rc;
 		at += n;
 		len -= n;
-		if (tls->plain_len == RECORD_MAX && co_record(tls) < 0)
-			return -EIO;
 	}
 	return 0;
 }
@@ -219,7 +232,7 @@ int co_nbd_tls_sendv(struct nbd_tls *tls, struct iovec *iov, size_t count)
 	for (size_t i = 0; i < count; i++)
 		if (co_add(tls, iov[i].iov_base, iov[i].iov_len) < 0)
 			return -EIO;
-	if (co_record(tls) < 0)
+	if (co_record_plain(tls) < 0)
 		return -EIO;
 	return tls->out_len ? co_flush(tls) : 0;
 }
