@@ -150,13 +150,6 @@ static bool co_read_payload(struct nbd_conn *c, char *mem, uint32_t len)
 				  len - have) == 0;
 }
 
-static uint32_t bytes_of(const struct nbd_request *ask, uint64_t payload)
-{
-	if (ask->type == NBD_CMD_READ)
-		return (uint32_t)min(ask->length, (uint64_t)NBD_PAYLOAD_MAX);
-	return (uint32_t)payload;
-}
-
 /* Reads one request and starts it; false: that was the last. */
 static bool co_read_request(struct nbd_conn *c)
 {
@@ -172,7 +165,7 @@ static bool co_read_request(struct nbd_conn *c)
 	payload = nbd_request_payload(&ask, terms);
 	if (payload > NBD_PAYLOAD_MAX)
 		return false;
-	slot = co_slot_get(c, bytes_of(&ask, payload));
+	slot = co_slot_get(c, nbd_slot_bytes(&ask, payload));
 	slot->ask = ask;
 	c->exact = false;
 	if (payload) {

@@ -73,6 +73,9 @@ struct nbd_conn {
 	bool stop_sent;
 };
 
+/* request.c, any thread: bytes of a slot's memory that it will use, of which
+ * its payload has so many. */
+uint32_t nbd_slot_bytes(const struct nbd_request *ask, uint64_t payload);
 /* request.c, I/O thread: a request has been read, payload included. */
 void nbd_slot_start(struct nbd_slot *slot);
 /* conn.c: its answer is ready. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * creds.c - TLS credentials from the files that the storage daemon's users
- * have: ca-cert.pem, server-cert.pem, server-key.pem, and where they are there
- * ca-crl.pem and dh-params.pem; or keys.psk.
+ * have: ca-cert.pem, server-cert.pem, server-key.pem, and where it is there
+ * ca-crl.pem; or keys.psk. A dh-params.pem is not looked at: groups that GnuTLS
+ * knows are as good as any that it could name.
  *
  * They are read once, on a helper thread.
  */
@@ -90,7 +91,6 @@ static void load_own(struct load *l)
 static void load_x509(struct load *l)
 {
 	struct nbd_creds *creds = l->creds;
-	char *dh;
 
 	if (gnutls_certificate_allocate_credentials(&creds->x509) < 0)
 		abort();
@@ -99,10 +99,6 @@ static void load_x509(struct load *l)
 		load_own(l);
 	if (l->rc)
 		return;
-	/* groups that GnuTLS knows are as good as any that a file names; the
-	 * file is only looked at, so that a bad one is heard of */
-	dh = file_in(l, "dh-params.pem", false);
-	free(dh);
 	gnutls_certificate_set_known_dh_params(creds->x509,
 					       GNUTLS_SEC_PARAM_MEDIUM);
 }

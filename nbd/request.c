@@ -17,6 +17,7 @@
 #define PIECE_MAX (1u << 30)		/* bytes of one trim or zeroing */
 #define CACHE_PIECE (256u << 10)
 #define EXTENTS_MAX 4096u		/* of one context in one reply */
+#define CONTEXT_ROOM (EXTENTS_MAX * 16 + NBD_REPLY_HEAD_MAX)
 
 /* ---- replies ---- */
 
@@ -219,15 +220,14 @@ static void reply_context(struct nbd_slot *slot, const struct context *x,
 static void co_status(struct nbd_slot *slot)
 {
 	const struct nbd_terms *terms = &slot->conn->service.terms;
-	uint32_t room = EXTENTS_MAX * 16 + NBD_REPLY_HEAD_MAX;
 	struct context x[2] = {
 		{ .at = slot->mem + NBD_REPLY_HEAD_MAX, .on = terms->base },
-		{ .at = slot->mem + NBD_REPLY_HEAD_MAX + room,
+		{ .at = slot->mem + NBD_REPLY_HEAD_MAX + CONTEXT_ROOM,
 		  .on = terms->depth },
 	};
 	int rc;
 
-	nbd_slot_touch(slot, 2 * room);
+	nbd_slot_touch(slot, 2 * CONTEXT_ROOM);
 	rc = co_collect(slot, x);
 	if (rc < 0) {
 		slot->error = nbd_error_from(rc);
@@ -243,6 +243,20 @@ static void co_status(struct nbd_slot *slot)
 }
 
 /* ---- starting ---- */
+
+uint32_t nbd_slot_bytes(const struct nbd_request *ask, uint64_t payload)
+{
+	switch (ask->type) {
+	case NBD_CMD_READ:
+		return (uint32_t)min(ask->length, (uint64_t)NBD_PAYLOAD_MAX);
+	case NBD_CMD_CACHE:
+		return max(CACHE_PIECE, (uint32_t)payload);
+	case NBD_CMD_BLOCK_STATUS:
+		return max(2 * CONTEXT_ROOM, (uint32_t)payload);
+	default:
+		return (uint32_t)payload;
+	}
+}
 
 static void slot_run(void *arg)
 {
