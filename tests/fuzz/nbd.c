@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "nbd/wire.h"
+#include "tests/lib/nbd-offers.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -20,22 +21,7 @@ static const struct nbd_offer offers[] = {
 	{ .name = "", .size = 4096, .min_block = 1, .preferred_block = 4096 },
 };
 
-static const struct nbd_offer *find(void *arg, const char *name)
-{
-	(void)arg;
-	for (size_t i = 0; i < ARRAY_SIZE(offers); i++)
-		if (!strcmp(offers[i].name, name))
-			return &offers[i];
-	return NULL;
-}
-
-static const struct nbd_offer *next(void *arg, const struct nbd_offer *prev)
-{
-	const struct nbd_offer *at = prev ? prev + 1 : offers;
-
-	(void)arg;
-	return at < offers + ARRAY_SIZE(offers) ? at : NULL;
-}
+static struct nbd_offers two = { offers, ARRAY_SIZE(offers) };
 
 struct input {
 	const uint8_t *at;
@@ -56,18 +42,13 @@ static const uint8_t *take(struct input *in, size_t len)
 /* Of one option: any number of heads, each with its data. */
 static void check_replies(const struct nbd_negotiation *n)
 {
+	struct nbd_option_reply_head head;
 	size_t at = 0;
 
 	if (n->option == NBD_OPT_EXPORT_NAME && n->chosen)
 		return;
-	while (at < n->out.len) {
-		struct nbd_option_reply_head head;
-
-		assert(n->out.len - at >= sizeof(head));
-		memcpy(&head, n->out.data + at, sizeof(head));
-		assert(be64toh(head.magic) == NBD_OPTION_REPLY_MAGIC);
-		at += sizeof(head) + be32toh(head.length);
-	}
+	while (nbd_next_reply(n, &at, &head))
+		;
 	assert(at == n->out.len);
 }
 
@@ -132,9 +113,7 @@ static void serve(const struct nbd_negotiation *n, struct input *in)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct nbd_catalogue catalogue = {
-		.find = find, .next = next,
-	};
+	struct nbd_catalogue exports = nbd_offers_catalogue(&two);
 	struct input in = { .at = data, .left = size };
 	struct nbd_negotiation *n = malloc(sizeof(*n));
 	const uint8_t *tls = take(&in, 1), *flags = take(&in, 4);
@@ -142,7 +121,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!n)
 		abort();
-	nbd_negotiate_begin(n, &catalogue, tls && *tls & 1);
+	nbd_negotiate_begin(n, &exports, tls && *tls & 1);
 	if (flags)
 		step = nbd_negotiate_flags(n, flags);
 	while (step == NBD_STEP_OPTION) {
