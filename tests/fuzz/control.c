@@ -49,7 +49,7 @@ static const struct command table[] = {
 			"options?:Tree list?:[Tree] size?:size",
 		.run = run_echo,
 	},
-	{ .name = "add", .kind = COMMAND_CHANGE, .open_args = true,
+	{ .name = "add", .kind = COMMAND_CHANGE, .takes = "Tree",
 	  .run = run_echo },
 	{ .name = "show", .kind = COMMAND_SHOW, .run = run_echo },
 	{ .name = NULL }

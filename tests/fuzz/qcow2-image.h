@@ -7,6 +7,7 @@
 #define FUZZ_QCOW2_IMAGE_H
 
 #include <assert.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,9 +95,22 @@ static inline void job_run(void *arg)
 	job->fn(job->in, &job->disk);
 }
 
+/* What an image says about itself is as hostile as the rest. */
+static inline void list_contents(struct node *node)
+{
+	json_t *object = json_object();
+	struct error *err = NULL;
+
+	node->driver->info(node, object);
+	if (co_node_contents(node, object, &err) < 0)
+		error_clear(&err);
+	assert(!err);
+	json_decref(object);
+}
+
 /*
- * Opens the image, checks it where clean asks for it (whether the check could
- * be made and found no error), runs fn, if any, on an I/O thread, and closes
+ * Opens the image, asks what it says about itself, checks it where clean asks
+ * for it (whether the check could be made and found no error), runs fn, if any, on an I/O thread, and closes
  * it. False: it did not open.
  */
 static inline bool open_and_run(struct input *in, const char *options,
@@ -114,6 +128,7 @@ static inline bool open_and_run(struct input *in, const char *options,
 		error_clear(&err);
 		return false;
 	}
+	list_contents(job.disk.node);
 	if (clean)
 		*clean = qcow2_check(job.disk.node->file, NULL, &check) == 0 &&
 			 !check.errors;

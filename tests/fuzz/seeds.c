@@ -208,20 +208,35 @@ static void make_snapshot(void)
 	put_image(&im);
 }
 
-/* A table of feature names, bitmaps, and one that nobody knows. */
+/* A table of feature names, a bitmap whose table is its own entry, and an
+ * extension that nobody knows. */
 static void make_extensions(void)
 {
 	struct image im = { .size = 0 };
 	uint8_t *at;
 
 	build(&im, 3, 9, 4, 4);
+	im.data = realloc(im.data, im.size + 512);
+	memset(im.data + im.size, 0, 512);
+	at = im.data + im.size;
+	be64_put(at + QCOW2_BITMAP_TABLE_OFFSET, im.size);
+	be32_put(at + QCOW2_BITMAP_TABLE_ENTRIES, 1);
+	at[QCOW2_BITMAP_TYPE] = QCOW2_BITMAP_TYPE_DIRTY;
+	at[QCOW2_BITMAP_GRANULARITY] = 16;
+	memcpy(at + QCOW2_BITMAP_NAME_LEN, "\0\4", 2);
+	memcpy(at + QCOW2_BITMAP_BYTES, "bits", 4);
+	be64_put(im.data + QCOW2_H_AUTOCLEAR, QCOW2_AUTOCLEAR_BITMAPS);
 	at = im.data + QCOW2_H_V3_LEN;
 	be32_put(at, QCOW2_EXT_FEATURE_NAMES);
 	be32_put(at + 4, 48);
 	memcpy(at + 8, "\0\5a feature", 12);
 	at += 56;
 	be32_put(at, QCOW2_EXT_BITMAPS);
-	be32_put(at + 4, 24);
+	be32_put(at + 4, QCOW2_B_LEN);
+	be32_put(at + 8 + QCOW2_B_COUNT, 1);
+	be64_put(at + 8 + QCOW2_B_DIRECTORY_BYTES, 32);
+	be64_put(at + 8 + QCOW2_B_DIRECTORY_OFFSET, im.size);
+	im.size += 512;
 	at += 32;
 	be32_put(at, 0x11223344);
 	be32_put(at + 4, 5);

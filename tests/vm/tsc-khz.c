@@ -30,7 +30,8 @@ int main(void)
 
 	while ((end = now_ns()) - ns < WAIT_NS)
 		;
-	printf("%.0f\n", (double)(__rdtsc() - ticks) * 1e6 / (double)(end - ns));
+	ticks = __rdtsc() - ticks;
+	printf("%.0f\n", (double)ticks * 1e6 / (double)(end - ns));
 	return 0;
 }
 #else
