@@ -177,11 +177,12 @@ static int knbd_open(struct export *exp, struct node *node, struct error **err)
 	return 0;
 }
 
-/* What does not end stays, and is said to. */
-static int knbd_stuck(struct knbd *k, const char *in, struct error **err)
+/* What did not end within a time stays, and is said to. */
+static int knbd_stuck(struct knbd *k, const char *in, uint64_t waited_ns,
+		      struct error **err)
 {
 	if (!k->stuck_in)
-		k->stuck_since_ns = clock_ns();
+		k->stuck_since_ns = clock_ns() - waited_ns;
 	k->stuck_in = in;
 	return error_set(err, ETIMEDOUT, "/dev/%s is stuck: %s has not "
 			 "returned for %llu s", k->disk.name, in,
@@ -422,7 +423,7 @@ static int co_disconnect(struct knbd *k, struct error **err)
 	job->index = k->index;
 	strcpy(job->disk, k->disk.name);
 	if (!co_wait_job(&job->job, CALL_NS))
-		return knbd_stuck(k, "NBD_CMD_DISCONNECT", err);
+		return knbd_stuck(k, "NBD_CMD_DISCONNECT", CALL_NS, err);
 	rc = job->rc;
 	if (job->err)
 		error_propagate(err, &job->err);
@@ -471,7 +472,8 @@ static void co_wait_gone(struct knbd *k)
 static int co_end(struct knbd *k, struct error **err)
 {
 	if (!co_nbd_target_close(&k->target, END_NS))
-		return knbd_stuck(k, "a request to its storage", err);
+		return knbd_stuck(k, "a request to its storage", END_NS,
+				  err);
 	k->stuck_in = NULL;
 	k->disk.name[0] = '\0';
 	return 0;
@@ -487,7 +489,7 @@ static int co_stop(struct knbd *k, enum export_stop mode, struct error **err)
 		return co_end(k, err);
 	ours = co_is_ours(k);
 	if (k->stuck_in && ours)
-		return knbd_stuck(k, k->stuck_in, err);
+		return knbd_stuck(k, k->stuck_in, 0, err);
 	if (mode == EXPORT_STOP_SAFE)
 		rc = co_disk_retry(co_disconnect_unused, k, err);
 	else if (ours)

@@ -239,6 +239,15 @@ class Cli:
             shutil.rmtree(self.dir, ignore_errors=True)
 
 
+def need_fuse():
+    if os.geteuid() != 0:
+        raise Skip("mounting needs root")
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR))
+    except OSError as why:
+        raise Skip(f"/dev/fuse cannot be opened: {why.strerror}") from why
+
+
 def own_mounts():
     """A mount namespace of this test's own: in the machine's any program that
     makes one just now would get a copy of our mounts, and keep it. Shared
