@@ -13,10 +13,6 @@
 
 #include "export/users.h"
 
-/* How long udev is waited for. */
-#define UDEV_NS SECONDS(5)
-#define RETRY_NS 20000000ull
-
 struct disk_hold {
 	struct wait_job job;
 	struct disk *disk;	/* not when abandoned */
@@ -174,23 +170,18 @@ int co_disk_judge_users(struct disk *disk, const struct disk_hold *hold,
 int co_disk_retry(int (*try)(void *arg, bool patient, struct error **err),
 		  void *arg, struct error **err)
 {
-	uint64_t end = clock_ns() + UDEV_NS;
+	uint64_t end = clock_ns() + DISK_UDEV_NS;
 	int rc;
 
 	for (;;) {
 		rc = try(arg, clock_ns() < end, err);
 		if (rc != -EAGAIN)
 			return rc;
-		co_sleep(RETRY_NS);
+		co_sleep(DISK_RETRY_NS);
 	}
 }
 
-static int co_idle(void *arg, bool patient, struct error **err)
+int co_disk_idle(struct disk *disk, bool patient, struct error **err)
 {
-	return co_disk_judge_users(arg, NULL, false, patient, err);
-}
-
-int co_disk_idle(struct disk *disk, struct error **err)
-{
-	return co_disk_retry(co_idle, disk, err);
+	return co_disk_judge_users(disk, NULL, false, patient, err);
 }

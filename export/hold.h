@@ -23,6 +23,9 @@ struct disk {
 
 /* Without any request completing for so long, syncing has failed. */
 #define DISK_STALL_NS SECONDS(10)
+/* How long udev is waited for, and how often it is looked for. */
+#define DISK_UDEV_NS SECONDS(5)
+#define DISK_RETRY_NS 20000000ull
 
 /* An exclusive open of the disk; all that was cached for it is written. */
 struct disk_hold;
@@ -49,7 +52,8 @@ int co_disk_judge_users(struct disk *disk, const struct disk_hold *hold,
  */
 int co_disk_retry(int (*try)(void *arg, bool patient, struct error **err),
 		  void *arg, struct error **err) MUST_CHECK;
-/* Names who uses it; changes nothing. -EBUSY or 0. */
-int co_disk_idle(struct disk *disk, struct error **err) MUST_CHECK;
+/* Changes nothing: 0 nobody has it open, or as co_disk_judge_users. */
+int co_disk_idle(struct disk *disk, bool patient, struct error **err)
+	MUST_CHECK;
 
 #endif

@@ -238,9 +238,10 @@ static int fuse_stop(struct export *exp, enum export_stop mode,
 	return rc;
 }
 
-static int fuse_check_idle(struct export *exp, struct error **err)
+static int fuse_check_idle(struct export *exp, bool patient,
+			   struct error **err)
 {
-	return co_fuse_file_idle(file_of(exp), err);
+	return co_fuse_file_idle(file_of(exp), patient, err);
 }
 
 static void fuse_close(struct export *exp)

@@ -226,12 +226,13 @@ static int co_file_idle(struct fuse_file *f, struct error **err)
 	return 0;
 }
 
-int co_fuse_file_idle(struct fuse_file *f, struct error **err)
+int co_fuse_file_idle(struct fuse_file *f, bool patient, struct error **err)
 {
 	if (f->state != FUSE_SHOWN)
 		return 0;
-	return f->loop.disk.name[0] ? co_disk_idle(&f->loop.disk, err) :
-				      co_file_idle(f, err);
+	return f->loop.disk.name[0] ?
+	       co_disk_idle(&f->loop.disk, patient, err) :
+	       co_file_idle(f, err);
 }
 
 static int co_unmount_unused(struct fuse_file *f, struct error **err)

@@ -51,8 +51,9 @@ int co_fuse_file_start(struct fuse_file *f, struct error **err) MUST_CHECK;
 /* C9. On failure it goes on as it was, or is STUCK. */
 int co_fuse_file_stop(struct fuse_file *f, enum export_stop mode,
 		      struct error **err) MUST_CHECK;
-/* Names who uses it; changes nothing. -EBUSY or 0. */
-int co_fuse_file_idle(struct fuse_file *f, struct error **err) MUST_CHECK;
+/* As co_disk_idle. */
+int co_fuse_file_idle(struct fuse_file *f, bool patient, struct error **err)
+	MUST_CHECK;
 /* Gives back everything. False where it is STUCK: then f must stay. */
 bool co_fuse_file_close(struct fuse_file *f);
 

@@ -43,9 +43,12 @@ struct export_type {
 	/*
 	 * Changes nothing: says who uses it, as a safe stop would (C9), so
 	 * that the daemon can refuse to leave before it stopped anything.
-	 * NULL: no local disk has it, and leaving drops its clients.
+	 * -EAGAIN, without a sentence: only those have it who will go, and the
+	 * caller is patient. NULL: no local disk has it, and leaving drops its
+	 * clients.
 	 */
-	int (*check_idle)(struct export *exp, struct error **err);
+	int (*check_idle)(struct export *exp, bool patient,
+			  struct error **err);
 	/* Undoes open; the root is freed. */
 	void (*close)(struct export *exp);
 	/* Adds members to the object: "device", "queues", ...; may wait. */

@@ -513,13 +513,14 @@ static int knbd_stop(struct export *exp, enum export_stop mode,
 	return rc;
 }
 
-static int knbd_check_idle(struct export *exp, struct error **err)
+static int knbd_check_idle(struct export *exp, bool patient,
+			   struct error **err)
 {
 	struct knbd *k = knbd_of(exp);
 
 	/* of what is being disconnected there is no user left to ask about */
-	return k->disk.name[0] && !k->stuck_in ? co_disk_idle(&k->disk, err) :
-						 0;
+	return !k->disk.name[0] || k->stuck_in ? 0 :
+		co_disk_idle(&k->disk, patient, err);
 }
 
 static void knbd_close(struct export *exp)

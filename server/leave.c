@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "export/hold.h"
 #include "graph/export.h"
 #include "graph/graph.h"
 #include "runtime/co.h"
@@ -24,16 +25,33 @@ static struct {
 	unsigned signals;	/* that asked for it */
 } leaving;
 
-static int leave_check_idle(struct error **err)
+/* Once: the first that is in use, else -EAGAIN where some will soon be idle. */
+static int leave_look(bool patient, struct error **err)
 {
+	int soon = 0;
+
 	for (struct export *e = export_first(); e; e = e->next) {
 		int rc = e->type->check_idle ?
-			e->type->check_idle(e, err) : 0;
+			e->type->check_idle(e, patient, err) : 0;
 
-		if (rc < 0)
+		if (rc == -EAGAIN)
+			soon = rc;
+		else if (rc < 0)
 			return rc;
 	}
-	return 0;
+	return soon;
+}
+
+/* udev is waited for at all of them together, and not at all where somebody
+ * else uses one. */
+static int leave_check_idle(struct error **err)
+{
+	uint64_t end = clock_ns() + DISK_UDEV_NS;
+	int rc;
+
+	while ((rc = leave_look(clock_ns() < end, err)) == -EAGAIN)
+		co_sleep(DISK_RETRY_NS);
+	return rc;
 }
 
 /* What is stuck in the kernel cannot be stopped: our exit lets go of it, and

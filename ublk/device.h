@@ -67,9 +67,9 @@ int co_ublk_device_start(struct ublk_device *dev, struct error **err)
 /* stop.c: C9. On failure the device goes on as it was, or is STUCK. */
 int co_ublk_device_stop(struct ublk_device *dev, enum export_stop mode,
 			struct error **err) MUST_CHECK;
-/* Names who uses it; changes nothing. -EBUSY or 0. */
-int co_ublk_device_idle(struct ublk_device *dev, struct error **err)
-	MUST_CHECK;
+/* As co_disk_idle. */
+int co_ublk_device_idle(struct ublk_device *dev, bool patient,
+			struct error **err) MUST_CHECK;
 /*
  * From ADDED, STARTING or STOPPED: gives back everything, deletes the device.
  * False where it is, or got, STUCK: then dev must stay.

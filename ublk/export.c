@@ -142,9 +142,10 @@ static int ublk_stop_export(struct export *exp, enum export_stop mode,
 	return rc;
 }
 
-static int ublk_check_idle(struct export *exp, struct error **err)
+static int ublk_check_idle(struct export *exp, bool patient,
+			   struct error **err)
 {
-	return co_ublk_device_idle(device_of(exp), err);
+	return co_ublk_device_idle(device_of(exp), patient, err);
 }
 
 static void ublk_close(struct export *exp)

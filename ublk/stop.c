@@ -133,7 +133,9 @@ int co_ublk_device_stop(struct ublk_device *dev, enum export_stop mode,
 	return co_ublk_device_end(dev, mode == EXPORT_STOP_SAFE, err);
 }
 
-int co_ublk_device_idle(struct ublk_device *dev, struct error **err)
+int co_ublk_device_idle(struct ublk_device *dev, bool patient,
+			struct error **err)
 {
-	return dev->state == UBLK_LIVE ? co_disk_idle(&dev->disk, err) : 0;
+	return dev->state != UBLK_LIVE ? 0 :
+		co_disk_idle(&dev->disk, patient, err);
 }
