@@ -3,10 +3,12 @@
  * driver-file.c - file and host_device: requests, locks (P3), errors.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "graph/io.h"
+#include "graph/status.h"
 #include "runtime/sim.h"
 #include "tests/lib/crew.h"
 #include "tests/lib/disk.h"
@@ -134,6 +136,34 @@ static void body_space(void *arg)
 	CU_ASSERT_EQUAL(seen.ops[IO_WRITE], 0);
 	CU_ASSERT(file_holds(8192, 4096, 0) && file_holds(16384, 512, 0));
 	CU_ASSERT(file_holds(4096, 4096, 0x11));
+	disk_close(&d);
+}
+
+/* D6 */
+static void body_cut_off(void *arg)
+{
+	unsigned char buf[1024];
+	struct status status;
+	struct file *other;
+	struct disk d;
+
+	(void)arg;
+	if (!open_file(&d, FILE_NODE(""), DISK_WRITABLE))
+		return;
+	CU_ASSERT_EQUAL_FATAL(co_file_open(PATH, O_RDWR, 0, &other), 0);
+	CU_ASSERT_EQUAL(co_file_truncate(other, 8192), 0);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_READ, 0, 7168, 1024, buf), 0);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_READ, 0, 7680, 1024, buf), -EIO);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_READ, 0, 16384, 512, buf), -EIO);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_STATUS, 0, 4096, 4096, &status),
+			0);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_STATUS, 0, 8192, 4096, &status),
+			-EIO);
+	/* a write makes it as long as it was */
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_WRITE, 0, SIZE - 512, 512, buf),
+			0);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_READ, 0, 16384, 512, buf), 0);
+	co_file_close(other);
 	disk_close(&d);
 }
 
@@ -316,6 +346,11 @@ static void devices_and_files_are_told_apart(void)
 	run(body_device);
 }
 
+static void a_file_that_was_cut_off_is_an_error(void)
+{
+	run(body_cut_off);
+}
+
 static void a_missing_file_is_named(void)
 {
 	run(body_missing);
@@ -342,5 +377,6 @@ TEST_MAIN("file", TEST(data_goes_to_the_file),
 	  TEST(discard_is_ignored_unless_asked_for),
 	  TEST(refused_punches_are_emulated_and_not_asked_again),
 	  TEST(devices_and_files_are_told_apart),
+	  TEST(a_file_that_was_cut_off_is_an_error),
 	  TEST(a_missing_file_is_named), TEST(nodes_exclude_each_other),
 	  TEST(force_share_is_for_readers), TEST(a_reader_becomes_a_writer))
