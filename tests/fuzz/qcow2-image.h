@@ -110,8 +110,8 @@ static inline void list_contents(struct node *node)
 
 /*
  * Opens the image, asks what it says about itself, checks it where clean asks
- * for it (whether the check could be made and found no error), runs fn, if any, on an I/O thread, and closes
- * it. False: it did not open.
+ * for it (whether the check could be made and found no error), runs fn, if any,
+ * on an I/O thread, and closes it. False: it did not open.
  */
 static inline bool open_and_run(struct input *in, const char *options,
 				unsigned perm, bool *clean,
