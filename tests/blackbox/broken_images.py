@@ -360,18 +360,24 @@ case("version-2-with-more-of-3", version2, read="ok", write="ok")(
     lambda image: image.set(compatible=1, autoclear=U64, refcount_order=99))
 
 
-def bitmaps(name, count, size, offset, writable="bitmap"):
-    @case(name, writable=writable, refused=None)
+def bitmaps(name, count, size, offset, refused=None):
+    @case(name, writable="bitmap", refused=refused)
     def change(image):
         image.set(autoclear=1)
         image.extension(EXT_BITMAPS, 24, struct.pack(
             ">IIQQ", count, 0, size, offset))
 
 
-bitmaps("bitmaps-65536", 65536, 65536 * 24, CLUSTER * 4)
-bitmaps("bitmaps-directory-most", 1, U64, CLUSTER * 4)
-bitmaps("bitmaps-unaligned", 1, 32, 0x10200)
-bitmaps("bitmaps-past-end", 1, 32, 1 << 60)
+bitmaps("bitmaps-none", 0, 32, CLUSTER * 4, "number of bitmaps 0")
+bitmaps("bitmaps-65536", 65536, 65536 * 24, CLUSTER * 4,
+        "number of bitmaps 65536")
+bitmaps("bitmaps-directory-most", 1, U64, CLUSTER * 4,
+        "bitmap directory size 18446744073709551615")
+bitmaps("bitmaps-unaligned", 1, 32, 0x10200, "bitmap directory offset 66048")
+bitmaps("bitmaps-at-header", 1, 32, 0, "bitmap directory offset 0")
+bitmaps("bitmaps-past-limit", 1, 32, 1 << 60, "bitmap directory offset")
+# only who wants to know what they are reads them
+bitmaps("bitmaps-past-end", 1, 32, 1 << 40)
 
 # features
 header("feature-data-file", "external data file", data_file)
