@@ -82,25 +82,33 @@ static struct node *open_filter(struct node *below, json_t *options,
 	return filter;
 }
 
-/* Under the change lock: what was true before may not be any more. */
+/* Nothing would hold the filter, nor see it (G1). */
+static bool is_only_parent(const struct node *below, const struct node *filter)
+{
+	const struct edge *e = below->parents;
+
+	return !e || (e->parent == filter && !e->next_parent);
+}
+
+/* Under the change lock: while the filter was opened others made changes. */
 static void move_to_filter(struct transaction *t, struct node *below,
 			   const char *parent, struct node *filter)
 {
+	struct edge *e = parent ? find_parent(below, parent) : NULL;
 	struct error *err = NULL;
-	struct edge *e;
 
-	if (!parent) {
-		transaction_move_parents(t, below, filter);
-		return;
-	}
-	e = find_parent(below, parent);
-	if (e && e->parent != filter) {
+	if (e && e->parent != filter)
 		transaction_move(t, e, filter);
-		return;
-	}
-	error_set(&err, ENOENT, "'%s' is not a parent of node '%s'", parent,
-		  below->name);
-	transaction_fail(t, err);
+	else if (parent)
+		error_set(&err, ENOENT, "'%s' is not a parent of node '%s'",
+			  parent, below->name);
+	else if (is_only_parent(below, filter))
+		error_set(&err, EINVAL, "Node '%s' has no parent that could "
+			  "move to a filter", below->name);
+	else
+		transaction_move_parents(t, below, filter);
+	if (err)
+		transaction_fail(t, err);
 }
 
 struct node *graph_insert(struct node *below, const char *parent,
@@ -121,12 +129,12 @@ struct node *graph_insert(struct node *below, const char *parent,
 		move_to_filter(t, below, parent, filter);
 		ret = transaction_commit(t, stats, err);
 		filter->pins--;
+		if (ret < 0) {
+			node_unref(filter);
+			filter = NULL;
+		}
 	}
 	below->pins--;
-	if (filter && ret < 0) {
-		node_unref(filter);
-		filter = NULL;
-	}
 	if (ret < 0)
 		node_unref(below);
 	return filter;
@@ -150,9 +158,8 @@ int graph_remove(struct node *filter, struct change_stats *stats,
 	transaction_move_parents(t, filter, child);
 	ret = transaction_commit(t, stats, err);
 	filter->pins--;
-	if (ret < 0)
-		return ret;
-	/* what blockdev-add made stays until blockdev-del (G1) */
+	/* what blockdev-add made stays until blockdev-del (G1); failed or not,
+	 * who else held it may have gone meanwhile */
 	node_unref(filter);
-	return 0;
+	return ret;
 }

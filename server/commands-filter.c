@@ -51,12 +51,6 @@ json_t *cmd_insert(json_t *args, struct error **err)
 
 	if (!below)
 		return NULL;
-	if (!below->parents) {
-		/* nothing would hold the filter, nor see it (G1) */
-		error_set(err, EINVAL, "Node '%s' has no parent that could "
-			  "move to a filter", below->name);
-		return NULL;
-	}
 	filter = graph_insert(below, arg_string(args, "parent", NULL),
 			      json_object_get(args, "options"), &stats, err);
 	if (!filter) {

@@ -372,9 +372,18 @@ SIM_TEST(test_insert)
 	CU_ASSERT_PTR_NULL(graph_insert(node, NULL, options, NULL, &err));
 	CU_ASSERT_STRING_EQUAL(err->text, "Driver 'toy' is not a filter");
 	error_clear(&err);
-	json_decref(options);
 	root_free(a);
 	root_free(b);
+
+	/* as when the last parent goes while the filter is opened */
+	json_object_set_new(options, "driver", json_string("nop"));
+	node = toy_open("{'driver':'toy','node-name':'n'}");
+	CU_ASSERT_PTR_NULL(graph_insert(node, NULL, options, NULL, &err));
+	CU_ASSERT_STRING_EQUAL(err->text, "Node 'n' has no parent that could "
+			       "move to a filter");
+	error_clear(&err);
+	CU_ASSERT_PTR_NULL(node_first());
+	json_decref(options);
 }
 
 /* A12: what makes a node serialise, and that it is switched under a drain. */
