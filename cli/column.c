@@ -180,7 +180,7 @@ static char *lower(const char *name)
 	return text;
 }
 
-json_t *table_json(const struct table *table, json_t *rows)
+static json_t *table_json(const struct table *table, json_t *rows)
 {
 	json_t *list = json_array(), *row;
 	size_t i;
@@ -207,4 +207,25 @@ void table_help(const struct column *columns)
 	for (const struct column *c = columns; c->name; c++)
 		printf("  %c %-14s %s\n", c->usual ? '*' : ' ', c->name,
 		       c->help);
+}
+
+void table_begin(struct table *table, const struct column *columns,
+		 const struct args *args)
+{
+	*table = (struct table){
+		.columns = columns,
+		.exact = args_given(args, "bytes"),
+		.headings = !args_given(args, "noheadings"),
+	};
+	table_choose(table, args_value(args, "output"));
+}
+
+void table_show(const struct table *table, const struct args *args,
+		const char *name, json_t *rows)
+{
+	if (args_given(args, "json"))
+		print_json(json_pack("{s:i,s:o}", "schema", 1, name,
+				     table_json(table, rows)));
+	else
+		table_print(table, rows);
 }

@@ -32,12 +32,18 @@ struct table {
 	bool exact, headings;
 };
 
+struct args;
+
 /* wanted: "NAME,SIZE", "+ZC", or NULL for the usual ones. Dies on an unknown
  * name, naming the known ones. */
 void table_choose(struct table *table, const char *wanted);
 void table_print(const struct table *table, json_t *rows);
-/* A new array of objects with the columns shown as members. */
-json_t *table_json(const struct table *table, json_t *rows);
+/* As the options --output, --bytes and --noheadings want it. */
+void table_begin(struct table *table, const struct column *columns,
+		 const struct args *args);
+/* Prints it; with --json as the array `name` of an object. */
+void table_show(const struct table *table, const struct args *args,
+		const char *name, json_t *rows);
 void table_help(const struct column *columns);
 
 #endif

@@ -60,25 +60,17 @@ void list_help(void)
 
 int verb_list(const struct args *args)
 {
-	struct table table = {
-		.columns = list_columns,
-		.exact = args_given(args, "bytes"),
-		.headings = !args_given(args, "noheadings"),
-	};
+	struct table table;
 	json_t *rows, *nodes, *row;
 	size_t i;
 
-	table_choose(&table, args_value(args, "output"));
+	table_begin(&table, list_columns, args);
 	client_connect(CONNECT_ONLY);
 	rows = client_call("query-block-exports", NULL, NULL);
 	nodes = client_call("query-named-block-nodes",
 			    json_pack("{s:b}", "flat", 1), NULL);
 	json_array_foreach(rows, i, row)
 		add_node_members(row, nodes);
-	if (args_given(args, "json"))
-		print_json(json_pack("{s:i,s:o}", "schema", 1, "exports",
-				     table_json(&table, rows)));
-	else
-		table_print(&table, rows);
+	table_show(&table, args, "exports", rows);
 	return EXIT_DONE;
 }

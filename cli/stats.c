@@ -73,25 +73,17 @@ static json_t *one_of(json_t *exports, const char *name)
 
 int verb_stats(const struct args *args)
 {
-	struct table table = {
-		.columns = stats_columns,
-		.exact = args_given(args, "bytes"),
-		.headings = !args_given(args, "noheadings"),
-	};
+	struct table table;
 	json_t *rows, *row;
 	size_t i;
 
-	table_choose(&table, args_value(args, "output"));
+	table_begin(&table, stats_columns, args);
 	client_connect(CONNECT_ONLY);
 	rows = client_call("query-block-exports", NULL, NULL);
 	if (args->count)
 		rows = one_of(rows, args->operands[0]);
 	json_array_foreach(rows, i, row)
 		add_members(json_object_get(row, "stats"));
-	if (args_given(args, "json"))
-		print_json(json_pack("{s:i,s:o}", "schema", 1, "exports",
-				     table_json(&table, rows)));
-	else
-		table_print(&table, rows);
+	table_show(&table, args, "exports", rows);
 	return EXIT_DONE;
 }

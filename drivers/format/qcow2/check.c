@@ -56,16 +56,17 @@ static int count_block(struct qcow2_check *c, uint64_t entry)
 
 /* --- comparing --- */
 
-struct reader {		/* of refcounts, one block at a time */
+/* Of refcounts, one block at a time. */
+struct qcow2_check_reader {
 	struct be64 *table;
 	uint64_t entries;
 	uint8_t *block;
 	uint64_t loaded;	/* number of the block, or UINT64_MAX */
 };
 
-static int refcount_of(struct qcow2_check *c, struct reader *r,
-		       uint64_t cluster, uint64_t *out)
+static int refcount_of(struct qcow2_check *c, uint64_t cluster, uint64_t *out)
 {
+	struct qcow2_check_reader *r = c->reader;
 	uint64_t n = cluster >> check_geo(c)->block_bits, host;
 	int ret;
 
@@ -87,7 +88,7 @@ static int refcount_of(struct qcow2_check *c, struct reader *r,
 	return 0;
 }
 
-static int compare_counts(struct qcow2_check *c, struct reader *r)
+static int compare_counts(struct qcow2_check *c)
 {
 	uint64_t end = min(max(c->file_clusters, c->end),
 			   c->window + c->counts_max);
@@ -97,7 +98,7 @@ static int compare_counts(struct qcow2_check *c, struct reader *r)
 		uint32_t counted = c->counts[i - c->window];
 		uint64_t refs;
 
-		ret = refcount_of(c, r, i, &refs);
+		ret = refcount_of(c, i, &refs);
 		if (ret < 0)
 			break;
 		if (refs || counted)
@@ -116,56 +117,37 @@ static int compare_counts(struct qcow2_check *c, struct reader *r)
 
 /* COPIED says that the refcount is one: without it nothing else is wrong, with
  * it a shared cluster would be written in place. */
-static int check_copied(struct qcow2_check *c, struct reader *r,
-			uint64_t entry, const char *what)
+static int check_copied(struct qcow2_check *c, uint64_t entry,
+			const char *what)
 {
 	uint64_t host = qcow2_entry_host(entry), refs;
 	int ret;
 
 	if (entry & QCOW2_COMPRESSED || !host)
 		return 0;
-	ret = refcount_of(c, r, host >> check_geo(c)->cluster_bits, &refs);
+	ret = refcount_of(c, host >> check_geo(c)->cluster_bits, &refs);
 	if (ret == 0 && !!(entry & QCOW2_COPIED) != (refs == 1))
 		qcow2_check_found(c, "%s entry %#" PRIx64 " is marked wrongly"
 				  " for refcount %" PRIu64, what, entry, refs);
 	return ret;
 }
 
-static int check_copied_l2(struct qcow2_check *c, struct reader *r,
-			   uint64_t host)
+static int check_copied_l2(struct qcow2_check *c, uint64_t entry)
 {
-	uint64_t entries = UINT64_C(1) << check_geo(c)->l2_bits;
-	struct be64 *table = malloc(check_geo(c)->cluster_size);
-	int ret = table ? co_qcow2_check_read(c, host,
-				       check_geo(c)->cluster_size,
-				       table) : -ENOMEM;
-
-	for (uint64_t i = 0; i < entries && ret == 0; i++)
-		ret = check_copied(c, r, be64_get(table[i]), "L2");
-	free(table);
-	return ret;
+	return check_copied(c, entry, "L2");
 }
 
-static int check_copied_l1(struct qcow2_check *c, struct reader *r)
+static int check_copied_l1(struct qcow2_check *c, uint64_t entry)
 {
-	const struct qcow2_header *h = c->header;
-	int ret = 0;
+	uint64_t host = qcow2_entry_host(entry);
+	int ret;
 
-	for (uint32_t i = 0; i < h->l1_entries && ret == 0; i++) {
-		struct be64 raw;
-		uint64_t entry, host;
-
-		ret = co_qcow2_check_read(c, h->l1_offset + i * UINT64_C(8), 8,
-				   &raw);
-		entry = ret < 0 ? 0 : be64_get(raw);
-		host = qcow2_entry_host(entry);
-		if (!host || !is_aligned(host, check_geo(c)->cluster_size))
-			continue;
-		ret = check_copied(c, r, entry, "L1");
-		if (ret == 0)
-			ret = check_copied_l2(c, r, host);
-	}
-	return ret;
+	if (!host || !is_aligned(host, check_geo(c)->cluster_size))
+		return 0;
+	ret = check_copied(c, entry, "L1");
+	return ret < 0 ? ret :
+		qcow2_check_each(c, host, UINT64_C(1) << check_geo(c)->l2_bits,
+				 check_copied_l2);
 }
 
 /* The window's refcounts; in the first pass also what the entries claim. */
@@ -174,7 +156,7 @@ static int compare(struct qcow2_check *c)
 	const struct qcow2_header *h = c->header;
 	uint64_t bytes = (uint64_t)h->reftable_clusters <<
 			 check_geo(c)->cluster_bits;
-	struct reader r = {
+	struct qcow2_check_reader r = {
 		.table = malloc(bytes),
 		.entries = bytes / 8,
 		.block = malloc(check_geo(c)->cluster_size),
@@ -182,13 +164,18 @@ static int compare(struct qcow2_check *c)
 	};
 	int ret = -ENOMEM;
 
+	c->reader = &r;
 	if (r.table && r.block)
 		ret = co_qcow2_check_read(c, h->reftable_offset,
-				   (uint32_t)bytes, r.table);
+					  (uint32_t)bytes, r.table);
 	if (ret == 0)
-		ret = compare_counts(c, &r);
-	if (ret == 0 && c->window == 0)
-		ret = check_copied_l1(c, &r);
+		ret = compare_counts(c);
+	if (ret == 0 && c->window == 0) {
+		c->tables = 0;
+		ret = qcow2_check_each(c, h->l1_offset, h->l1_entries,
+				       check_copied_l1);
+	}
+	c->reader = NULL;
 	free(r.table);
 	free(r.block);
 	return ret;

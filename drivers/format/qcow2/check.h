@@ -34,6 +34,7 @@ struct qcow2_check {
 	uint64_t counts_max;	/* clusters; memory is touched as used */
 	uint64_t tables;	/* clusters of tables walked */
 	bool in_snapshot;
+	struct qcow2_check_reader *reader;	/* of refcounts, comparing */
 	uint64_t *progress;	/* the caller's; or NULL */
 };
 
