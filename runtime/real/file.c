@@ -9,12 +9,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "runtime/real/real.h"
@@ -98,6 +100,19 @@ static void probe_align(struct file *f)
 	f->mem_align = f->io_align;
 }
 
+/*
+ * For a file of FUSE the ring asks its server on our thread first whether it is
+ * ready, and waits for the answer. What begins on a helper thread of the ring
+ * asks there.
+ */
+static uint8_t entry_flags(int fd)
+{
+	struct statfs fs;
+
+	return !fstatfs(fd, &fs) && fs.f_type == FUSE_SUPER_MAGIC ?
+		IOSQE_ASYNC : 0;
+}
+
 /* Negative errno; takes fd over only on success. */
 static int file_new(int fd, int flags, const char *path, struct file **out)
 {
@@ -115,6 +130,7 @@ static int file_new(int fd, int flags, const char *path, struct file **out)
 	f->fd = fd;
 	f->flags = flags;
 	f->kind = kind_of(st.st_mode);
+	f->entry_flags = entry_flags(fd);
 	memcpy(f->path, path, len);
 	probe_align(f);
 	*out = f;

@@ -50,6 +50,7 @@ static void io_start(struct io *io)
 
 	memset(sqe, 0, sizeof(*sqe));
 	sqe->fd = io->file->fd;
+	sqe->flags = io->file->entry_flags;
 	sqe->user_data = (uintptr_t)io;
 	switch ((enum io_op)io->op) {
 	case IO_READ:

@@ -71,6 +71,7 @@ struct file {
 	int fd;
 	int flags;		/* open(2)'s */
 	enum file_kind kind;
+	uint8_t entry_flags;	/* of its entries in the ring */
 	uint32_t io_align, mem_align;
 	char path[];
 };
