@@ -14,7 +14,9 @@
 #include <sched.h>
 #include <unistd.h>
 
-static int users_namespace = -1;	/* set before the first thread */
+/* set before the first thread */
+static int users_namespace = -1;
+static int users_root = -1;	/* which need not be the namespace's */
 
 struct visit {
 	void (*fn)(void *arg);
@@ -25,13 +27,16 @@ struct visit {
 void host_mounts_keep(void)
 {
 	users_namespace = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	users_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
 void host_mounts_stay(void)
 {
 	if (users_namespace >= 0)
 		close(users_namespace);
-	users_namespace = -1;
+	if (users_root >= 0)
+		close(users_root);
+	users_namespace = users_root = -1;
 }
 
 bool host_mounts_apart(void)
@@ -39,11 +44,18 @@ bool host_mounts_apart(void)
 	return users_namespace >= 0;
 }
 
+/* Who enters a namespace is at its root, wherever he was before. */
+static bool enter_users(void)
+{
+	return !unshare(CLONE_FS) && !setns(users_namespace, CLONE_NEWNS) &&
+	       !fchdir(users_root) && !chroot(".");
+}
+
 static void *visit_run(void *arg)
 {
 	struct visit *v = arg;
 
-	if (unshare(CLONE_FS) || setns(users_namespace, CLONE_NEWNS))
+	if (!enter_users())
 		v->error = errno;
 	else
 		v->fn(v->arg);
