@@ -18,6 +18,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "export/host-mounts.h"
 #include "runtime/compiler.h"
 
 #define NUMBERS_MAX 64
@@ -340,7 +341,15 @@ void users_find_disk(const char *disk, int skip_fd, struct users *out)
 	free(s);
 }
 
-bool users_find_loop(const char *path, char disk[16])
+/* Paths of files on our mounts are the users', and seen only where they are. */
+struct file_question {
+	const char *path;
+	char *disk;
+	struct search *search;
+	bool hit;
+};
+
+static bool find_loop(const char *path, char disk[16])
 {
 	char sys[320], file[USERS_PATH_MAX];
 	DIR *dir = opendir("/sys/block");
@@ -362,10 +371,34 @@ bool users_find_loop(const char *path, char disk[16])
 	return hit;
 }
 
+static void find_loop_there(void *arg)
+{
+	struct file_question *q = arg;
+
+	q->hit = find_loop(q->path, q->disk);
+}
+
+bool users_find_loop(const char *path, char disk[16])
+{
+	struct file_question q = { .path = path, .disk = disk };
+
+	return !host_mounts_run(find_loop_there, &q) && q.hit;
+}
+
+static void find_file_there(void *arg)
+{
+	struct file_question *q = arg;
+	char disk[16];
+
+	if (find_loop(q->path, disk))
+		found(q->search, false, "used by %s", disk);
+	find_processes(q->search);
+}
+
 void users_find_file(const char *path, struct users *out)
 {
 	struct search *s = calloc(1, sizeof(*s));
-	char disk[16];
+	struct file_question q = { .path = path, .search = s };
 
 	memset(out, 0, sizeof(*out));
 	if (!s)
@@ -373,8 +406,7 @@ void users_find_file(const char *path, struct users *out)
 	s->out = out;
 	s->file = path;
 	s->skip_fd = -1;
-	if (users_find_loop(path, disk))
-		found(s, false, "used by %s", disk);
-	find_processes(s);
+	/* who cannot look has seen nobody, as without /proc */
+	(void)!host_mounts_run(find_file_there, &q);
 	free(s);
 }
