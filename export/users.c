@@ -2,6 +2,9 @@
 /*
  * users.c - see users.h. Helper threads only.
  *
+ * The kernel tells paths from the root of who asks, so one looks from where
+ * users are: our mounts are not in the daemon's own namespace.
+ *
  * All of it is a look at one moment: whoever comes later is kept out by the
  * exclusive open, or by TRY_STOP_DEV (stop.c); this is for naming them.
  */
@@ -325,6 +328,15 @@ static void find_swaps(struct search *s)
 	fclose(f);
 }
 
+static void find_disk_there(void *arg)
+{
+	struct search *s = arg;
+
+	look_at_disk(s);
+	find_processes(s);
+	find_swaps(s);
+}
+
 void users_find_disk(const char *disk, int skip_fd, struct users *out)
 {
 	struct search *s = calloc(1, sizeof(*s));
@@ -335,13 +347,11 @@ void users_find_disk(const char *disk, int skip_fd, struct users *out)
 	s->out = out;
 	s->skip_fd = skip_fd;
 	snprintf(s->name, sizeof(s->name), "%s", disk);
-	look_at_disk(s);
-	find_processes(s);
-	find_swaps(s);
+	/* who cannot look has seen nobody, as without /proc */
+	(void)!host_mounts_run(find_disk_there, s);
 	free(s);
 }
 
-/* Paths of files on our mounts are the users', and seen only where they are. */
 struct file_question {
 	const char *path;
 	char *disk;
@@ -406,7 +416,6 @@ void users_find_file(const char *path, struct users *out)
 	s->out = out;
 	s->file = path;
 	s->skip_fd = -1;
-	/* who cannot look has seen nobody, as without /proc */
 	(void)!host_mounts_run(find_file_there, &q);
 	free(s);
 }
