@@ -80,6 +80,8 @@ static int co_create_in(const struct create *c, struct node *node,
 
 static void create_free(struct create *c)
 {
+	/* who cancels a job that is just ending starts it for nothing */
+	timer_stop(&c->timer);
 	options_free(c->driver->create_options, c->opts);
 	free(c->opts);
 	json_decref(c->file);
