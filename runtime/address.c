@@ -17,6 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "runtime/passed.h"
 #include "runtime/thread.h"
 
 #define BACKLOG 128
@@ -254,7 +255,7 @@ static int connect_inet(struct work *w)
 
 static int take_fd(struct work *w, bool listening)
 {
-	int fd = w->address->fd, listens = 0, flags;
+	int fd = w->address->fd, listens = 0, flags, rc;
 	socklen_t len = sizeof(listens);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0)
@@ -264,9 +265,11 @@ static int take_fd(struct work *w, bool listening)
 		return error_set(&w->error, EINVAL, "File descriptor '%d' is "
 				 "%sa listening socket", fd,
 				 listening ? "not " : "");
+	rc = passed_take(fd, &w->error);
+	if (rc < 0)
+		return rc;
 	flags = fcntl(fd, F_GETFL);
 	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	w->fds[w->count++] = fd;
 	return 0;
 }

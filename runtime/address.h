@@ -28,7 +28,7 @@ struct address {
 	const char *host, *port;	/* inet; host "": every address */
 	uint16_t to;		/* last port to be tried; 0: only port */
 	bool only_4, only_6;
-	int fd;			/* a socket of the process, taken over */
+	int fd;			/* a socket that we were started with */
 };
 
 /*

@@ -25,6 +25,7 @@
 #include "nbd/nbd.h"
 #include "runtime/address.h"
 #include "runtime/co.h"
+#include "runtime/passed.h"
 #include "runtime/thread.h"
 #include "server/change.h"
 #include "server/chardev.h"
@@ -331,6 +332,7 @@ int main(int argc, char **argv)
 	struct error *err CLEANUP_ERROR = NULL;
 	int status = EXIT_SUCCESS;
 
+	passed_note();
 	cmdline_parse(&server.cmd, argc, argv);
 	register_types();
 	startup_help(&server.cmd);

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "export/host-mounts.h"
+#include "runtime/passed.h"
 #include "server/log.h"
 
 /* Written to once when the daemon serves; -1 in the foreground. */
@@ -80,6 +81,7 @@ void process_ready(void)
 		dup2(null, STDERR_FILENO);
 		close(null);
 	}
+	passed_close();
 	if (write(ready_pipe, "", 1) != 1)
 		log_write(LOG_WARNING, "Who started us is gone");
 	close(ready_pipe);

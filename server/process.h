@@ -16,8 +16,8 @@
  * that whoever started us knows that the socket answers.
  */
 int process_daemonize(struct error **err) MUST_CHECK;
-/* Lets the parent go, and its terminal with it. Harmless without
- * process_daemonize. */
+/* Lets the parent go, and with it its terminal and what else it had open that
+ * nobody took (passed.h). Harmless without process_daemonize. */
 void process_ready(void);
 
 /* Wins PATH's lock for the life of the process, or says who has it: one

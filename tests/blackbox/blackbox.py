@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 
 import schema
@@ -194,13 +195,13 @@ class Cli:
         self.path = os.path.join(self.dir, "s")
         self.own = daemon is None
 
-    def run(self, *arguments, cwd=None, env=None):
+    def run(self, *arguments, cwd=None, env=None, pass_fds=()):
         # the command leaves its memory to its exit, by design
         return subprocess.run(
             [os.path.join(BUILD, "blkgraph"), *arguments],
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
             errors="replace",
-            timeout=TIMEOUT, cwd=cwd or self.dir,
+            timeout=TIMEOUT, cwd=cwd or self.dir, pass_fds=pass_fds,
             env={**os.environ, "BLKGRAPH_SOCKET": self.path,
                  "ASAN_OPTIONS": "detect_leaks=0", "LC_ALL": "C",
                  **(env or {})})
@@ -237,6 +238,13 @@ class Cli:
             if kind is not None:
                 self.kill_daemon()
             shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def eventually(what):
+    end = time.monotonic() + TIMEOUT
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def need_fuse():
