@@ -327,6 +327,58 @@ static void backing_named_by_the_header(void)
 	check_clean();
 }
 
+static int range(struct disk *d, enum req_op op, unsigned flags,
+		 uint64_t offset, uint32_t len)
+{
+	return disk_request(d, op, flags, offset, len, NULL);
+}
+
+/* What was made zeroes while the base that the header names was not there
+ * stays zeroes when it is (D7): whole clusters, parts, what had data before
+ * and what had none. Clusters 0 and 1 are data, the rest holes. */
+static void without_base_body(void *arg)
+{
+	const unsigned *version = arg;
+	struct disk d;
+
+	if (!begin(&d, OPEN("\"backing\":null,")))
+		return;
+	CU_ASSERT_EQUAL(put(&d, 0, 65536, 1), 0);
+	CU_ASSERT_EQUAL(put(&d, 65536, 65536, 2), 0);
+	CU_ASSERT_EQUAL(range(&d, REQ_DISCARD, 0, 0, 65536), 0);
+	CU_ASSERT_EQUAL(range(&d, REQ_ZEROES, 0, 65536, 65536), 0);
+	CU_ASSERT_EQUAL(range(&d, REQ_ZEROES, 0, 2 << 16, 65536), 0);
+	CU_ASSERT_EQUAL(range(&d, REQ_ZEROES, REQ_NO_UNMAP, 3 << 16, 65536),
+			0);
+	CU_ASSERT_EQUAL(range(&d, REQ_ZEROES, 0, (4 << 16) + 512, 512), 0);
+	CU_ASSERT_EQUAL(get(&d, 65536, 65536), 0);
+	CU_ASSERT_EQUAL(get(&d, 2 << 16, 65536), 0);
+	disk_close(&d);
+	if (!begin(&d, OPEN("")))
+		return;
+	/* a discard may leave what was there, not what never was */
+	CU_ASSERT_EQUAL(get(&d, 0, 65536), *version == 3 ? 0 : 1);
+	for (uint64_t at = 65536; at < 4 << 16; at += 65536)
+		CU_ASSERT_EQUAL(get(&d, at, 65536), 0);
+	CU_ASSERT_EQUAL(get(&d, (4 << 16) + 512, 512), 0);
+	CU_ASSERT_EQUAL(get(&d, 5 << 16, 65536), 9);
+	disk_close(&d);
+}
+
+static void zeroes_hide_a_base_that_was_not_there(void)
+{
+	static uint8_t base[8 << 16];
+
+	memset(base, 9, sizeof(base));
+	sim_file_create("/sim/base.raw", 0);
+	sim_file_set("/sim/base.raw", base, sizeof(base));
+	for (unsigned version = 2; version <= 3; version++) {
+		make(version, 1 << 20, false, "base.raw");
+		test_run(1, 8, without_base_body, &version);
+		check_clean();
+	}
+}
+
 static void query_body(void *arg)
 {
 	json_t *nodes, *node, *data = NULL;
@@ -369,4 +421,5 @@ TEST_MAIN("qcow2-options",
 	  TEST(dirty_image_with_a_shared_cluster),
 	  TEST(a_disk_that_ends_inside_a_cluster),
 	  TEST(backing_named_by_the_header),
+	  TEST(zeroes_hide_a_base_that_was_not_there),
 	  TEST(shown_in_queries))

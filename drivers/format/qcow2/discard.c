@@ -16,10 +16,14 @@ enum unlink {
 	UNLINK_DISCARD,		/* contents do not matter; space should go */
 };
 
-/* Whether a cluster without an entry shows zeroes. */
+/*
+ * Whether a cluster without an entry shows zeroes to whoever opens the image
+ * next: not where there is a base now, nor where the header names one that
+ * this opener left out (D7).
+ */
 static bool hole_is_zero(const struct qcow2 *s)
 {
-	return !s->node->backing;
+	return !s->node->backing && !s->header.backing_len;
 }
 
 /* What an entry becomes; the same where there is nothing to do. */
