@@ -16,7 +16,9 @@
 #include "runtime/sim.h"
 #include "tests/lib/random.h"
 
-enum { VALUE_IMAGE = 1, VALUE_BASE = 2 };
+/* HIDDEN: zeroes, or the base's where it is attached and nothing was written
+ * to the cluster. */
+enum { VALUE_IMAGE = 1, VALUE_BASE = 2, VALUE_HIDDEN = 3 };
 
 #define CASE_THREADS 2u
 
@@ -141,6 +143,7 @@ void disk_case_init(struct disk_case *c, uint64_t seed)
 		c->spec.size = align_down(c->spec.size, c->align);
 		c->base_size = align_down(c->base_size, c->align);
 	}
+	c->without_base = c->spec.backing && random_next(&r, 4) == 0;
 }
 
 void disk_case_describe(const struct disk_case *c, char *text, size_t len)
@@ -150,7 +153,8 @@ void disk_case_describe(const struct disk_case *c, char *text, size_t len)
 		 c->spec.version, 1u << c->spec.cluster_bits,
 		 1u << c->spec.refcount_order, c->spec.size,
 		 c->spec.lazy_refcounts ? " lazy" : "",
-		 c->spec.backing ? " backing" : "",
+		 !c->spec.backing ? "" : c->without_base ? " without base" :
+		 " backing",
 		 c->direct ? " direct" : "", c->align, c->cut_at);
 }
 
@@ -207,8 +211,9 @@ static uint32_t case_first_value(struct disk_case *c, uint64_t sector)
 	case IMAGE_PACKED:
 		return VALUE_IMAGE;
 	case IMAGE_HOLE:
-		return sector < c->base_size / 512 &&
-		       base_has_data(c, sector) ? VALUE_BASE : 0;
+		if (sector >= c->base_size / 512 || !base_has_data(c, sector))
+			return 0;
+		return c->without_base ? VALUE_HIDDEN : VALUE_BASE;
 	case IMAGE_ZERO:
 	case IMAGE_ZERO_ALLOCATED:
 		break;
@@ -243,7 +248,7 @@ void disk_case_make(struct disk_case *c)
 	if (c->spec.backing)
 		case_make_base(c);
 	model_init(&c->model, c->spec.size);
-	c->model.next_value = VALUE_BASE + 1;
+	c->model.next_value = VALUE_HIDDEN + 1;
 	for (uint64_t i = 0; i < c->model.sectors; i++)
 		model_set(&c->model, i, case_first_value(c, i));
 }
@@ -299,6 +304,24 @@ static int worker_submit(struct worker *w, enum req_op op, unsigned flags,
 	return ret;
 }
 
+/* exact: nothing was cut off, so what was acknowledged holds. */
+static bool case_allows(const struct disk_case *c, uint64_t sector,
+			const void *bytes, bool exact)
+{
+	bool (*allows)(const struct disk_model *m, uint64_t at,
+		       const void *has) = exact ? model_allows_now
+						: model_allows_cut;
+	int64_t value = model_value(sector, bytes);
+	unsigned char hidden[512];
+
+	if (allows(&c->model, sector, bytes))
+		return true;
+	if (value != 0 && !(c->verifying && value == VALUE_BASE))
+		return false;
+	model_fill(sector, VALUE_HIDDEN, hidden);
+	return allows(&c->model, sector, hidden);
+}
+
 /* Whether bytes are zeroes, or were written to this very sector. */
 static bool is_own(const struct disk_model *m, uint64_t sector,
 		   const void *bytes)
@@ -319,7 +342,7 @@ static void worker_read(struct worker *w, uint64_t sector, uint64_t count)
 		const void *bytes = w->buf + i * 512;
 
 		if (w->c->overlap ? is_own(m, sector + i, bytes)
-				  : model_allows_now(m, sector + i, bytes))
+				  : case_allows(w->c, sector + i, bytes, true))
 			continue;
 		model_describe(&w->c->model, sector + i, text, sizeof(text));
 		case_fail(w->c, "live read: %s and reads as %" PRId64, text,
@@ -469,6 +492,8 @@ struct node *disk_case_open(struct disk_case *c)
 			      c->direct);
 
 	assert(o);
+	if (c->without_base && !c->verifying)
+		json_object_set_new(o, "backing", json_null());
 	if (c->l2_cache)
 		json_object_set_new(o, "l2-cache-size",
 				    json_integer((json_int_t)c->l2_cache));
@@ -586,7 +611,8 @@ static void reader_run(void *arg)
 			const void *bytes = w->buf + i * 512;
 
 			if (w->c->overlap ? is_own(m, s + i, bytes)
-					  : model_allows_cut(m, s + i, bytes))
+					  : case_allows(w->c, s + i, bytes,
+						!w->c->cut_off))
 				continue;
 			model_describe(m, s + i, text, sizeof(text));
 			case_fail(w->c, "afterwards: %s and reads as %" PRId64,
@@ -634,9 +660,11 @@ bool disk_case_verify(struct disk_case *c, bool clean)
 {
 	if (!case_check_file(c, "as it lies", !clean))
 		return false;
+	c->cut_off = case_may_fail(c);
 	c->cut_at = 0;
 	c->faults = false;
 	c->limit = 0;
+	c->verifying = true;
 	sim_file_limit(CASE_IMAGE, UINT64_MAX);
 	test_run(CASE_THREADS, c->seed + 1, case_verify_body, c);
 	return !c->bad && case_check_file(c, "opened and closed", !clean);

@@ -43,6 +43,9 @@ struct disk_case {
 					 * this much room for it to grow, full
 					 * of junk; or 0 */
 	bool faults;			/* requests may fail */
+	/* The work runs with "backing": null, the rest with the base that the
+	 * header names: what was changed hides it, the rest shows it. */
+	bool without_base;
 	/* Requests overlap: a sector holds anything that was ever written to
 	 * this very sector, or zeroes. Else each has its sectors to itself. */
 	bool overlap;
@@ -55,7 +58,7 @@ struct disk_case {
 	struct root *root;
 	uint64_t writes;		/* sim_write_count at the end */
 	unsigned done, errors;		/* requests */
-	bool opened, bad;
+	bool opened, cut_off, verifying, bad;
 	char text[400];
 };
 

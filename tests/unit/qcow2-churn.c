@@ -21,7 +21,7 @@ static const struct shape {
 	uint64_t size;
 	unsigned odds[5];	/* of enum image_cluster, a sum of 100 */
 	uint64_t l2_cache, refcount_cache;
-	bool lazy, backing, shared_l2;
+	bool lazy, backing, without_base, shared_l2;
 	unsigned ops;
 	uint64_t device;	/* see disk-case.h */
 } shapes[] = {
@@ -49,6 +49,13 @@ static const struct shape {
 	  .backing = true, .ops = 50 },
 	{ "copies, version 2", 2, 16, 4, 4 << 20, { 50, 20, 0, 0, 30 }, 0, 0,
 	  .backing = true, .ops = 30 },
+	{ "without its base", 3, 12, 4, 1 << 20, { 50, 10, 10, 10, 20 }, 1, 1,
+	  .backing = true, .without_base = true, .ops = 60 },
+	{ "without its base, version 2", 2, 9, 4, 1 << 20,
+	  { 70, 20, 0, 0, 10 }, 1, 1, .backing = true, .without_base = true,
+	  .ops = 60 },
+	{ "without its base, lazy", 3, 16, 4, 4 << 20, { 70, 20, 0, 0, 10 }, 1,
+	  1, .lazy = true, .backing = true, .without_base = true, .ops = 40 },
 	{ "copies in parts", 3, 19, 4, 8 << 20, { 40, 20, 10, 10, 20 }, 0, 0,
 	  .backing = true, .ops = 12 },
 	{ "small device", 3, 12, 4, 1 << 20, { 40, 60 }, 1, 1,
@@ -81,6 +88,7 @@ static void set_up(struct disk_case *c, const struct shape *shape,
 	c->spec.l2_not_copied = shape->shared_l2;
 	c->spec.backing = shape->backing ? "base.raw" : NULL;
 	c->spec.backing_format = shape->backing ? "raw" : NULL;
+	c->without_base = shape->without_base;
 	c->base_size = shape->backing ? shape->size / 2 + 512 : 0;
 	for (unsigned i = 0; i < 5; i++)
 		c->odds[i] = shape->odds[i];
