@@ -2,9 +2,14 @@
 /*
  * loop.c - the loop of each thread, and messages into it (A3-A5).
  *
- * One turn: handle what completed, deliver messages, run timers and coroutines,
+ * One turn: deliver messages, handle what completed, run timers and coroutines,
  * then one system call that submits everything and waits if nothing is left to
- * do. The inbox is a list that posters push to and the owner takes whole and
+ * do. A turn does what was there when it began, and of what it makes itself as
+ * it goes on (completions, memory that is given back) no more than TURN_MAX
+ * each (A42): so whatever feeds itself, the others get their turn, messages of
+ * the control plane first.
+ *
+ * The inbox is a list that posters push to and the owner takes whole and
  * reverses: so messages arrive in the order they were pushed, from all senders.
  *
  * Sleep: the owner sets `sleeping`, then looks at the inbox once more; a poster
@@ -86,12 +91,12 @@ static void wake_done(struct ring_op *op, int res, unsigned flags)
 	wake_arm(t);
 }
 
-static bool inbox_run(struct real_thread *t)
+static void inbox_run(struct real_thread *t)
 {
 	struct message *msg, *list = NULL;
 
 	if (!__atomic_load_n(&t->inbox, __ATOMIC_RELAXED))
-		return false;
+		return;
 	msg = __atomic_exchange_n(&t->inbox, NULL, __ATOMIC_ACQUIRE);
 	while (msg) {
 		struct message *next = msg->next;
@@ -105,7 +110,6 @@ static bool inbox_run(struct real_thread *t)
 		list = msg->next;
 		msg->fn(msg);
 	}
-	return true;
 }
 
 /* What is runnable now; what that makes runnable waits for the next turn, or
@@ -124,7 +128,7 @@ static void run_coroutines(struct io_thread *t)
 
 static bool may_sleep(struct real_thread *t)
 {
-	if (t->base.run_first)
+	if (t->base.run_first || buffer_granted(&t->base) || ring_has_more(t))
 		return false;
 	__atomic_store_n(&t->sleeping, 1, __ATOMIC_SEQ_CST);
 	return !__atomic_load_n(&t->inbox, __ATOMIC_SEQ_CST);
@@ -135,15 +139,15 @@ static void loop_turn(struct real_thread *t)
 	struct io_thread *base = &t->base;
 
 	t->turn_ns = 0;
-	ring_reap(t);
 	inbox_run(t);
+	ring_reap(t);
 	if (base->timers) {
 		uint64_t now = clock_ns();
 
 		while (timer_run_one(base, now))
 			;
 	}
-	while (buffer_grant_one(base))
+	for (unsigned n = 0; n < TURN_MAX && buffer_grant_one(base); n++)
 		;
 	run_coroutines(base);
 }

@@ -14,6 +14,9 @@
 #define CQ_ENTRIES 65536u
 #define SQ_ENTRIES 1024u
 #define BUFFER_SLOTS 16384u
+/* Of one kind of thing that makes more of itself, in one turn of the loop: a
+ * millisecond or two where each is a small request. */
+#define TURN_MAX 256u
 
 /* Set on user_data that points to a struct ring_op instead of a struct io. */
 #define USER_DATA_OP 1u
@@ -49,8 +52,10 @@ int ring_init(struct real_thread *t);
 void ring_exit(struct real_thread *t);
 /* Submits, waits if asked to (until the time, UINT64_MAX: for ever). */
 void ring_turn(struct real_thread *t, bool wait, uint64_t deadline_ns);
-/* Calls done of everything that completed; whether there was anything. */
-bool ring_reap(struct real_thread *t);
+/* Calls done of what completed, at most TURN_MAX of it. */
+void ring_reap(struct real_thread *t);
+/* Whether ring_reap left something, or something has come since. */
+bool ring_has_more(struct real_thread *t);
 struct io_uring_sqe *ring_entry(struct real_thread *t);
 
 /* loop.c */

@@ -96,7 +96,7 @@ void ring_cancel(struct ring_op *victim, struct ring_op *op)
 	ring_set_op(sqe, op);
 }
 
-bool ring_reap(struct real_thread *t)
+void ring_reap(struct real_thread *t)
 {
 	struct io_uring_cqe *cqe;
 	unsigned head, n = 0;
@@ -114,12 +114,19 @@ bool ring_reap(struct real_thread *t)
 		} else {
 			io_complete((struct io *)(uintptr_t)data, res);
 		}
+		/* what these submitted may have completed already */
+		if (n == TURN_MAX)
+			break;
 	}
 	io_uring_cq_advance(&t->ring, n);
 	/* the kernel keeps what did not fit; the budget rules it out */
 	if (unlikely(io_uring_cq_has_overflow(&t->ring)))
 		t->overflows++;
-	return n > 0;
+}
+
+bool ring_has_more(struct real_thread *t)
+{
+	return io_uring_cq_ready(&t->ring);
 }
 
 void ring_turn(struct real_thread *t, bool wait, uint64_t deadline_ns)
