@@ -4,14 +4,20 @@
  *
  * A waiter is first in the line of its share; when the share has room it takes
  * memory, and where even that is not there (others have it) waits once more in
- * the runtime's line.
+ * the runtime's line. Who waited is served by a message of the share's own, so
+ * giving memory back runs nobody else's request, and many who wait do not keep
+ * the thread from others (A42).
  */
 #include "export/payload.h"
+
+/* Waiters served in one turn of the loop. */
+#define GRANTS_MAX 32u
 
 static struct share {
 	uint64_t used, limit;
 	struct payload *first, **last;
-	bool granting;
+	struct message serve;
+	bool serving;		/* the message is on its way */
 } shares[THREADS_MAX][PAYLOAD_SHARES];
 
 /* What the runtime takes for it. */
@@ -22,6 +28,23 @@ static uint64_t rounded(uint32_t size)
 	while (bytes < size)
 		bytes *= 2;
 	return bytes;
+}
+
+static bool share_has_room(const struct share *s, uint32_t size)
+{
+	return s->used + rounded(size) <= s->limit;
+}
+
+static void share_serve(struct message *msg);
+
+/* Somebody waits, and there is room for him. */
+static void share_look(struct share *s)
+{
+	if (!s->first || s->serving || !share_has_room(s, s->first->size))
+		return;
+	s->serving = true;
+	s->serve.fn = share_serve;
+	thread_post(thread_self(), &s->serve);
 }
 
 static struct share *share_of(enum payload_share which)
@@ -54,6 +77,24 @@ static void payload_grant(struct share *s, struct payload *p)
 		buffer_wait(&p->waiter, p->size, memory_came);
 }
 
+static void share_serve(struct message *msg)
+{
+	struct share *s = container_of(msg, struct share, serve);
+	unsigned n;
+
+	s->serving = false;
+	for (n = 0; n < GRANTS_MAX && s->first &&
+		    share_has_room(s, s->first->size); n++) {
+		struct payload *p = s->first;
+
+		s->first = p->next;
+		if (!s->first)
+			s->last = &s->first;
+		payload_grant(s, p);
+	}
+	share_look(s);
+}
+
 void payload_get(struct payload *p, enum payload_share share, uint32_t size,
 		 void (*fn)(struct payload *p))
 {
@@ -63,7 +104,7 @@ void payload_get(struct payload *p, enum payload_share share, uint32_t size,
 	p->share = (uint8_t)share;
 	p->fn = fn;
 	p->buf = NULL;
-	if (likely(!s->first && s->used + rounded(size) <= s->limit)) {
+	if (likely(!s->first && share_has_room(s, size))) {
 		payload_grant(s, p);
 		return;
 	}
@@ -76,7 +117,7 @@ bool payload_try(struct payload *p, enum payload_share share, uint32_t size)
 {
 	struct share *s = share_of(share);
 
-	if (s->first || s->used + rounded(size) > s->limit)
+	if (s->first || !share_has_room(s, size))
 		return false;
 	p->buf = buffer_get(size);
 	if (!p->buf)
@@ -102,22 +143,7 @@ void payload_put(struct payload *p)
 	buffer_put(p->buf, p->size);
 	p->buf = NULL;
 	s->used -= rounded(p->size);
-	/*
-	 * Whoever gets memory may be done with it before his fn returns and
-	 * come here again: the outermost call serves them all.
-	 */
-	if (s->granting)
-		return;
-	s->granting = true;
-	while (s->first && s->used + rounded(s->first->size) <= s->limit) {
-		struct payload *next = s->first;
-
-		s->first = next->next;
-		if (!s->first)
-			s->last = &s->first;
-		payload_grant(s, next);
-	}
-	s->granting = false;
+	share_look(s);
 }
 
 uint64_t payload_used(enum payload_share share)

@@ -40,6 +40,7 @@ bool payload_try(struct payload *p, enum payload_share share, uint32_t size)
 	MUST_CHECK;
 /* The memory changes hands. */
 void payload_move(struct payload *to, struct payload *from);
+/* Who waits for it gets it in a later turn of the thread's loop. */
 void payload_put(struct payload *p);
 
 /* The calling thread's, for tests and queries: bytes now and at most. */
