@@ -11,6 +11,10 @@
  * of memory that could hold the largest WRITE (the inbox). A large WRITE keeps
  * that piece, a small one moves to one of its size, and a queue that has
  * nothing to read holds none: idle files cost no memory.
+ *
+ * The end of a request never reads the next one: that is a turn of its own, by
+ * a completion of the ring or a message, or clients of a fast node would keep
+ * whoever ends requests busy for ever (A42).
  */
 #include "fuse/queue.h"
 
@@ -42,14 +46,12 @@ struct fuse_slot {
 	struct fuse_attr_out attr;
 };
 
-static void queue_pump(struct fuse_queue *q);
-
 /* --- the end of a request --- */
 
 static void queue_check_dead(struct fuse_queue *q)
 {
 	if (!q->ending || q->dead || q->busy || q->armed || q->waiting ||
-	    q->pumping || q->cancelling)
+	    q->pumping || q->kicked || q->cancelling)
 		return;
 	q->dead = true;
 	thread_post(thread_by_index(MAIN_THREAD), &q->died_msg);
@@ -64,10 +66,13 @@ static void slot_free(struct fuse_slot *s)
 	s->next = q->free;
 	q->free = s;
 	q->busy--;
-	if (q->ending)
+	if (q->ending) {
 		queue_check_dead(q);
-	else if (!q->pumping && !q->armed && !q->waiting)
-		queue_pump(q);
+	} else if (!q->pumping && !q->armed && !q->waiting && !q->kicked) {
+		/* it had no slot left to read into */
+		q->kicked = true;
+		thread_post(q->thread, &q->kick);
+	}
 }
 
 /* False when the kernel does not want the answer any more. */
@@ -455,6 +460,8 @@ static bool queue_receive(struct fuse_queue *q)
 	return true;
 }
 
+static void queue_pump(struct fuse_queue *q);
+
 static void inbox_came(struct payload *p)
 {
 	struct fuse_queue *q = container_of(p, struct fuse_queue, inbox);
@@ -486,12 +493,11 @@ static void queue_arm(struct fuse_queue *q)
 /* Nothing more to read now: waits for the kernel, unless it is for us. */
 static void queue_rest(struct fuse_queue *q)
 {
-	/* whoever gets this memory may end a request and be back in here */
 	if (q->inbox.buf)
 		payload_put(&q->inbox);
 	if (q->ending)
 		queue_check_dead(q);
-	else if (q->free && !q->pumping && !q->armed && !q->waiting)
+	else if (q->free)
 		queue_arm(q);
 }
 
@@ -506,6 +512,14 @@ static void queue_pump(struct fuse_queue *q)
 	q->pumping = false;
 	if (!q->waiting)
 		queue_rest(q);
+}
+
+static void queue_kicked(struct message *msg)
+{
+	struct fuse_queue *q = container_of(msg, struct fuse_queue, kick);
+
+	q->kicked = false;
+	queue_pump(q);
 }
 
 static void queue_ready(struct ring_op *op, int res, unsigned flags)
@@ -575,6 +589,7 @@ int co_fuse_queue_open(struct fuse_queue *q)
 	}
 	q->ready.done = queue_ready;
 	q->cancelled.done = queue_cancelled;
+	q->kick.fn = queue_kicked;
 	q->died_msg.fn = queue_died;
 	return 0;
 }

@@ -49,9 +49,11 @@ struct fuse_queue {
 	struct payload inbox;	/* what the next request is read into */
 	bool waiting;		/* for the inbox's memory */
 	bool armed, pumping;
+	bool kicked;		/* a message that makes it read is under way */
 	bool ending;		/* told to, or the connection is over */
 	bool dead;
 	struct ring_op ready, cancelled;
+	struct message kick;
 	bool cancelling;
 	uint64_t completed;	/* requests */
 	int64_t opens;		/* less releases; of all queues together >= 0 */
