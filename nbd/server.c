@@ -331,8 +331,9 @@ static void listener_run(void *arg)
 {
 	struct listener *l = arg;
 
+	/* however many come, the control plane has its turn (A42) */
 	while (!server.stopping && co_accept(l))
-		;
+		co_yield();
 	close(l->fd);
 	l->running = false;
 	server.listening--;
