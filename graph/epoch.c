@@ -168,6 +168,32 @@ static void grace_on_main(struct message *msg)
 
 /* ---- any thread ---- */
 
+struct passing {
+	struct message msg;
+	struct co *co;
+	unsigned at;		/* the thread that it is on its way to */
+};
+
+static void passing_on_thread(struct message *msg)
+{
+	struct passing *passing = container_of(msg, struct passing, msg);
+
+	if (++passing->at == thread_count())
+		co_wake(passing->co);
+	else
+		thread_post(thread_by_index(passing->at), msg);
+}
+
+void co_threads_pass(void)
+{
+	struct passing passing = {
+		.msg.fn = passing_on_thread, .co = co_self(),
+	};
+
+	thread_post(thread_by_index(0), &passing.msg);
+	co_wait();
+}
+
 void grace_start(struct node *node, struct grace *grace,
 		 void (*done)(struct grace *))
 {

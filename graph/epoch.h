@@ -7,6 +7,9 @@
  * was in flight at its start, on any root that reaches the node, has
  * completed. What such a request may still read or write (a mapping table, a
  * host cluster) is freed after that.
+ *
+ * What is read without a wait in it, as a table is by `map`, needs less: each
+ * thread has to come by once (co_threads_pass).
  */
 #ifndef GRAPH_EPOCH_H
 #define GRAPH_EPOCH_H
@@ -30,6 +33,13 @@ struct grace {
  * waits for its own. */
 void grace_start(struct node *node, struct grace *grace,
 		 void (*done)(struct grace *));
+/*
+ * Coroutine, any thread: returns when each thread has ended whatever it did at
+ * the call, up to its next wait; so who looked at something without waiting
+ * meanwhile has ended. Depends on no request, and may be waited for with
+ * anything in hand but a lock that threads spin on.
+ */
+void co_threads_pass(void);
 /*
  * Coroutine of a counted request: waits for a grace period. While it waits it
  * is counted in NO epoch, but as parked (a drain still waits for it); when it

@@ -152,18 +152,14 @@ int qcow2_free(struct qcow2 *s, uint64_t first, uint64_t count, uint64_t *done)
 int qcow2_make_room(struct qcow2 *s, int why)
 {
 	uint64_t graced, clusters;
-	unsigned slices;
 	int ret;
 
 	co_lock(&s->lock);
 	graced = s->limbo.graced;
 	clusters = s->limbo.clusters;
-	slices = slice_available(&s->l2);
 	co_unlock(&s->lock);
 	ret = qcow2_flush_all(s);
-	/* a grace period is all that slices wait for: who reads is not to hear
-	 * that a flush found no space */
-	if (ret < 0 && why != -ENOBUFS)
+	if (ret < 0)
 		return ret;
 	if (why == -EBUSY)
 		return -EAGAIN;
@@ -172,8 +168,7 @@ int qcow2_make_room(struct qcow2 *s, int why)
 	co_lock(&s->lock);
 	limbo_poll(s);
 	limbo_release(s);
-	if (s->limbo.graced == graced && s->limbo.clusters >= clusters &&
-	    slice_available(&s->l2) <= slices)
+	if (s->limbo.graced == graced && s->limbo.clusters >= clusters)
 		ret = -EGRACE;
 	co_unlock(&s->lock);
 	co_unlock(&s->flush_lock);

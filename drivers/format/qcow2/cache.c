@@ -179,9 +179,9 @@ unsigned slice_evict(struct slice_cache *c, unsigned n, uint64_t seq)
 	return found;
 }
 
-void slice_reap(struct slice_cache *c, uint64_t graced)
+void slice_reap(struct slice_cache *c, uint64_t seq)
 {
-	while (c->retired && c->retired->retired <= graced) {
+	while (c->retired && c->retired->retired <= seq) {
 		struct slice *slice = c->retired;
 
 		c->retired = slice->next;

@@ -5,12 +5,12 @@
  * A cache is a fixed number of slices, memory touched on first use, and a
  * hash from slice numbers to them. It changes under the image's lock. Of L2
  * tables, requests look slices up and read entries without the lock: a slice
- * taken out of the hash is *retired*, and its memory is used again only after
- * a grace period (A28).
+ * taken out of the hash is *retired*, and its memory is used again only when
+ * every thread has passed by since (graph/epoch.h).
  *
  *	free -> (filled by its loader) -> hashed, clean <-> dirty
  *	  ^                                  |
- *	  +---- graced ------ retired <------+
+ *	  +---- passed ------ retired <------+
  */
 #ifndef QCOW2_CACHE_H
 #define QCOW2_CACHE_H
@@ -26,7 +26,7 @@ struct slice {
 	struct slice *hash_next; /* atomic */
 	/* under the image's lock */
 	struct slice *next;	/* free, retired or dirty list */
-	uint64_t retired;	/* sequence number, see limbo.c */
+	uint64_t retired;	/* sequence number of tables.c */
 	unsigned pins;		/* users across waits; not evicted */
 	bool hashed, dirty;
 	bool flushing;		/* a copy is on its way to disk: not evicted */
@@ -76,7 +76,7 @@ struct slice *slice_take_dirty(struct slice_cache *c);
  * number that it found. seq: of their retirement. */
 unsigned slice_evict(struct slice_cache *c, unsigned n, uint64_t seq);
 /* Frees retired slices up to this sequence number. */
-void slice_reap(struct slice_cache *c, uint64_t graced);
+void slice_reap(struct slice_cache *c, uint64_t seq);
 /* How many slice_take would give. */
 unsigned slice_available(const struct slice_cache *c);
 

@@ -5,8 +5,7 @@
  * Unlinks are numbered. An unlink numbered n is behind us when a flush whose
  * snapshot was taken after it has ended (n <= durable), and when a grace
  * period that was started after it has ended (n <= graced). Both bounds are
- * fixed when the flush, or the grace period, begins (Q11). Retired slices of
- * L2 tables are numbered from the same sequence and wait for `graced` only.
+ * fixed when the flush, or the grace period, begins (Q11).
  *
  *	limbo_add -> (flush, grace period) -> ripe -> punched -> refcount - 1
  *
@@ -161,10 +160,7 @@ void limbo_poll(struct qcow2 *s)
 		l->grace_running = false;
 		l->graced = max(l->graced, l->grace_covers);
 	}
-	slice_reap(&s->l2, l->graced);
-	if (l->grace_running || (!l->first && !s->l2.retired))
-		return;
-	if (l->seq <= l->graced)
+	if (l->grace_running || !l->first || l->seq <= l->graced)
 		return;
 	l->grace_running = true;
 	l->grace_covers = l->seq;

@@ -127,6 +127,7 @@ struct qcow2 {
 	struct qcow2_header header;	/* as on disk */
 	uint8_t *sector;	/* sector 0 as on disk */
 	struct slice_cache l2, refs;
+	uint64_t retire_seq;	/* of the slices of l2 taken from readers */
 	uint8_t *l1_state;	/* by entry, enum l1_state */
 	uint8_t *l1_dirty;	/* by chunk of slice_size */
 	unsigned l1_dirty_count;
@@ -263,10 +264,10 @@ int qcow2_alloc(struct qcow2 *s, uint64_t want, struct qcow2_extent *out)
 int qcow2_free(struct qcow2 *s, uint64_t first, uint64_t count,
 	       uint64_t *done);
 /* Whether an operation stopped for what qcow2_make_room can do: clusters in
- * limbo, dirty slices, slices that wait for a grace period. */
+ * limbo, dirty slices. */
 static inline bool qcow2_wants_room(int ret)
 {
-	return ret == -EINPROGRESS || ret == -EBUSY || ret == -ENOBUFS;
+	return ret == -EINPROGRESS || ret == -EBUSY;
 }
 
 /* No lock held. What to do about that; returns -EAGAIN (try again), -EGRACE

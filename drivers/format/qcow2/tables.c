@@ -15,25 +15,31 @@
 #include "drivers/format/qcow2/qcow2.h"
 
 /*
- * A slice to load into. -ENOBUFS: a grace period must pass first; -EBUSY: a
- * flush is needed; -EAGAIN: waited, the lock was given up.
+ * A slice to load into. -EBUSY: a flush is needed; -EAGAIN: waited, the lock
+ * was given up. Readers look into a slice without lock and without waiting, so
+ * one that was taken from them is free when all threads have passed by; an
+ * eighth of the cache at once, so that seldom anybody waits for that.
  */
-static int take_slice(struct qcow2 *s, struct slice **out)
+static int l2_take(struct qcow2 *s, struct slice **out)
 {
-	unsigned low = s->l2.count / 8 + 1;
+	struct slice_cache *c = &s->l2;
+	unsigned share = c->count / 8 + 1;
+	uint64_t seq;
 
-	limbo_poll(s);
-	/* ahead of need, so that seldom anybody waits for the grace period */
-	if (slice_available(&s->l2) < low && s->l2.retired_count < low) {
-		slice_evict(&s->l2, low, ++s->limbo.seq);
-		limbo_poll(s);
-	}
-	*out = slice_take(&s->l2);
+	*out = slice_take(c);
 	if (*out)
 		return 0;
-	if (s->l2.retired_count)
-		return -ENOBUFS;
-	if (s->l2.dirty_count)
+	if (c->retired_count < share)
+		slice_evict(c, share, ++s->retire_seq);
+	if (c->retired_count) {
+		seq = s->retire_seq;
+		co_unlock(&s->lock);
+		co_threads_pass();
+		co_lock(&s->lock);
+		slice_reap(c, seq);
+		return -EAGAIN;
+	}
+	if (c->dirty_count)
 		return -EBUSY;
 	co_queue_wait(&s->pins, &s->lock);
 	return -EAGAIN;
@@ -92,7 +98,7 @@ static int load(struct qcow2 *s, uint64_t number)
 		co_queue_wait(&other->waiters, &s->lock);
 		return -EAGAIN;
 	}
-	ret = take_slice(s, &slice);
+	ret = l2_take(s, &slice);
 	if (ret < 0)
 		return ret;
 	co_queue_init(&me.waiters);
@@ -172,7 +178,7 @@ static int table_create(struct qcow2 *s, uint64_t number)
 	uint64_t host;
 	int ret;
 
-	ret = take_slice(s, &slice);
+	ret = l2_take(s, &slice);
 	if (ret < 0)
 		return ret;
 	ret = qcow2_alloc(s, 1, &e);
@@ -231,7 +237,7 @@ static int table_copy(struct qcow2 *s, uint64_t number)
 
 	if (!from)
 		return qcow2_corrupt(s, true);
-	ret = take_slice(s, &buf);
+	ret = l2_take(s, &buf);
 	if (ret < 0)
 		return ret;
 	if (!limbo_reserve(s, 1)) {
