@@ -136,7 +136,7 @@ static void client_report(const struct client *client,
 
 static int co_client_tls(struct client *client, struct nbd_negotiation *n)
 {
-	struct nbd_tls *tls = nbd_tls_new(server.creds, client->stream.fd);
+	struct nbd_tls *tls = co_nbd_tls_new(server.creds, client->stream.fd);
 
 	n->why = "no memory for TLS";
 	if (!tls)

@@ -2,6 +2,10 @@
 /*
  * tls.c - see tls.h. A session belongs to the thread that its connection
  * belongs to: main during the handshake, an I/O thread after it.
+ *
+ * The handshake's arithmetic takes milliseconds a client, so it is done on a
+ * helper thread while main's coroutine waits; for one client at a time, so that
+ * many who come at once take neither all helpers nor all CPUs (A42).
  */
 #include "nbd/tls.h"
 
@@ -10,6 +14,7 @@
 #include <string.h>
 
 #include "nbd/creds.h"
+#include "runtime/co.h"
 #include "runtime/socket.h"
 
 #define RECORD_MAX 16384u
@@ -93,7 +98,7 @@ static bool tls_set_up(struct nbd_tls *tls, const struct nbd_creds *creds)
 	return true;
 }
 
-struct nbd_tls *nbd_tls_new(const struct nbd_creds *creds, int fd)
+static struct nbd_tls *tls_new(const struct nbd_creds *creds, int fd)
 {
 	struct nbd_tls *tls = calloc(1, sizeof(*tls));
 
@@ -146,11 +151,59 @@ static bool would_wait(ssize_t rc)
 	return rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED;
 }
 
+/* What is done on a helper thread. */
+struct tls_work {
+	const struct nbd_creds *creds;
+	int fd;
+	struct nbd_tls *tls;
+	int rc;
+};
+
+static void tls_new_run(void *arg)
+{
+	struct tls_work *work = arg;
+
+	work->tls = tls_new(work->creds, work->fd);
+}
+
+static void tls_handshake_run(void *arg)
+{
+	struct tls_work *work = arg;
+
+	work->rc = gnutls_handshake(work->tls->session);
+}
+
+/* In order of arrival, one after the other. */
+static void co_tls_work(void (*fn)(void *arg), struct tls_work *work)
+{
+	static struct co_mutex one_at_a_time;
+	static bool made;
+
+	assert(thread_is_main());
+	if (!made)
+		co_mutex_init(&one_at_a_time);
+	made = true;
+	co_lock(&one_at_a_time);
+	co_blocking(fn, work);
+	co_unlock(&one_at_a_time);
+}
+
+struct nbd_tls *co_nbd_tls_new(const struct nbd_creds *creds, int fd)
+{
+	struct tls_work work = { .creds = creds, .fd = fd };
+
+	co_tls_work(tls_new_run, &work);
+	return work.tls;
+}
+
 int co_nbd_tls_handshake(struct nbd_tls *tls, const char **why)
 {
 	for (;;) {
-		int rc = gnutls_handshake(tls->session);
+		struct tls_work work = { .tls = tls };
+		int rc;
 
+		co_tls_work(tls_handshake_run, &work);
+		rc = work.rc;
 		/* an alert too goes out */
 		if (tls->out_len && co_flush(tls) < 0) {
 			*why = "the client left";

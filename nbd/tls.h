@@ -33,10 +33,11 @@ struct nbd_creds *co_nbd_creds_load(const struct nbd_creds_options *opts,
 /* No session uses it any more. */
 void nbd_creds_free(struct nbd_creds *creds);
 
-/* NULL: no memory, or a bad priority. */
-struct nbd_tls *nbd_tls_new(const struct nbd_creds *creds, int fd);
+/* NULL: no memory, or a bad priority. Coroutine of the main thread. */
+struct nbd_tls *co_nbd_tls_new(const struct nbd_creds *creds, int fd);
 void nbd_tls_free(struct nbd_tls *tls);
-/* 0, or -1 and *why, a static sentence. Coroutine. */
+/* 0, or -1 and *why, a static sentence. Coroutine of the main thread, which
+ * serves others meanwhile. */
 int co_nbd_tls_handshake(struct nbd_tls *tls, const char **why) MUST_CHECK;
 /* As co_recv and co_sendv. One coroutine receives and one sends, at most. */
 ssize_t co_nbd_tls_recv(struct nbd_tls *tls, void *buf, size_t len)

@@ -78,17 +78,17 @@ def nbdsh(uri, script, *options):
                 "import nbd, sys\nh = nbd.NBD()\n" + script, uri, *options)
 
 
-def certtool(folder, name, template, *more):
+def certtool(folder, name, template, *more, key="ecdsa"):
     path = os.path.join(folder, name)
     with open(path + ".tmpl", "w") as file:
         file.write(template)
-    tool("certtool", "--generate-privkey", "--key-type=ecdsa",
+    tool("certtool", "--generate-privkey", f"--key-type={key}",
          "--outfile", path + "-key.pem")
     tool("certtool", "--load-privkey", path + "-key.pem", "--template",
          path + ".tmpl", "--outfile", path + "-cert.pem", *more)
 
 
-def authority(folder):
+def authority(folder, key="ecdsa"):
     """A folder with certificates, named as QEMU names them."""
     os.mkdir(folder)
     certtool(folder, "ca", "cn = test\nca\ncert_signing_key\n",
@@ -101,7 +101,7 @@ def authority(folder):
              "signing_key\n")]:
         certtool(folder, name, template, "--generate-certificate",
                  "--load-ca-certificate", folder + "/ca-cert.pem",
-                 "--load-ca-privkey", folder + "/ca-key.pem")
+                 "--load-ca-privkey", folder + "/ca-key.pem", key=key)
     return folder
 
 
