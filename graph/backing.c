@@ -17,6 +17,7 @@
 
 #include "graph/resolve.h"
 
+#define NEITHER_KIND "'%s' is neither a regular file nor a block device"
 #define QCOW_MAGIC "QFI\xfb"
 
 /* ---- identity ---- */
@@ -65,6 +66,8 @@ static int co_look(const char *path, struct look *look, struct error **err)
 	int ret;
 
 	ret = co_file_open(path, O_RDONLY, 0, &f);
+	if (ret == -ENOTBLK)
+		return error_set(err, EINVAL, NEITHER_KIND, path);
 	if (ret < 0)
 		return error_set(err, -ret, "Could not open '%s': %s", path,
 				 strerror(-ret));
@@ -76,8 +79,7 @@ static int co_look(const char *path, struct look *look, struct error **err)
 		return error_set(err, -ret, "Could not read '%s': %s", path,
 				 strerror(-ret));
 	if (look->info.kind == FILE_CHAR)
-		return error_set(err, EINVAL, "'%s' is neither a regular file"
-				 " nor a block device", path);
+		return error_set(err, EINVAL, NEITHER_KIND, path);
 	look->qcow2 = !memcmp(magic, QCOW_MAGIC, sizeof(magic));
 	return 0;
 }

@@ -109,6 +109,12 @@ static int co_make(struct file *f, const struct file_create *o,
 	return ret < 0 ? create_error("allocate space for", o, ret, err) : 0;
 }
 
+static int create_wrong_kind(const struct file_create *o, struct error **err)
+{
+	return error_set(err, EINVAL, "'file' driver requires '%s' to be a"
+			 " regular file", o->filename);
+}
+
 static int co_check(struct file *f, const struct file_create *o,
 		    struct error **err)
 {
@@ -118,8 +124,7 @@ static int co_check(struct file *f, const struct file_create *o,
 	if (ret < 0)
 		return create_error("create", o, ret, err);
 	if (info.kind != FILE_REGULAR)
-		return error_set(err, EINVAL, "'file' driver requires '%s' to"
-				 " be a regular file", o->filename);
+		return create_wrong_kind(o, err);
 	return file_lock_alone(f, err);
 }
 
@@ -134,6 +139,8 @@ int file_create(const void *opts, struct edge *edge, struct error **err)
 		return error_set(err, ENOTSUP,
 				 "Unsupported preallocation mode: metadata");
 	ret = co_file_open(o->filename, O_RDWR | O_CREAT, CREATE_MODE, &f);
+	if (ret == -ENOTBLK)
+		return create_wrong_kind(o, err);
 	if (ret < 0)
 		return create_error("create", o, ret, err);
 	ret = co_check(f, o, err);

@@ -55,8 +55,20 @@ static const struct option file_options[] = {
 
 /* ---- life ---- */
 
-static int file_open_error(const char *path, int ret, struct error **err)
+static int file_wrong_kind(const struct node *node, const char *path,
+			   struct error **err)
 {
+	return error_set(err, EINVAL, node->driver == &host_device_driver ?
+			 "'host_device' driver requires '%s' to be a block"
+			 " device" : "'file' driver requires '%s' to be a"
+			 " regular file", path);
+}
+
+static int file_open_error(const struct node *node, const char *path, int ret,
+			   struct error **err)
+{
+	if (ret == -ENOTBLK)
+		return file_wrong_kind(node, path, err);
 	return error_set(err, -ret, "Could not open '%s': %s", path,
 			 strerror(-ret));
 }
@@ -96,24 +108,9 @@ static int file_open_first(struct node *node, struct error **err)
 				 " system does not support O_DIRECT",
 				 opts->filename);
 	if (ret < 0)
-		return file_open_error(opts->filename, ret, err);
+		return file_open_error(node, opts->filename, ret, err);
 	s->opened_read_only = node->read_only;
 	s->io = s->first;
-	return 0;
-}
-
-static int file_check_kind(const struct node *node, struct error **err)
-{
-	const struct file_opts *opts = node->opts;
-	const struct file_state *s = node->state;
-	bool device = node->driver == &host_device_driver;
-
-	if (!device && s->info.kind != FILE_REGULAR)
-		return error_set(err, EINVAL, "'file' driver requires '%s' to"
-				 " be a regular file", opts->filename);
-	if (device && s->info.kind != FILE_BLOCK)
-		return error_set(err, EINVAL, "'host_device' driver requires"
-				 " '%s' to be a block device", opts->filename);
 	return 0;
 }
 
@@ -141,9 +138,9 @@ static int file_open_rest(struct node *node, struct error **err)
 	if (ret < 0)
 		return error_set(err, -ret, "Could not get the size of '%s':"
 				 " %s", opts->filename, strerror(-ret));
-	ret = file_check_kind(node, err);
-	if (ret < 0)
-		return ret;
+	if (s->info.kind != (node->driver == &host_device_driver ?
+			     FILE_BLOCK : FILE_REGULAR))
+		return file_wrong_kind(node, opts->filename, err);
 	ret = file_lock_open(node, err);
 	if (ret < 0)
 		return ret;
@@ -218,7 +215,7 @@ static int file_set_writable(struct node *node, bool writable,
 		return 0;
 	ret = co_file_open(opts->filename, file_open_flags(node, true), 0, &f);
 	if (ret < 0)
-		return file_open_error(opts->filename, ret, err);
+		return file_open_error(node, opts->filename, ret, err);
 	ret = co_file_info(f, &info);
 	if (ret == 0 && (info.dev != s->info.dev || info.ino != s->info.ino))
 		ret = -ESTALE;

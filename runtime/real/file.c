@@ -155,16 +155,66 @@ struct open_job {
 	int rc;
 };
 
+/* Those of memory, /dev/zero and such. */
+#define MEMORY_MAJOR 1
+
+/* Whether opening it does nothing to it; what else it is, its user judges. */
+static bool opens_quietly(const struct stat *st)
+{
+	return S_ISREG(st->st_mode) || S_ISBLK(st->st_mode) ||
+	       S_ISDIR(st->st_mode) ||
+	       (S_ISCHR(st->st_mode) && major(st->st_rdev) == MEMORY_MAJOR);
+}
+
+/*
+ * A tape rewinds when it is closed, a watchdog starts when it is opened, a
+ * FIFO's writer goes on: what such a name stands for is looked at first, and
+ * it is that which is opened, whatever the name stands for by then.
+ */
+static int open_quietly(const struct open_job *j)
+{
+	int how = j->flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	int look = open(j->path, O_PATH | O_CLOEXEC |
+			(j->flags & O_NOFOLLOW));
+	char self[40];
+	struct stat st;
+	int fd;
+
+	if (look < 0 && !(j->flags & O_CREAT))
+		return -errno;
+	if (look < 0) {
+		fd = open(j->path, how, j->mode);
+		return fd < 0 ? -errno : fd;
+	}
+	if (fstat(look, &st) < 0) {
+		fd = -errno;
+	} else if (j->flags & O_CREAT && j->flags & O_EXCL) {
+		fd = -EEXIST;
+	} else if (S_ISLNK(st.st_mode)) {
+		fd = -ELOOP;
+	} else if (!opens_quietly(&st)) {
+		fd = -ENOTBLK;
+	} else {
+		how &= ~(O_CREAT | O_NOFOLLOW);
+		snprintf(self, sizeof(self), "/proc/self/fd/%d", look);
+		fd = open(self, how);
+		/* where nobody mounted /proc there is the name only */
+		if (fd < 0 && errno == ENOENT)
+			fd = open(j->path, how);
+		if (fd < 0)
+			fd = -errno;
+	}
+	close(look);
+	return fd;
+}
+
 static void open_run(void *arg)
 {
 	struct open_job *j = arg;
-	int fd;
+	int fd = open_quietly(j);
 
-	/* never waits for a FIFO's other end, never becomes its terminal */
-	fd = open(j->path, j->flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-		  j->mode);
 	if (fd < 0) {
-		j->rc = -errno;
+		j->rc = fd;
 		return;
 	}
 	if (fcntl(fd, F_SETFL, j->flags & O_DIRECT) < 0)
@@ -180,7 +230,7 @@ int co_file_open(const char *path, int flags, unsigned mode, struct file **out)
 	struct open_job j = { .path = path, .flags = flags, .mode = mode };
 
 	assert(!(flags & ~(O_ACCMODE | O_DIRECT | O_CREAT | O_EXCL |
-			   O_CLOEXEC)));
+			   O_NOFOLLOW | O_CLOEXEC)));
 	co_blocking(open_run, &j);
 	if (j.rc == 0)
 		*out = j.file;

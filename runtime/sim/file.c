@@ -138,7 +138,7 @@ int co_file_open(const char *path, int flags, unsigned mode, struct file **out)
 
 	(void)mode;
 	assert(!(flags & ~(O_ACCMODE | O_DIRECT | O_CREAT | O_EXCL |
-			   O_CLOEXEC)));
+			   O_NOFOLLOW | O_CLOEXEC)));
 	take_time();
 	if (world.cut)
 		return -EIO;

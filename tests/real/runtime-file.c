@@ -11,6 +11,9 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <poll.h>
@@ -24,7 +27,7 @@
 
 #define SIZE (1024 * 1024)
 
-static char path[64];
+static char path[64], other[72];
 
 static void in_run(void (*fn)(void *))
 {
@@ -151,6 +154,49 @@ static void errors_body(void *arg)
 	CU_ASSERT_EQUAL(do_io(f, IO_WRITE, 0, &byte, 1), -EBADF);
 	co_file_close(f);
 	runtime_quit();
+}
+
+/* Opening one would be seen: a FIFO has a reader then, a socket and a device
+ * without a driver give errors of their own. */
+static void quiet_body(void *arg)
+{
+	struct file *f = NULL;
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd;
+
+	(void)arg;
+	CU_ASSERT_EQUAL_FATAL(mkfifo(other, 0600), 0);
+	CU_ASSERT_EQUAL(co_file_open(other, O_RDONLY, 0, &f), -ENOTBLK);
+	CU_ASSERT_EQUAL(co_file_open(other, O_RDWR | O_CREAT, 0600, &f),
+			-ENOTBLK);
+	unlink(other);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", other);
+	CU_ASSERT_EQUAL_FATAL(bind(fd, (struct sockaddr *)&addr,
+				   sizeof(addr)), 0);
+	CU_ASSERT_EQUAL(co_file_open(other, O_RDONLY, 0, &f), -ENOTBLK);
+	close(fd);
+	unlink(other);
+	/* nobody has this number: ENXIO is what opening it gives */
+	if (mknod(other, S_IFCHR | 0600, makedev(240, 77)) == 0)
+		CU_ASSERT_EQUAL(co_file_open(other, O_RDONLY, 0, &f),
+				-ENOTBLK);
+	unlink(other);
+	CU_ASSERT_EQUAL_FATAL(symlink(path, other), 0);
+	CU_ASSERT_EQUAL(co_file_open(other, O_RDONLY | O_NOFOLLOW, 0, &f),
+			-ELOOP);
+	CU_ASSERT_EQUAL(co_file_open(other, O_RDONLY, 0, &f), 0);
+	co_file_close(f);
+	unlink(other);
+	runtime_quit();
+}
+
+static void what_is_no_file_is_not_opened(void)
+{
+	make_path();
+	snprintf(other, sizeof(other), "%s.other", path);
+	in_run(quiet_body);
+	unlink(path);
 }
 
 static void errors_are_errnos(void)
@@ -452,7 +498,8 @@ static void budgets_are_kept(void)
 }
 
 TEST_MAIN("runtime-file", TEST(every_operation_works),
-	  TEST(errors_are_errnos), TEST(direct_reads_end_with_the_file),
+	  TEST(errors_are_errnos), TEST(what_is_no_file_is_not_opened),
+	  TEST(direct_reads_end_with_the_file),
 	  TEST(short_write_is_not_success),
 	  TEST(short_reads_go_on_to_the_end), TEST(registered_buffers),
 	  TEST(many_in_flight),
