@@ -142,27 +142,55 @@ static struct users_job *co_users(struct disk *disk, int skip_fd)
 	return co_wait_job(&u->job, DISK_STALL_NS) ? u : NULL;
 }
 
-static int busy_error(const struct disk *disk, const char *who,
-		      struct error **err)
+static void (*disk_report)(const char *text);
+
+void disk_set_report(void (*report)(const char *text))
 {
-	return error_set(err, EBUSY, "/dev/%s is in use: %s", disk->name,
-			 who && *who ? who : "somebody has it open");
+	disk_report = report;
+}
+
+/* unseen: NULL where all was seen. */
+static int busy_error(const struct disk *disk, const char *who,
+		      const char *unseen, struct error **err)
+{
+	return error_set(err, EBUSY, "/dev/%s is in use: %s%s%s", disk->name,
+			 *who ? who : "somebody has it open",
+			 unseen ? "; not all could be seen: " : "",
+			 unseen ? unseen : "");
+}
+
+/* Nobody was seen, but not all was: the exclusive open keeps out mounts, swap
+ * and devices on top, and is what is left to go by. */
+static void report_unseen(const struct disk *disk, const char *unseen)
+{
+	char text[240];
+
+	snprintf(text, sizeof(text), "/dev/%s is taken away since nobody "
+		 "holds it exclusively; who else has it open cannot be seen: "
+		 "%s", disk->name, unseen);
+	if (disk_report)
+		disk_report(text);
 }
 
 int co_disk_judge_users(struct disk *disk, const struct disk_hold *hold,
 			bool known, bool patient, struct error **err)
 {
 	struct users_job *u = co_users(disk, hold ? hold->fd : -1);
+	const char *who = u ? u->users.text : "";
+	const char *unseen = !u ? "/proc does not answer" :
+		u->users.unseen[0] ? u->users.unseen : NULL;
 	int rc;
 
 	if (!u)
-		return known ? busy_error(disk, NULL, err) : 0;
-	if (!u->users.count)
+		rc = known ? -EBUSY : 0;
+	else if (!u->users.count)
 		rc = known ? -EAGAIN : 0;
 	else
 		rc = u->users.count == u->users.udev ? -EAGAIN : -EBUSY;
 	if (rc == -EBUSY || (rc == -EAGAIN && !patient))
-		rc = busy_error(disk, u->users.text, err);
+		rc = busy_error(disk, who, unseen, err);
+	else if (rc == 0 && hold && unseen)
+		report_unseen(disk, unseen);
 	free(u);
 	return rc;
 }

@@ -38,8 +38,12 @@ int disk_hold_fd(const struct disk_hold *hold);
 /* Closes it; past a deadline somebody else waits for that. */
 void co_disk_release(struct disk_hold *hold);
 
+/* Where a text goes that no caller waits for; one line, no newline. */
+void disk_set_report(void (*report)(const char *text));
+
 /*
- * What to do about others who have it open: 0 nobody has; -EAGAIN they are only
+ * What to do about others who have it open: 0 nobody has, or none was seen and
+ * that not all could be is reported: then hold has to do; -EAGAIN they are only
  * udev's or already gone, and the caller is patient; -EBUSY with their names.
  * hold: ours, which does not count, or NULL. known: somebody surely has.
  */
@@ -52,7 +56,8 @@ int co_disk_judge_users(struct disk *disk, const struct disk_hold *hold,
  */
 int co_disk_retry(int (*try)(void *arg, bool patient, struct error **err),
 		  void *arg, struct error **err) MUST_CHECK;
-/* Changes nothing: 0 nobody has it open, or as co_disk_judge_users. */
+/* Changes nothing: 0 nobody was seen to have it open, or as
+ * co_disk_judge_users. */
 int co_disk_idle(struct disk *disk, bool patient, struct error **err)
 	MUST_CHECK;
 

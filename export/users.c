@@ -12,6 +12,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -58,6 +59,20 @@ static void PRINTF(3, 4) found(struct search *s, bool udev, const char *fmt,
 		snprintf(out->text + len, room, "%s%s", len ? ", " : "", one);
 	else if (room > 6 && strcmp(out->text + len - 3, "...") != 0)
 		snprintf(out->text + len, room, ", ...");
+}
+
+/* Who cannot look has not seen nobody. The first such place is enough. */
+static void unseen(struct search *s, const char *where, int error)
+{
+	if (!s->out->unseen[0])
+		snprintf(s->out->unseen, sizeof(s->out->unseen), "%s: %s",
+			 where, strerror(error));
+}
+
+/* Whether it is only that a process, or a disk, went meanwhile. */
+static bool has_gone(int error)
+{
+	return error == ENOENT || error == ESRCH || error == ENODEV;
 }
 
 /* Reads a small file, without the line's end. False when there is none. */
@@ -112,11 +127,13 @@ static void look_at_disk(struct search *s)
 	DIR *dir;
 
 	snprintf(path, sizeof(path), "/sys/block/%s", s->name);
+	dir = opendir(path);
+	if (!dir) {
+		unseen(s, path, errno);
+		return;
+	}
 	add_number(s, path);
 	find_holders(s, path);
-	dir = opendir(path);
-	if (!dir)
-		return;
 	while ((e = readdir(dir))) {
 		if (strncmp(e->d_name, s->name, strlen(s->name)) != 0)
 			continue;
@@ -208,8 +225,11 @@ static void find_mounts(struct search *s, const char *pid)
 	FILE *f;
 
 	snprintf(path, sizeof(path), "/proc/%.20s/ns/mnt", pid);
-	if (stat(path, &st))
+	if (stat(path, &st)) {
+		if (!has_gone(errno))
+			unseen(s, path, errno);
 		return;
+	}
 	for (i = 0; i < s->seen; i++)
 		if (s->namespaces[i] == st.st_ino)
 			return;
@@ -217,8 +237,12 @@ static void find_mounts(struct search *s, const char *pid)
 		s->namespaces[s->seen++] = st.st_ino;
 	snprintf(path, sizeof(path), "/proc/%.20s/mountinfo", pid);
 	f = fopen(path, "re");
-	if (!f)
+	if (!f) {
+		/* EINVAL: it has ended, and nobody waited for it yet */
+		if (!has_gone(errno) && errno != EINVAL)
+			unseen(s, path, errno);
 		return;
+	}
 	while (getline(&line, &size, f) > 0)
 		if (mountinfo_match(line, s->numbers, s->n, s->name,
 					 point, sizeof(point)))
@@ -252,12 +276,15 @@ static void found_process(struct search *s, const char *pid)
 }
 
 /* Whether an open file of a process is the disk, or the file, looked for. */
-static bool is_looked_for(const struct search *s, int dir, const char *fd)
+static bool is_looked_for(struct search *s, const char *where, int dir,
+			  const char *fd)
 {
 	char link[USERS_PATH_MAX];
 	struct stat st;
 	ssize_t n = readlinkat(dir, fd, link, sizeof(link) - 1);
 
+	if (n < 0 && !has_gone(errno))
+		unseen(s, where, errno);
 	if (n < 0)
 		return false;
 	link[n] = '\0';
@@ -277,12 +304,15 @@ static void find_open_files(struct search *s, const char *pid)
 
 	snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
 	dir = opendir(path);
-	if (!dir)
+	if (!dir) {
+		if (!has_gone(errno))
+			unseen(s, path, errno);
 		return;
+	}
 	while ((e = readdir(dir))) {
 		if (e->d_name[0] == '.' ||
 		    (own && (s->file || atoi(e->d_name) == s->skip_fd)) ||
-		    !is_looked_for(s, dirfd(dir), e->d_name))
+		    !is_looked_for(s, path, dirfd(dir), e->d_name))
 			continue;
 		found_process(s, pid);
 		break;
@@ -293,18 +323,25 @@ static void find_open_files(struct search *s, const char *pid)
 static void find_processes(struct search *s)
 {
 	DIR *proc = opendir("/proc");
+	bool hidden = true;
 	struct dirent *e;
 
-	if (!proc)
+	if (!proc) {
+		unseen(s, "/proc", errno);
 		return;
+	}
 	while ((e = readdir(proc))) {
 		if (!isdigit((unsigned char)e->d_name[0]))
 			continue;
+		hidden &= strcmp(e->d_name, "1") != 0;
 		if (!s->file)
 			find_mounts(s, e->d_name);
 		find_open_files(s, e->d_name);
 	}
 	closedir(proc);
+	/* the first process is always there, unless others' are not shown */
+	if (hidden)
+		unseen(s, "/proc/1", EACCES);
 }
 
 static void find_swaps(struct search *s)
@@ -313,6 +350,9 @@ static void find_swaps(struct search *s)
 	size_t size = 0, len;
 	FILE *f = fopen("/proc/swaps", "re");
 
+	/* a kernel without swap has no such file */
+	if (!f && !has_gone(errno))
+		unseen(s, "/proc/swaps", errno);
 	if (!f)
 		return;
 	while (getline(&line, &size, f) > 0) {
@@ -337,18 +377,32 @@ static void find_disk_there(void *arg)
 	find_swaps(s);
 }
 
-void users_find_disk(const char *disk, int skip_fd, struct users *out)
+/* What did not run at all has seen nothing. */
+static void search_there(struct search *s, void (*fn)(void *arg), void *arg)
+{
+	int rc = host_mounts_run(fn, arg);
+
+	if (rc)
+		unseen(s, "the mount namespace of users", rc);
+}
+
+static struct search *search_new(struct users *out)
 {
 	struct search *s = calloc(1, sizeof(*s));
 
+	assert(s);
 	memset(out, 0, sizeof(*out));
-	if (!s)
-		return;
 	s->out = out;
+	return s;
+}
+
+void users_find_disk(const char *disk, int skip_fd, struct users *out)
+{
+	struct search *s = search_new(out);
+
 	s->skip_fd = skip_fd;
 	snprintf(s->name, sizeof(s->name), "%s", disk);
-	/* who cannot look has seen nobody, as without /proc */
-	(void)!host_mounts_run(find_disk_there, s);
+	search_there(s, find_disk_there, s);
 	free(s);
 }
 
@@ -356,10 +410,10 @@ struct file_question {
 	const char *path;
 	char *disk;
 	struct search *search;
-	bool hit;
+	int hit;	/* as users_find_loop */
 };
 
-static bool find_loop(const char *path, char disk[16])
+static int find_loop(const char *path, char disk[16])
 {
 	char sys[320], file[USERS_PATH_MAX];
 	DIR *dir = opendir("/sys/block");
@@ -367,7 +421,7 @@ static bool find_loop(const char *path, char disk[16])
 	bool hit = false;
 
 	if (!dir)
-		return false;
+		return -errno;
 	while (!hit && (e = readdir(dir))) {
 		if (strncmp(e->d_name, "loop", 4) != 0)
 			continue;
@@ -388,34 +442,34 @@ static void find_loop_there(void *arg)
 	q->hit = find_loop(q->path, q->disk);
 }
 
-bool users_find_loop(const char *path, char disk[16])
+int users_find_loop(const char *path, char disk[16])
 {
 	struct file_question q = { .path = path, .disk = disk };
+	int rc = host_mounts_run(find_loop_there, &q);
 
-	return !host_mounts_run(find_loop_there, &q) && q.hit;
+	return rc ? -rc : q.hit;
 }
 
 static void find_file_there(void *arg)
 {
 	struct file_question *q = arg;
 	char disk[16];
+	int hit = find_loop(q->path, disk);
 
-	if (find_loop(q->path, disk))
+	if (hit < 0)
+		unseen(q->search, "/sys/block", -hit);
+	else if (hit)
 		found(q->search, false, "used by %s", disk);
 	find_processes(q->search);
 }
 
 void users_find_file(const char *path, struct users *out)
 {
-	struct search *s = calloc(1, sizeof(*s));
+	struct search *s = search_new(out);
 	struct file_question q = { .path = path, .search = s };
 
-	memset(out, 0, sizeof(*out));
-	if (!s)
-		return;
-	s->out = out;
 	s->file = path;
 	s->skip_fd = -1;
-	(void)!host_mounts_run(find_file_there, &q);
+	search_there(s, find_file_there, &q);
 	free(s);
 }

@@ -13,6 +13,9 @@ struct users {
 	unsigned count;
 	unsigned udev;	/* of these, udev's own short looks */
 	char text[400];	/* "mounted on /mnt, open in fio (pid 7)"; "..." */
+	/* "/proc/7/fd: Permission denied": there may be more than was seen;
+	 * empty: all was looked at */
+	char unseen[120];
 };
 
 /*
@@ -29,8 +32,9 @@ void users_find_disk(const char *disk, int skip_fd, struct users *out);
  * This process does not count. Touches no file, so it cannot hang on one.
  */
 void users_find_file(const char *path, struct users *out);
-/* The loop device that is on the file, "loop3"; or false. */
-bool users_find_loop(const char *path, char disk[16]);
+/* The loop device that is on the file, "loop3": 1; 0: none is; or a negative
+ * errno where that cannot be seen. */
+int users_find_loop(const char *path, char disk[16]);
 
 /*
  * One line of a mountinfo file: whether it mounts one of the n devices (pairs

@@ -209,9 +209,11 @@ static int co_busy(struct fuse_file *f, struct error **err)
 	struct users_job job = { .path = f->path };
 
 	co_blocking(users_run, &job);
-	return error_set(err, EBUSY, "'%s' is in use: %s", f->path,
+	return error_set(err, EBUSY, "'%s' is in use: %s%s%s", f->path,
 			 job.users.count ? job.users.text :
-			 "somebody has it open");
+			 "somebody has it open",
+			 job.users.unseen[0] ? "; not all could be seen: " : "",
+			 job.users.unseen);
 }
 
 static int co_file_idle(struct fuse_file *f, struct error **err)

@@ -35,10 +35,11 @@ static bool daemon_is_alive(int pid)
 static void remove_one(struct scan *s, const char *point)
 {
 	char disk[16];
-	int rc = 0;
+	int hit = users_find_loop(point, disk), rc = 0;
 
-	if (users_find_loop(point, disk))
-		rc = loop_clear(disk);
+	/* a loop device that cannot be seen would stay on a dead file */
+	if (hit)
+		rc = hit < 0 ? -hit : loop_clear(disk);
 	if (!rc)
 		rc = fuse_unmount_here(point, MNT_DETACH);
 	if (!rc)

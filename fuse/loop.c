@@ -313,9 +313,10 @@ static void there_run(void *arg)
 {
 	struct there_job *t = arg;
 	char disk[16];
+	int hit = users_find_loop(t->loop->file, disk);
 
-	t->there = users_find_loop(t->loop->file, disk) &&
-		   !strcmp(disk, t->loop->disk.name);
+	/* who cannot look does not say that it has gone */
+	t->there = hit < 0 || (hit && !strcmp(disk, t->loop->disk.name));
 }
 
 static bool co_loop_there(const struct loop *loop)

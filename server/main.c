@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "export/hold.h"
 #include "fuse/fuse.h"
 #include "graph/create.h"
 #include "graph/driver.h"
@@ -150,6 +151,11 @@ static void leave_stuck(void)
 	_exit(EXIT_FAILURE);
 }
 
+static void report_disk(const char *text)
+{
+	log_write(LOG_WARNING, "%s", text);
+}
+
 static void tell_late(const struct error *news)
 {
 	log_write(LOG_WARNING, "%s", news->text);
@@ -202,6 +208,7 @@ static void serve(void *arg)
 	deadline_start(server.cmd.open_deadline_s, tell_late);
 	if (server.cmd.state_log)
 		server.log = statelog_new(server.cmd.state_log);
+	disk_set_report(report_disk);
 	job_events_start();
 	signals_watch(co_leave_signal);
 	if (server.socket >= 0)

@@ -109,21 +109,23 @@ class Client:
 
 
 class Daemon:
-    """A blkgraphd with a directory of its own; use it as a context."""
+    """A blkgraphd with a directory of its own; use it as a context. through:
+    the command that becomes it."""
 
-    def __init__(self, *options, expect_exit=None):
+    def __init__(self, *options, expect_exit=None, through=()):
         self.dir = tempfile.mkdtemp(prefix="blkgraph-")
         self.path = os.path.join(self.dir, "s")
         self.state = self.path + ".state"
         self.options = options
         self.expect_exit = expect_exit
+        self.through = through
         self.process = None
         self.log = ""
 
     def start(self):
         self.process = subprocess.Popen(
-            [os.path.join(BUILD, "blkgraphd"), "--socket", self.path,
-             "--threads", "2", *self.options],
+            [*self.through, os.path.join(BUILD, "blkgraphd"), "--socket",
+             self.path, "--threads", "2", *self.options],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, cwd=self.dir)
         self.wait_log("Serving on")

@@ -5,6 +5,8 @@
 #include "tests/lib/suite.h"
 
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "export/users.h"
 
@@ -56,7 +58,31 @@ static void survives_short_lines(void)
 	CU_ASSERT(!match("1 2 3:4 / - "));
 }
 
+/* As a user who may not look at what other users' processes have open. */
+static void who_cannot_look_says_so(void)
+{
+	struct users users;
+	int status = -1;
+	pid_t child = fork();
+
+	if (child == 0) {
+		/* who is not root may not look in any case */
+		int rc = geteuid() ? 0 : setresuid(65534, 65534, 65534);
+
+		users_find_file("/nosuch/file", &users);
+		_exit(rc == 0 && users.count == 0 &&
+		      !strncmp(users.unseen, "/proc/", 6) ? 0 : 1);
+	}
+	CU_ASSERT_FATAL(child > 0);
+	CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+	CU_ASSERT_EQUAL(status, 0);
+	users_find_disk("nosuchdisk", -1, &users);
+	CU_ASSERT_STRING_EQUAL(users.unseen, "/sys/block/nosuchdisk: "
+			       "No such file or directory");
+}
+
 TEST_MAIN("export-users",
+	  TEST(who_cannot_look_says_so),
 	  TEST(finds_disk_and_partition),
 	  TEST(numbers_match_whole),
 	  TEST(finds_by_source),
