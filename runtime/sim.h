@@ -26,6 +26,11 @@ void sim_file_set(const char *path, const void *data, uint64_t size);
 uint64_t sim_file_get(const char *path, void **data);
 /* The most bytes the file may have; writing past fails with -ENOSPC. */
 void sim_file_limit(const char *path, uint64_t bytes);
+/* The most bytes it may take up, in pages of 4 KiB: what needs another page
+ * fails with -ENOSPC, what lies in pages that are there never does. */
+void sim_file_space(const char *path, uint64_t bytes);
+/* Bytes that it takes up. */
+uint64_t sim_file_allocated(const char *path);
 /* Presents the file as a block device, or with the given O_DIRECT alignment. */
 void sim_file_block_device(const char *path);
 void sim_file_align(const char *path, uint32_t io_align);

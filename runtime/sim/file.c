@@ -44,6 +44,7 @@ static struct inode *inode_new(const char *path, uint64_t size)
 	inode->store = store_new(size);
 	inode->number = ++world.inode_number;
 	inode->limit = UINT64_MAX;
+	inode->space = UINT64_MAX;
 	inode->align = ALIGN_DEFAULT;
 	inode->kind = FILE_REGULAR;
 	inode->refs = 1;
@@ -109,6 +110,16 @@ uint64_t sim_file_get(const char *path, void **data)
 void sim_file_limit(const char *path, uint64_t bytes)
 {
 	inode_named(path)->limit = bytes;
+}
+
+void sim_file_space(const char *path, uint64_t bytes)
+{
+	inode_named(path)->space = bytes;
+}
+
+uint64_t sim_file_allocated(const char *path)
+{
+	return store_allocated(inode_named(path)->store);
 }
 
 void sim_file_block_device(const char *path)

@@ -178,6 +178,24 @@ static int effect_read(const struct io *io)
 	return (int)n;
 }
 
+/* Whether the pages that it lies in may be there all at once. */
+static bool has_space(const struct io *io)
+{
+	const struct inode *inode = io->file->inode;
+	uint64_t end = io->offset + io->len;
+	uint64_t taken = store_allocated(inode->store), len;
+
+	if (inode->space == UINT64_MAX)
+		return true;
+	for (uint64_t at = io->offset; at < end; at += len) {
+		len = end - at;
+		if (!store_extent(inode->store, at, &len))
+			taken += align_up(at + len, STORE_PAGE) -
+				 align_down(at, STORE_PAGE);
+	}
+	return taken <= max(inode->space, store_allocated(inode->store));
+}
+
 /* -ENOSPC, or a device's end, or 0. */
 static int check_space(const struct io *io)
 {
@@ -188,9 +206,9 @@ static int check_space(const struct io *io)
 		return -EFBIG;
 	if (inode->kind == FILE_BLOCK && end > store_size(inode->store))
 		return io->op == IO_WRITE ? -ENOSPC : -EINVAL;
-	if (end > inode->limit && io->op != IO_PUNCH)
-		return -ENOSPC;
-	return 0;
+	if (io->op == IO_PUNCH)
+		return 0;
+	return end <= inode->limit && has_space(io) ? 0 : -ENOSPC;
 }
 
 static int effect_truncate(struct sim_op *op)

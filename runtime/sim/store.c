@@ -86,7 +86,7 @@ uint64_t store_size(const struct store *s)
 
 uint64_t store_allocated(const struct store *s)
 {
-	return s->cache.pages * 4096;
+	return s->cache.pages * STORE_PAGE;
 }
 
 bool store_extent(const struct store *s, uint64_t offset, uint64_t *len)

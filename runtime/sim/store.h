@@ -16,6 +16,8 @@
 #include "runtime/compiler.h"
 
 #define SECTOR 512u
+/* In these space is counted. */
+#define STORE_PAGE 4096u
 
 struct store;
 struct record;

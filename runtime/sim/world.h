@@ -21,6 +21,7 @@ struct inode {
 	struct lock *locks;
 	uint64_t number;
 	uint64_t limit;			/* bytes; UINT64_MAX: none */
+	uint64_t space;			/* bytes that it may take up */
 	uint32_t align;			/* of O_DIRECT */
 	enum file_kind kind;
 	unsigned refs;			/* its name and open files */

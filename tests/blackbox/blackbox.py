@@ -7,6 +7,7 @@ a file in order and prints what tests/run reads. BLKGRAPH_BUILD says which
 build is tested.
 """
 
+import contextlib
 import ctypes
 import functools
 import json
@@ -247,6 +248,39 @@ def eventually(what):
     while not what():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def need_root():
+    if os.geteuid() != 0:
+        raise Skip("mounting needs root")
+    for path in "/dev/fuse", "/dev/loop-control":
+        try:
+            os.close(os.open(path, os.O_RDWR))
+        except OSError as why:
+            raise Skip(f"{path}: {why.strerror}") from why
+
+
+@contextlib.contextmanager
+def small_file_system(kind, size, *options):
+    need_root()
+    with tempfile.TemporaryDirectory(prefix="blkgraph-") as top:
+        disk, point = os.path.join(top, "disk"), os.path.join(top, "mnt")
+        os.mkdir(point)
+        quiet = {"check": True, "stdout": subprocess.DEVNULL}
+        if kind == "tmpfs":
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}",
+                            "small", point], **quiet)
+        else:
+            with open(disk, "wb") as file:
+                file.truncate(size)
+            subprocess.run(["mkfs." + kind, "-q", *options, disk], **quiet)
+            subprocess.run(["mount", "-o", "loop", disk, point], **quiet)
+        try:
+            yield point
+        except BaseException:
+            subprocess.run(["umount", "-l", point], **quiet)
+            raise
+        subprocess.run(["umount", point], **quiet)
 
 
 def need_fuse():

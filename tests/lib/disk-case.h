@@ -39,6 +39,8 @@ struct disk_case {
 	/* what the run is put through */
 	uint64_t cut_at;		/* write or sync, or 0 */
 	uint64_t limit;			/* bytes of the file, or 0 */
+	uint64_t space;			/* pages that the file may take up
+					 * more than at first; UINT64_MAX */
 	uint64_t device;		/* the image is on a block device with
 					 * this much room for it to grow, full
 					 * of junk; or 0 */

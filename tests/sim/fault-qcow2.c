@@ -3,11 +3,12 @@
  * fault-qcow2.c - EIO and ENOSPC at every step (A24).
  *
  *	fault-qcow2 [quick|check|soak] [-s SEED] [-n PROGRAMS] [-k N -e ERRNO]
+ *		[-f PAGES]
  *
  * Each program (a seed) runs once and its writes, syncs, punches and
  * allocations are counted; then once for each of them with that one failing,
- * and for each cluster that the file may still grow by. After each run the
- * image is opened again: no errors, only leaks, and every sector holds what it
+ * and for each cluster that the file may still grow by, and for each amount of
+ * space that its host may have left (Q16). After each run the image is opened again: no errors, only leaks, and every sector holds what it
  * may.
  */
 #include <errno.h>
@@ -48,6 +49,17 @@ static int inject(void *arg, const struct io *io)
 	return ++f->count == f->at ? f->error : 0;
 }
 
+static void report(const struct disk_case *c, bool ok)
+{
+	if (ok) {
+		passed++;
+		return;
+	}
+	failed++;
+	printf("%s\n\t%s\n", now, c->text);
+	fflush(stdout);
+}
+
 /* Returns how many operations could have failed. */
 static uint64_t run(uint64_t seed, uint64_t at, int error, uint64_t limit)
 {
@@ -69,16 +81,29 @@ static uint64_t run(uint64_t seed, uint64_t at, int error, uint64_t limit)
 	sim_set_fault(inject, &fault);
 	ok = disk_case_work(&c);
 	sim_set_fault(NULL, NULL);
-	ok = ok && disk_case_verify(&c, !at && !limit);
-	if (ok) {
-		passed++;
-	} else {
-		failed++;
-		printf("%s\n\t%s\n", now, c.text);
-		fflush(stdout);
-	}
+	report(&c, ok && disk_case_verify(&c, !at && !limit));
 	disk_case_free(&c);
 	return fault.count;
+}
+
+/* On a host that has so many pages left: writes may find no space, but what
+ * was acknowledged is flushed. True: some found none. */
+static bool run_full(uint64_t seed, uint64_t pages)
+{
+	struct disk_case c;
+	size_t n;
+	bool ok;
+
+	disk_case_init(&c, seed);
+	c.space = pages;
+	disk_case_describe(&c, now, sizeof(now));
+	n = strlen(now);
+	snprintf(now + n, sizeof(now) - n, ", %" PRIu64 " pages left", pages);
+	disk_case_make(&c);
+	ok = disk_case_work(&c);
+	report(&c, ok && disk_case_verify(&c, true));
+	disk_case_free(&c);
+	return c.errors;
 }
 
 static void run_program(uint64_t seed)
@@ -91,6 +116,8 @@ static void run_program(uint64_t seed)
 	disk_case_init(&c, seed);
 	for (uint64_t left = 1; left <= 12; left++)
 		run(seed, 0, 0, left << c.spec.cluster_bits);
+	for (uint64_t pages = 0; run_full(seed, pages);)
+		pages += 1 + pages / 16;
 }
 
 int main(int argc, char **argv)
@@ -98,21 +125,25 @@ int main(int argc, char **argv)
 	static const uint64_t programs_of[] = { 2, 10, 500 };
 	enum test_mode mode = test_mode(&argc, argv);
 	uint64_t seed = 1, programs = programs_of[mode], at = 0;
+	int64_t full = -1;
 	int error = EIO, opt;
 
-	while ((opt = getopt(argc, argv, "s:n:k:e:")) != -1) {
+	while ((opt = getopt(argc, argv, "s:n:k:e:f:")) != -1) {
 		switch (opt) {
 		case 's': seed = strtoull(optarg, NULL, 0); break;
 		case 'n': programs = strtoull(optarg, NULL, 0); break;
 		case 'k': at = strtoull(optarg, NULL, 0); break;
 		case 'e': error = atoi(optarg); break;
+		case 'f': full = atoll(optarg); break;
 		default: return 2;
 		}
 	}
 	signal(SIGABRT, on_abort);
 	if (at)
 		run(seed, at, -abs(error), 0);
-	for (uint64_t i = 0; !at && i < programs; i++)
+	if (full >= 0)
+		run_full(seed, (uint64_t)full);
+	for (uint64_t i = 0; !at && full < 0 && i < programs; i++)
 		run_program(seed + i);
 	printf("%u passed, %u failed, 0 skipped\n", passed, failed);
 	return failed ? 1 : 0;

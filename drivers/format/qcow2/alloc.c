@@ -65,10 +65,14 @@ static int take(struct qcow2 *s, struct slice *slice, uint64_t first,
 		uint64_t count, struct qcow2_extent *out)
 {
 	uint64_t mask = (UINT64_C(1) << s->geo.slice_ref_bits) - 1;
+	int ret;
 
 	for (uint64_t c = first; c < first + count; c++)
 		if (meta_set_has(&s->meta, c))
 			return qcow2_corrupt(s, true);
+	ret = qcow2_claim_slice(s, slice);
+	if (ret < 0)
+		return ret;
 	for (uint64_t c = first; c < first + count; c++)
 		refcount_put(slice->entries, s->geo.refcount_order, c & mask,
 			     1);
@@ -99,10 +103,13 @@ int qcow2_alloc(struct qcow2 *s, uint64_t want, struct qcow2_extent *out)
 			ret = qcow2_ref_block_create(s, c);
 		else if (ret == 0) {
 			n = scan(s, slice, &c, want);
-			if (n)
-				return take(s, slice, c, n, out);
-			s->hint = c;
-			continue;
+			if (!n) {
+				s->hint = c;
+				continue;
+			}
+			ret = take(s, slice, c, n, out);
+			if (ret == 0)
+				return 0;
 		}
 		if (ret == -ENOSPC)
 			break;
@@ -123,6 +130,8 @@ static int free_one(struct qcow2 *s, uint64_t cluster)
 	ret = qcow2_ref_slice(s, cluster, &slice);
 	if (ret == -ENOENT || ret == -ERANGE)
 		return qcow2_corrupt(s, true);
+	if (ret == 0)
+		ret = qcow2_claim_slice(s, slice);
 	if (ret < 0)
 		return ret;
 	count = refcount_get(slice->entries, order, index);

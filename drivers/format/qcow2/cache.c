@@ -124,7 +124,7 @@ static void unhash(struct slice_cache *c, struct slice *slice)
 
 void slice_set_dirty(struct slice_cache *c, struct slice *slice)
 {
-	assert(slice->hashed);
+	assert(slice->hashed && !slice->hole);
 	if (slice->dirty)
 		return;
 	slice->dirty = true;

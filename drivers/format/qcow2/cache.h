@@ -29,6 +29,7 @@ struct slice {
 	uint64_t retired;	/* sequence number of tables.c */
 	unsigned pins;		/* users across waits; not evicted */
 	bool hashed, dirty;
+	bool hole;		/* may lack space in the file: never dirty */
 	bool flushing;		/* a copy is on its way to disk: not evicted */
 	uint8_t used;		/* atomic, relaxed: second chance */
 };

@@ -69,12 +69,13 @@ static bool is_corrupt(const struct qcow2 *s, uint64_t entry, enum unlink how)
 }
 
 /* Changes entries from index on, `n` at most; returns how many are done, or
- * -EIO. */
+ * a negative errno. */
 static int64_t unlink_entries(struct qcow2 *s, struct slice *slice,
 			      uint32_t index, uint64_t cluster, uint32_t n,
 			      enum unlink how)
 {
 	uint32_t i;
+	int ret;
 
 	for (i = 0; i < n; i++) {
 		uint64_t old = be64_get(slice->entries[index + i]);
@@ -90,6 +91,10 @@ static int64_t unlink_entries(struct qcow2 *s, struct slice *slice,
 		}
 		if (new == old)
 			continue;
+		/* at once: so nothing is half done when it fails */
+		ret = qcow2_claim_slice(s, slice);
+		if (ret < 0)
+			return ret;
 		if (has_host(old) && !has_host(new)) {
 			if (!limbo_reserve(s, 1))
 				return i;
@@ -101,6 +106,14 @@ static int64_t unlink_entries(struct qcow2 *s, struct slice *slice,
 	return i;
 }
 
+/* Of so many clusters from offset on those that one slice has. */
+static uint32_t in_slice(const struct qcow2_geometry *g, uint64_t offset,
+			 uint64_t clusters)
+{
+	return (uint32_t)min(clusters, (UINT64_C(1) << g->slice_l2_bits) -
+				       qcow2_pos(g, offset).index);
+}
+
 /* Whole clusters from `offset` on. Returns how many, or a negative errno. */
 static int64_t unlink_run(struct qcow2 *s, uint64_t offset, uint64_t clusters,
 			  enum unlink how)
@@ -109,8 +122,7 @@ static int64_t unlink_run(struct qcow2 *s, uint64_t offset, uint64_t clusters,
 	struct qcow2_pos pos = qcow2_pos(g, offset);
 	uint64_t cluster = offset >> g->cluster_bits;
 	bool create = how != UNLINK_DISCARD && !hole_is_zero(s);
-	uint32_t n = (uint32_t)min(clusters, (UINT64_C(1) << g->slice_l2_bits)
-					     - pos.index);
+	uint32_t n = in_slice(g, offset, clusters);
 	struct slice *slice;
 	int64_t done;
 	int ret;
@@ -141,6 +153,9 @@ static int64_t unlink_clusters(struct qcow2 *s, uint64_t offset,
 	co_unlock(&s->lock);
 	if (qcow2_wants_room((int)ret))
 		ret = qcow2_make_room(s, (int)ret);
+	/* a table that would have to be copied: then it is not discarded */
+	if (ret == -ENOSPC && how == UNLINK_DISCARD)
+		ret = in_slice(&s->geo, offset, clusters);
 	return ret;
 }
 

@@ -20,7 +20,6 @@
 #define L2_CACHE_DEFAULT (UINT64_C(32) << 20)
 #define REF_CACHE_DEFAULT (UINT64_C(4) << 20)
 #define CACHE_MAX (UINT64_C(1) << 32)
-#define BLANK_BYTES 65536u
 /* Rounds in which close empties limbo: one for what the flush before unlinked,
  * one for a reftable that moved meanwhile, and one to spare. */
 #define CLOSE_ROUNDS 3
@@ -99,8 +98,11 @@ static void carve_tables(struct qcow2 *s, struct carve *c)
 	s->l1 = carve(c, l1_entries * 8);
 	s->l1_state = carve(c, l1_entries);
 	s->l1_dirty = carve(c, l1_entries);
+	s->l1_claimed = carve(c, l1_entries);
 	s->reftable = carve(c, QCOW2_REFTABLE_BYTES_MAX);
 	s->reftable_dirty = carve(c, QCOW2_REFTABLE_BYTES_MAX / QCOW2_SECTOR);
+	s->reftable_claimed = carve(c, QCOW2_REFTABLE_BYTES_MAX /
+				       QCOW2_SECTOR);
 	s->sector = carve(c, 4096);
 	s->blank = carve(c, BLANK_BYTES);
 	s->table_buf = carve(c, s->geo.cluster_size);

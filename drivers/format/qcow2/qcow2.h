@@ -12,6 +12,7 @@
  *	lookup.c	guest offset -> host, without a lock; map, read
  *	tables.c	L1 and L2: loading slices, new tables
  *	refs.c		reftable and refcount blocks
+ *	space.c		metadata has its space in the file (A40)
  *	alloc.c		host clusters taken and given back
  *	write.c		allocating writes, copy on write
  *	discard.c	zeroes and discard
@@ -45,6 +46,8 @@
 #include "graph/epoch.h"
 #include "graph/io.h"
 #include "runtime/co.h"
+
+#define BLANK_BYTES 65536u
 
 struct qcow2_opts {
 	bool lazy_refcounts;
@@ -111,7 +114,7 @@ struct qcow2 {
 	bool v3;
 	bool pass_discard;
 	uint64_t capacity;	/* host clusters; UINT64_MAX: the file grows */
-	const uint8_t *blank;	/* 64 KiB of zeroes, aligned for O_DIRECT */
+	const uint8_t *blank;	/* BLANK_BYTES zeroes, aligned for O_DIRECT */
 	bool lazy;		/* lazy refcounts wanted */
 
 	/* any thread, atomic */
@@ -130,11 +133,13 @@ struct qcow2 {
 	uint64_t retire_seq;	/* of the slices of l2 taken from readers */
 	uint8_t *l1_state;	/* by entry, enum l1_state */
 	uint8_t *l1_dirty;	/* by chunk of slice_size */
+	uint8_t *l1_claimed;	/* by chunk: the file has its space (Q16) */
 	unsigned l1_dirty_count;
 	struct be64 *reftable;	/* room for the largest */
 	uint64_t reftable_entries;
 	uint64_t reftable_offset; /* header's, or where the new one lies */
 	uint8_t *reftable_dirty; /* by chunk of slice_size */
+	uint8_t *reftable_claimed; /* by chunk */
 	uint8_t *table_buf;	/* a cluster, for new refcount blocks */
 	unsigned reftable_dirty_count;
 	uint64_t hint;		/* no host cluster below is free */
@@ -242,8 +247,20 @@ int qcow2_ref_block_create(struct qcow2 *s, uint64_t cluster) MUST_CHECK;
 int qcow2_reftable_grow(struct qcow2 *s) MUST_CHECK;
 int qcow2_refcount(struct qcow2 *s, uint64_t cluster, uint64_t *out)
 	MUST_CHECK;
-/* Writes zeroes to the whole cluster if it could hold anything else. */
+
+/* --- space.c: lock held, coroutines (Q16) --- */
+
+/* Zeroes to the whole cluster. */
 int qcow2_blank_cluster(struct qcow2 *s, uint64_t cluster) MUST_CHECK;
+/* Whether the slice_size bytes, as they were read, may be a hole's in part. */
+bool qcow2_may_be_hole(const struct qcow2 *s, const void *bytes);
+/* Before a clean slice is changed: writes it as it is where the file may have
+ * a hole. 0, -ENOSPC, or another error of the file. */
+int qcow2_claim_slice(struct qcow2 *s, struct slice *slice) MUST_CHECK;
+/* The same before entry `index` of L1 or the reftable is changed: `table` is
+ * where in the file it lies. */
+int qcow2_claim_chunk(struct qcow2 *s, uint64_t table, const struct be64 *bytes,
+		      uint8_t *claimed, uint64_t index) MUST_CHECK;
 
 /* --- alloc.c --- */
 

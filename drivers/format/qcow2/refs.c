@@ -15,22 +15,6 @@
 #include "drivers/format/qcow2/qcow2.h"
 #include "drivers/format/qcow2/refcount.h"
 
-#define BLANK_BYTES 65536u
-
-int qcow2_blank_cluster(struct qcow2 *s, uint64_t cluster)
-{
-	uint64_t at = qcow2_host_offset(&s->geo, cluster);
-	uint64_t end = at + s->geo.cluster_size;
-	int ret = 0;
-
-	for (; at < end && ret == 0; at += BLANK_BYTES)
-		ret = co_edge_write(qcow2_file(s), at,
-				    (uint32_t)min(end - at,
-						  (uint64_t)BLANK_BYTES),
-				    s->blank, 0);
-	return ret;
-}
-
 /* Where the block of a reftable entry is; 0 when that is no place for one. */
 static uint64_t block_host(const struct qcow2 *s, uint64_t block)
 {
@@ -77,6 +61,7 @@ int qcow2_ref_slice(struct qcow2 *s, uint64_t cluster, struct slice **out)
 		slice_drop(&s->refs, slice);
 		return ret;
 	}
+	slice->hole = qcow2_may_be_hole(s, slice->entries);
 	slice_insert(&s->refs, slice, pos.slice, host);
 	*out = slice;
 	return 0;
@@ -111,28 +96,35 @@ int qcow2_ref_block_create(struct qcow2 *s, uint64_t cluster)
 	struct qcow2_ref_pos pos = qcow2_ref_pos(&s->geo, cluster);
 	uint64_t host = qcow2_host_offset(&s->geo, cluster);
 	bool virgin = cluster >= s->virgin;
-	struct slice *slice;
+	struct slice *slice = NULL;
 	int ret;
 
 	if (meta_set_has(&s->meta, cluster))
 		return qcow2_corrupt(s, true);
-	ret = take_slice(s, &slice);
+	ret = qcow2_claim_chunk(s, s->reftable_offset, s->reftable,
+				s->reftable_claimed, pos.block);
+	if (ret == 0)
+		ret = take_slice(s, &slice);
 	if (ret < 0)
 		return ret;
+	/* before anything is there: a write that fails may leave some of it */
+	s->virgin = max(s->virgin, cluster + 1);
 	if (!virgin && s->geo.slices_per_table > 1)
 		ret = qcow2_blank_cluster(s, cluster);
+	memset(slice->entries, 0, s->geo.slice_size);
+	slice->hole = true;
+	slice->host = host + qcow2_slice_in_table(&s->geo, pos.slice);
+	if (ret == 0)
+		ret = qcow2_claim_slice(s, slice);
 	if (ret < 0) {
 		slice_drop(&s->refs, slice);
 		return ret;
 	}
-	memset(slice->entries, 0, s->geo.slice_size);
 	refcount_put(slice->entries, s->geo.refcount_order, pos.index, 1);
-	slice_insert(&s->refs, slice, pos.slice,
-		     host + qcow2_slice_in_table(&s->geo, pos.slice));
+	slice_insert(&s->refs, slice, pos.slice, slice->host);
 	slice_set_dirty(&s->refs, slice);
 	set_reftable(s, pos.block, host);
 	meta_set_add(&s->meta, cluster);
-	s->virgin = max(s->virgin, cluster + 1);
 	return 0;
 }
 
@@ -228,6 +220,7 @@ int qcow2_reftable_grow(struct qcow2 *s)
 	for (uint64_t i = 0; i < g.blocks; i++)
 		s->reftable[g.first_block + i] = be64_make(
 			qcow2_host_offset(&s->geo, g.first + i));
+	s->virgin = max(s->virgin, g.end);
 	ret = write_growth(s, &g);
 	if (ret < 0) {
 		memset(&s->reftable[old_entries], 0,
@@ -236,7 +229,8 @@ int qcow2_reftable_grow(struct qcow2 *s)
 	}
 	s->reftable_entries = g.clusters << (s->geo.cluster_bits - 3);
 	s->reftable_offset = qcow2_host_offset(&s->geo, g.first + g.blocks);
+	memset(s->reftable_claimed, 1, QCOW2_REFTABLE_BYTES_MAX >>
+				       s->geo.slice_bits);
 	meta_set_add_run(&s->meta, g.first, g.end - g.first);
-	s->virgin = max(s->virgin, g.end);
 	return 0;
 }

@@ -109,6 +109,7 @@ static int load(struct qcow2 *s, uint64_t number)
 			   slice->entries);
 	co_lock(&s->lock);
 	/* the table may have been copied to another place meanwhile */
+	slice->hole = ret == 0 && qcow2_may_be_hole(s, slice->entries);
 	if (ret == 0 && be64_get(*l1) == entry)
 		slice_insert(&s->l2, slice, number, host);
 	else
@@ -175,29 +176,38 @@ static int table_create(struct qcow2 *s, uint64_t number)
 {
 	struct qcow2_extent e;
 	struct slice *slice;
+	uint32_t l1 = qcow2_slice_l1(&s->geo, number);
 	uint64_t host;
 	int ret;
 
-	ret = l2_take(s, &slice);
+	ret = qcow2_claim_chunk(s, s->header.l1_offset, s->l1, s->l1_claimed,
+				l1);
+	if (ret == 0)
+		ret = l2_take(s, &slice);
 	if (ret < 0)
 		return ret;
 	ret = qcow2_alloc(s, 1, &e);
-	if (ret == 0 && s->geo.slices_per_table > 1 && !e.virgin) {
-		ret = qcow2_blank_cluster(s, e.first);
-		if (ret < 0)
-			unalloc(s, &e);
-	}
-	if (ret < 0) {
-		slice_drop(&s->l2, slice);
-		return ret;
-	}
+	if (ret < 0)
+		goto drop;
 	host = qcow2_host_offset(&s->geo, e.first);
 	memset(slice->entries, 0, s->geo.slice_size);
-	slice_insert(&s->l2, slice, number,
-		     host + qcow2_slice_in_table(&s->geo, number));
+	slice->hole = true;
+	slice->host = host + qcow2_slice_in_table(&s->geo, number);
+	if (s->geo.slices_per_table > 1 && !e.virgin)
+		ret = qcow2_blank_cluster(s, e.first);
+	if (ret == 0)
+		ret = qcow2_claim_slice(s, slice);
+	if (ret < 0) {
+		unalloc(s, &e);
+		goto drop;
+	}
+	slice_insert(&s->l2, slice, number, slice->host);
 	slice_set_dirty(&s->l2, slice);
-	set_l1(s, qcow2_slice_l1(&s->geo, number), host);
+	set_l1(s, l1, host);
 	return 0;
+drop:
+	slice_drop(&s->l2, slice);
+	return ret;
 }
 
 /* Copies all slices of a table to the cluster at `to`. */
@@ -237,7 +247,10 @@ static int table_copy(struct qcow2 *s, uint64_t number)
 
 	if (!from)
 		return qcow2_corrupt(s, true);
-	ret = l2_take(s, &buf);
+	ret = qcow2_claim_chunk(s, s->header.l1_offset, s->l1, s->l1_claimed,
+				l1);
+	if (ret == 0)
+		ret = l2_take(s, &buf);
 	if (ret < 0)
 		return ret;
 	if (!limbo_reserve(s, 1)) {
@@ -256,8 +269,10 @@ static int table_copy(struct qcow2 *s, uint64_t number)
 	for (uint32_t i = 0; i < s->geo.slices_per_table; i++) {
 		struct slice *have = slice_find(&s->l2, first + i);
 
-		if (have)
-			have->host = to + (uint64_t)i * s->geo.slice_size;
+		if (!have)
+			continue;
+		have->host = to + (uint64_t)i * s->geo.slice_size;
+		have->hole = false;
 	}
 	set_l1(s, l1, to);
 	limbo_add(s, qcow2_host_cluster(&s->geo, from), 1);

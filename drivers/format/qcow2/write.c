@@ -211,7 +211,9 @@ static int plan(struct write *w)
 	       g->cluster_bits;
 	most = min(most, (1u << g->slice_l2_bits) - (uint64_t)pos.index);
 	w->count = plan_run(w, (uint32_t)most);
-	ret = w->plan == PLAN_FRESH ? take_fresh(w) : check_overlap(w);
+	ret = w->plan == PLAN_IN_PLACE ? 0 : qcow2_claim_slice(s, w->slice);
+	if (ret == 0)
+		ret = w->plan == PLAN_FRESH ? take_fresh(w) : check_overlap(w);
 	if (ret < 0)
 		return ret;
 	w->len = (uint32_t)min((uint64_t)w->len,
