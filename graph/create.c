@@ -71,7 +71,7 @@ static int co_create_in(const struct create *c, struct node *node,
 		node_unref(node);
 		return -EPERM;
 	}
-	root_hold(root);
+	co_root_hold(root);
 	ret = c->driver->create(c->opts, &root->edge, err);
 	root_drop(root);
 	root_free(root);

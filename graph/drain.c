@@ -17,6 +17,14 @@
 
 static uint64_t deadline_ns;
 
+/* Opens and closes of nodes that wait for the drain under way to end. */
+struct busy_waiter {
+	struct co *co;
+	struct busy_waiter *next;
+};
+
+static struct busy_waiter *busy_waiters;
+
 void drain_set_deadline(uint64_t ns)
 {
 	deadline_ns = ns;
@@ -79,12 +87,40 @@ static void drain_on_idle(struct idle_waiter *waiter)
 	drain_done_one(busy->drain);
 }
 
-/* A node that is being opened or closed does I/O of its own below it. */
+void co_node_busy(struct node *node)
+{
+	while (node->drained) {
+		struct busy_waiter w = { co_self(), busy_waiters };
+
+		busy_waiters = &w;
+		co_wait();
+	}
+	node->busy++;
+}
+
+void node_idle(struct node *node)
+{
+	struct idle_waiter *w;
+
+	assert(node->busy > 0);
+	if (--node->busy)
+		return;
+	while ((w = node->waiters)) {
+		node->waiters = w->next;
+		w->idle(w);
+	}
+}
+
+/* A node that is being opened or closed does I/O of its own below it: what has
+ * begun is waited for, what has not waits for the undrain. */
 static void drain_on_walk_node(struct walk *walk, struct node *node)
 {
 	struct drain *drain = container_of(walk, struct drain, walk);
 	struct busy_wait *busy;
 
+	node->drained = true;
+	node->next_drained = drain->covered;
+	drain->covered = node;
 	if (!node->busy)
 		return;
 	busy = calloc(1, sizeof(*busy));
@@ -255,14 +291,6 @@ static void drain_account(struct root *root, struct change_stats *stats)
 	stats->in_flight += in_flight;
 }
 
-static const char *drain_subject(const struct drain *drain)
-{
-	if (drain->node_count)
-		return drain->nodes[0]->name;
-	return drain->root_count && drain->roots[0]->edge.child ?
-	       drain->roots[0]->edge.child->name : "?";
-}
-
 /* The oldest request that was still under way when the gates were opened. */
 static struct root_gate *drain_find_oldest(struct drain *drain)
 {
@@ -324,9 +352,26 @@ static void co_drain_open(struct drain *drain)
 			drain->roots[r]->gates[i].awaited = false;
 }
 
+static void drain_uncover(struct drain *drain)
+{
+	struct busy_waiter *w = busy_waiters, *next;
+	struct node *node;
+
+	while ((node = drain->covered)) {
+		drain->covered = node->next_drained;
+		node->drained = false;
+	}
+	busy_waiters = NULL;
+	for (; w; w = next) {
+		next = w->next;
+		co_wake(w->co);
+	}
+}
+
 static void drain_free(struct drain *drain)
 {
 	drain_forget_busy(drain);
+	drain_set_stuck(drain, NULL);
 	free(drain->roots);
 	free(drain->nodes);
 	drain->roots = NULL;
@@ -335,6 +380,7 @@ static void drain_free(struct drain *drain)
 
 static void drain_finish(struct drain *drain, struct change_stats *stats)
 {
+	drain_uncover(drain);
 	co_drain_open(drain);
 	for (unsigned r = 0; r < drain->root_count; r++) {
 		struct root *root = drain->roots[r];
@@ -384,6 +430,26 @@ int drain_begin(struct drain *drain, struct error **err)
 	return 0;
 }
 
+void drain_set_stuck(struct drain *drain, const char *why)
+{
+	char *old = drain->stuck;
+
+	drain->stuck = why ? strdup(why) : NULL;
+	if (why && !drain->stuck)
+		abort();
+	for (unsigned r = 0; r < drain->root_count; r++)
+		drain->roots[r]->stuck = drain->stuck;
+	free(old);
+}
+
+const char *drain_subject(const struct drain *drain)
+{
+	if (drain->node_count)
+		return drain->nodes[0]->name;
+	return drain->root_count && drain->roots[0]->edge.child ?
+	       drain->roots[0]->edge.child->name : "?";
+}
+
 bool drain_covers(const struct drain *drain, const struct node *node)
 {
 	for (unsigned i = 0; i < drain->node_count; i++)
@@ -406,7 +472,7 @@ void drain_join(struct drain *drain, struct root *root)
 		struct root_gate *gate = &root->gates[i];
 
 		gate->drain = drain;
-		gate->closed = gate->blocked = root->ops->gated;
+		gate->closed = gate->blocked = true;
 		gate->closed_ns = clock_ns();
 	}
 }

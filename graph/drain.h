@@ -19,6 +19,8 @@ struct drain {
 	unsigned node_count, node_room;
 	struct root *own;	/* the change's own, not waited for */
 	struct busy_wait *busy;	/* nodes being opened or closed */
+	struct node *covered;	/* named, and what is above; by next_drained */
+	char *stuck;		/* drain_set_stuck */
 	unsigned pending;	/* answers and idle nodes waited for */
 	unsigned opening;
 	struct co *waiter;
@@ -40,6 +42,13 @@ int drain_begin(struct drain *drain, struct error **err) MUST_CHECK;
 void drain_join(struct drain *drain, struct root *root);
 /* Whether the drain's roots are closed and reach this node. */
 bool drain_covers(const struct drain *drain, const struct node *node);
+/* How error sentences name what the drain is about. */
+const char *drain_subject(const struct drain *drain);
+/*
+ * Shows users why all that the drain has closed stays closed past its deadline
+ * (root->stuck); copied. NULL, and the end of the drain: it does not any more.
+ */
+void drain_set_stuck(struct drain *drain, const char *why);
 /* Opens exactly the roots that were closed; returns when all are open. */
 void drain_end(struct drain *drain, struct change_stats *stats);
 

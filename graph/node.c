@@ -182,24 +182,6 @@ static void node_free(struct node *node)
 	free(node);
 }
 
-void node_busy(struct node *node)
-{
-	node->busy++;
-}
-
-void node_idle(struct node *node)
-{
-	struct idle_waiter *w;
-
-	assert(node->busy > 0);
-	if (--node->busy)
-		return;
-	while ((w = node->waiters)) {
-		node->waiters = w->next;
-		w->idle(w);
-	}
-}
-
 static void node_unlist(struct node *node)
 {
 	struct node **at;
@@ -217,12 +199,12 @@ static void node_close(struct node *node, struct orphans *orphans)
 	struct edge *edge;
 
 	node_unlist(node);
-	if (node->opened && node->driver->close) {
-		node_busy(node);
+	/* a drain that covers it knows it until it ends */
+	co_node_busy(node);
+	if (node->opened && node->driver->close)
 		/* what close could not write is the driver's to log */
 		(void)node->driver->close(node);
-		node_idle(node);
-	}
+	node_idle(node);
 	node->opened = false;
 	if (node->children) {
 		t = transaction_begin();

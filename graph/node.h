@@ -67,6 +67,8 @@ struct node {
 	unsigned pins;		/* control commands that use it just now */
 	unsigned busy;		/* its open or close does I/O (A14) */
 	struct idle_waiter *waiters;	/* for busy to become 0 */
+	bool drained;		/* by the drain under way, or above such */
+	struct node *next_drained;
 	struct node *next_orphan;
 	bool orphan;
 	uint32_t mark;		/* of walks */

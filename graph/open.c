@@ -311,7 +311,7 @@ static int open_driver(struct node *node, struct error **err)
 	if (primary)
 		node->size = primary->size;
 	if (node->driver->open) {
-		node_busy(node);
+		co_node_busy(node);
 		ret = node->driver->open(node, err);
 		node_idle(node);
 		if (ret < 0)

@@ -17,6 +17,7 @@
 #include "graph/gate.h"
 #include "graph/resolve.h"
 #include "graph/transaction.h"
+#include "runtime/co.h"
 
 static struct root *roots;
 
@@ -74,6 +75,9 @@ void gate_watch(struct root_gate *gate)
 	grace_turn(gate);
 	if (gate->answer_drain && gate_count(gate) == 0) {
 		gate->answer_drain = false;
+		/* a root without a gate: what was under way has ended, and
+		 * until the undrain nothing begins (R38) */
+		gate->closed = true;
 		thread_post(thread_by_index(MAIN_THREAD), &gate->drained);
 	}
 	gate_update(gate);
@@ -122,11 +126,28 @@ static void gate_on_close(struct message *msg)
 {
 	struct root_gate *gate = container_of(msg, struct root_gate, close);
 
+	/* others go on until nothing of theirs is under way (R19) */
 	gate->closed = gate->root->ops->gated;
 	gate->closed_ns = clock_ns();
 	gate->at_close = gate_count(gate);
 	gate->answer_drain = true;
 	gate_watch(gate);
+}
+
+struct hold_waiter {
+	struct co *co;
+	struct hold_waiter *next;
+};
+
+static void hold_wake(struct root_gate *gate)
+{
+	struct hold_waiter *w = gate->holds, *next;
+
+	gate->holds = NULL;
+	for (; w; w = next) {
+		next = w->next;
+		co_wake(w->co);
+	}
 }
 
 /* Also takes a close back that could not be answered. */
@@ -142,6 +163,7 @@ static void gate_on_open(struct message *msg)
 	gate->oldest_ns = oldest ? oldest->start_ns : 0;
 	gate->oldest_node = oldest ? oldest->end : NULL;
 	gate_update(gate);
+	hold_wake(gate);
 	gate_run(gate);
 	/* last: the root may be freed as soon as main has read it */
 	thread_post(thread_by_index(MAIN_THREAD), &gate->opened);
@@ -158,9 +180,17 @@ void gate_init(struct root_gate *gate, struct root *root, unsigned index)
 	gate->opened.fn = drain_on_opened;
 }
 
-void root_hold(struct root *root)
+void co_root_hold(struct root *root)
 {
-	root_gate_self(root)->parked++;
+	struct root_gate *gate = root_gate_self(root);
+
+	while (gate->closed) {
+		struct hold_waiter w = { co_self(), gate->holds };
+
+		gate->holds = &w;
+		co_wait();
+	}
+	gate->parked++;
 }
 
 void root_drop(struct root *root)
@@ -262,6 +292,7 @@ void root_free(struct root *root)
 		;
 	*at = root->next;
 	for (unsigned i = 0; i < thread_count(); i++)
-		assert(!root->gates[i].first && !gate_count(&root->gates[i]));
+		assert(!root->gates[i].first && !root->gates[i].holds &&
+		       !gate_count(&root->gates[i]));
 	root_dealloc(root);
 }

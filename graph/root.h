@@ -14,7 +14,7 @@ struct grace_step;
 
 struct root_ops {
 	const char *kind;	/* "export", "job", "control" */
-	bool gated;		/* false: requests always pass (A16) */
+	bool gated;		/* false: closes when it is idle only (A16) */
 	/*
 	 * Makes the payload of a fixed request visible: sets req->buf (with a
 	 * WRITE's bytes in it) and req->fixed = IO_NOT_FIXED. Coroutine of the
@@ -55,6 +55,7 @@ struct root_gate {
 	bool short_of_stacks;	/* in the thread's list of those */
 	bool answer_drain;
 	struct root_gate *next_short;
+	struct hold_waiter *holds;	/* operations that wait for the open */
 	struct grace_step *flips;	/* grace periods waiting here */
 	struct message close, open, drained, opened;
 	/* written before an answer, read by main after it */
@@ -88,6 +89,9 @@ struct root {
 	struct root_gate *gates;	/* by thread index */
 	bool writable;		/* may send more than READ and FLUSH */
 	bool quiesced;		/* asked to stop by the drain under way */
+	/* main thread: why its gates stay closed past every deadline, shown to
+	 * users; the drain's text, NULL: they do not (A36) */
+	const char *stuck;
 	uint32_t mark;		/* main thread: of walks */
 };
 
@@ -116,8 +120,10 @@ int co_root_submit(struct root *root, struct request *req);
 /*
  * A job's whole operation (A16), on its thread: between the two the root
  * counts as busy for drains, also while none of its requests is in flight.
+ * Coroutine: an operation that would begin while the root is drained waits for
+ * the undrain. One that is under way may begin others inside it.
  */
-void root_hold(struct root *root);
+void co_root_hold(struct root *root);
 void root_drop(struct root *root);
 /* Main thread: adds what all its threads have counted. */
 void root_count(const struct root *root, struct root_counts *sum);

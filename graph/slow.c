@@ -425,7 +425,7 @@ int co_node_contents(struct node *node, struct json_t *object,
 
 	if (!node->driver->contents)
 		return 0;
-	node_busy(node);
+	co_node_busy(node);
 	ret = node->driver->contents(node, object, err);
 	node_idle(node);
 	return ret;

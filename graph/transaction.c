@@ -10,6 +10,7 @@
 #include "graph/transaction.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,9 @@ struct transaction {
 	struct node_list above;	/* limits: also everything above those */
 	struct hook *hooks, **last_hook;
 	struct error *failed;
+	const struct decision *decision;
+	void *decision_arg;
+	struct timer late;	/* of the decision */
 	struct drain drain;
 	struct root *own;
 	struct orphans *orphans, own_orphans;
@@ -153,6 +157,14 @@ void transaction_on_commit(struct transaction *t, void (*fn)(void *arg),
 	hook->arg = arg;
 	*t->last_hook = hook;
 	t->last_hook = &hook->next;
+}
+
+void transaction_set_decision(struct transaction *t,
+			      const struct decision *decision, void *arg)
+{
+	assert(!t->decision);
+	t->decision = decision;
+	t->decision_arg = arg;
 }
 
 void transaction_fail(struct transaction *t, struct error *err)
@@ -470,6 +482,54 @@ static int begin_drain(struct transaction *t, struct error **err)
 	return drain_begin(&t->drain, err);
 }
 
+/* ---- the point of no return (A36) ---- */
+
+/* Between two attempts to settle a decision. */
+#define SETTLE_PAUSE_NS 1000000000u
+
+static void decision_is_late(struct timer *timer)
+{
+	struct transaction *t = container_of(timer, struct transaction, late);
+	char *why;
+
+	if (asprintf(&why, "The record of a change of node '%s' is not durable"
+		     " yet", drain_subject(&t->drain)) < 0)
+		abort();
+	drain_set_stuck(&t->drain, why);
+	free(why);
+}
+
+/* The record may be durable or not: neither may be built on (M3). */
+static void co_settle(struct transaction *t, const struct error *why)
+{
+	struct error *err = NULL;
+
+	drain_set_stuck(&t->drain, why->text);
+	while (t->decision->settle(t->decision_arg, &err) < 0) {
+		drain_set_stuck(&t->drain, err->text);
+		error_clear(&err);
+		co_sleep(SETTLE_PAUSE_NS);
+	}
+}
+
+static int co_decide(struct transaction *t, struct error **err)
+{
+	int ret;
+
+	if (!t->decision)
+		return 0;
+	timer_start(&t->late, drain_get_deadline(), decision_is_late);
+	ret = t->decision->take(t->decision_arg, err);
+	timer_stop(&t->late);
+	assert((ret == 0) == !*err);
+	if (ret == DECISION_UNKNOWN) {
+		co_settle(t, *err);
+		ret = -((*err)->code ? (*err)->code : EIO);
+	}
+	drain_set_stuck(&t->drain, NULL);
+	return ret;
+}
+
 /* ---- the end ---- */
 
 static void commit_edges(struct transaction *t)
@@ -534,6 +594,12 @@ static int commit(struct transaction *t, struct change_stats *stats,
 	ret = begin_drain(t, err);
 	if (ret < 0) {
 		permission_abort(t, t->order.list, t->order.count);
+		return ret;
+	}
+	ret = co_decide(t, err);
+	if (ret < 0) {
+		permission_abort(t, t->order.list, t->order.count);
+		drain_end(&t->drain, stats);
 		return ret;
 	}
 	/* from here to drain_end nothing waits and nothing fails */

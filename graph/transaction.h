@@ -36,6 +36,26 @@ void transaction_touch(struct transaction *t, struct node *node);
 /* Called under the drain, when nothing can fail any more; must not wait. */
 void transaction_on_commit(struct transaction *t, void (*fn)(void *arg),
 			   void *arg);
+/*
+ * The one step that waits and may fail while the gates are closed (A36): the
+ * durable record that decides where guest writes go. Before it everything can
+ * be undone, after it nothing fails.
+ *
+ * take makes the record durable. 0: it is; -errno, *err set: it is not and
+ * never will be; DECISION_UNKNOWN, *err set: it was begun, and may be durable
+ * or become so. Then settle, again and again until it returns 0, makes sure
+ * that it never will (-errno and *err: not yet sure); the change is undone
+ * with take's error. Meanwhile, and when take lasts longer than a drain may,
+ * the gates stay closed and root->stuck says why. Both: main, coroutine,
+ * under the change lock; I/O of their own through transaction_set_own's root.
+ */
+struct decision {
+	int (*take)(void *arg, struct error **err);
+	int (*settle)(void *arg, struct error **err);
+};
+#define DECISION_UNKNOWN 1
+void transaction_set_decision(struct transaction *t,
+			      const struct decision *decision, void *arg);
 /* Makes the commit fail with this error (taken over). */
 void transaction_fail(struct transaction *t, struct error *err);
 /* Only lets go of permissions: drivers' refusals do not count. */

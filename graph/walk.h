@@ -28,7 +28,12 @@ struct idle_waiter {
 	struct idle_waiter *next;
 };
 
-void node_busy(struct node *node);
+/*
+ * Around I/O of the node's own, below it and of no root: drains and grace
+ * periods wait for its end. Coroutine: waits while a drain covers the node.
+ * In drain.c.
+ */
+void co_node_busy(struct node *node);
 void node_idle(struct node *node);
 
 #endif

@@ -47,7 +47,7 @@ static json_t *co_check(const struct driver *driver, struct node *node,
 
 	if (!root)
 		return NULL;
-	root_hold(root);
+	co_root_hold(root);
 	ret = driver->check(&root->edge, &check, err);
 	root_drop(root);
 	root_free(root);

@@ -60,7 +60,8 @@ json_t *export_describe(struct export *exp)
 				  "type", exp->type->name,
 				  "shutting-down", exp->shutting_down,
 				  "writable", exp->writable,
-				  "stuck", exp->stuck);
+				  "stuck", exp->stuck ||
+				  (exp->root && exp->root->stuck));
 
 	if (exp->root) {
 		const struct node *node = exp->root->edge.child;
@@ -73,6 +74,9 @@ json_t *export_describe(struct export *exp)
 				    export_drains(&exp->root->drains));
 		root_count(exp->root, &counts);
 		json_object_set_new(shown, "stats", counts_describe(&counts));
+		if (exp->root->stuck)
+			json_object_set_new(shown, "stuck-in",
+					    json_string(exp->root->stuck));
 	}
 	if (exp->type->query)
 		exp->type->query(exp, shown);

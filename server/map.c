@@ -160,7 +160,7 @@ static json_t *co_page(struct root *root, uint64_t at, struct error **err)
 
 	page.images = count_images(node);
 	/* busy: the nodes that answers name stay while they are looked at */
-	root_hold(root);
+	co_root_hold(root);
 	ret = co_fill(&page, size, &at);
 	root_drop(root);
 	if (ret < 0) {

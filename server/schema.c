@@ -24,8 +24,8 @@
 /* Of an export of any type. */
 #define EXPORT_INFO \
 	"id:str type:BlockExportType node-name?:str shutting-down:bool " \
-	"writable:bool stuck:bool size?:int drains?:BlkgraphDrains " \
-	"stats?:BlockDeviceStats"
+	"writable:bool stuck:bool stuck-in?:str size?:int " \
+	"drains?:BlkgraphDrains stats?:BlockDeviceStats"
 
 static const struct definition {
 	const char *name, *members;
@@ -160,8 +160,7 @@ static const struct definition {
 	{ "BlockExportInfo-ublk",
 	  "device?:str device-id?:int queues?:int depth?:int "
 	  "logical-block-size?:int features?:str zero-copy?:bool "
-	  "zero-copy-reason?:str note?:str stuck-in?:str "
-	  "queue?:[BlkgraphQueueInfo]" },
+	  "zero-copy-reason?:str note?:str queue?:[BlkgraphQueueInfo]" },
 	{ "BlockExportInfo-fuse",
 	  "device?:str mountpoint?:str queues?:int depth?:int "
 	  "logical-block-size?:int zero-copy?:bool zero-copy-reason?:str "

@@ -4,13 +4,15 @@
  * A14, A18).
  *
  * Models: an overlay A over an image B, a second image C, a filter F not yet
- * in use; ROOTS export roots that start on A, B or C or do not exist.  Main
- * makes CHANGES changes, one after the other.  Each names a node, closes the
- * roots that reach it, waits (or passes its deadline), then takes up to STEPS
- * steps, chosen freely: insert the filter above the named node for all its
+ * in use; ROOTS export roots that start on A, B or C or do not exist; a job's
+ * root without a gate, on A, B or C.  Main makes CHANGES changes, one after
+ * the other.  Each names a node, closes the roots that reach it, waits (or
+ * passes its deadline), then takes up to STEPS steps, chosen freely and with
+ * waits between them: insert the filter above the named node for all its
  * parents or for one root, take it out, attach a root, move a root, detach a
  * root; then it commits or undoes everything, and opens.  A guest per root
- * sends requests that walk edge by edge.
+ * sends requests that walk edge by edge; the job begins operations, each a
+ * request here (job.pml has more of them).
  *
  * Abstractions: a gate is one flag and one count per root (gate.pml shows how
  * they work on threads); main's steps between two waits are atomic; edges
@@ -18,7 +20,8 @@
  *
  * Proven:
  *  - an edge changes only when no counted request can read it;
- *  - no request is on the named node from the end of the wait to the undrain;
+ *  - no request is on the named node from the end of the wait to the undrain,
+ *    the job's neither, whose root closes when it is idle;
  *  - undrain opens each root of its list once, each of them closed and still
  *    there; afterwards no root is closed, whatever moved, also after undo or
  *    a deadline.
@@ -32,6 +35,7 @@
  *  DETACH_LISTED   a root that goes away stays in the list
  *  ONE_ROLE        the backing role is not followed when closing
  *  UNDO_UNLISTED   undo forgets the roots that the change itself closed late
+ *  JOB_PASSES      an operation of a root without a gate begins while drained
  */
 
 #ifndef CHANGES
@@ -57,11 +61,15 @@ bool closed[ROOTS];
 byte count[ROOTS];
 byte list[ROOTS];		/* how often the drain's list has each root */
 byte named = NONE;
+byte job_at;			/* the job's root */
+bool job_stopped;		/* has answered the drain, being idle */
+bool job_busy;			/* an operation is under way */
 bool quiet;			/* all counts are zero, edges may change */
 
 /* The shape before the change, for undo. */
 byte old_child[NODES];
 byte old_root[ROOTS];
+byte old_job;
 
 /* Sets hit: does root r reach node n? */
 inline reach(r, n)
@@ -108,6 +116,13 @@ inline assert_quiet(n)
 			p = (BOTTOM(p) -> NONE : child[p])
 		od
 	}
+	p = job_at;
+	do
+	:: p == NONE -> break
+	:: p == n -> assert(!job_busy); break
+	:: p != n && p != NONE ->
+		p = (BOTTOM(p) -> NONE : child[p])
+	od;
 	i = 0;
 	p = 0
 }
@@ -141,7 +156,9 @@ inline open_list()
 			assert(!closed[i])
 		}
 		i = 0;
+		p = 0;
 		hit = false;
+		job_stopped = false;
 		named = NONE
 	}
 }
@@ -153,6 +170,7 @@ inline insert_all()
 	for (i : 0 .. ROOTS - 1) {
 		root[i] = (root[i] == named -> F : root[i])
 	}
+	job_at = (job_at == named -> F : job_at);
 	child[A] = (child[A] == named -> F : child[A]);
 	child[F] = named;
 	i = 0
@@ -171,6 +189,7 @@ inline remove()
 	for (i : 0 .. ROOTS - 1) {
 		root[i] = (root[i] == F -> child[F] : root[i])
 	}
+	job_at = (job_at == F -> child[F] : job_at);
 	child[A] = (child[A] == F -> child[F] : child[A]);
 	child[F] = NONE;
 	i = 0
@@ -200,6 +219,8 @@ inline detach(r)
 
 inline undo()
 {
+	job_at = old_job;
+	old_job = 0;
 	for (i : 0 .. ROOTS - 1) {
 		if
 		:: old_root[i] == NONE && root[i] != NONE -> detach(i)
@@ -256,9 +277,25 @@ proctype control()
 			for (i : 0 .. NODES - 1) {
 				old_child[i] = child[i]
 			}
+			old_job = job_at;
+			p = job_at;
+			do
+			:: p == NONE || p == named -> break
+			:: else -> p = (BOTTOM(p) -> NONE : child[p])
+			od;
 			i = 0;
 			hit = false
 		}
+		if
+		:: p == NONE
+		:: atomic { p != NONE && !job_busy ->
+#ifndef JOB_PASSES
+			job_stopped = true
+#endif
+		   }
+		:: true -> goto open
+		fi;
+		p = 0;
 		if
 		:: (list[0] == 0 || count[0] == 0) &&
 		   (list[1] == 0 || count[1] == 0) -> quiet = true
@@ -361,6 +398,29 @@ end:	do
 	od
 }
 
+proctype job()
+{
+	byte at;
+
+end:	do
+	:: atomic {
+		!job_stopped ->
+		job_busy = true;
+		at = job_at;
+		assert(!quiet || at != named)
+	   }
+	   do
+	   :: atomic {
+		!BOTTOM(at) ->
+		at = child[at];
+		assert(at != NONE);
+		assert(!quiet || at != named)
+	      }
+	   :: atomic { BOTTOM(at) -> at = 0; job_busy = false; break }
+	   od
+	od
+}
+
 init
 {
 	byte i;
@@ -378,9 +438,15 @@ init
 			:: i > 0 -> root[i] = NONE
 			fi
 		}
+		if
+		:: job_at = A
+		:: job_at = B
+		:: job_at = C
+		fi;
 		for (i : 0 .. ROOTS - 1) {
 			run guest(i)
 		}
+		run job();
 		run control();
 		i = 0
 	}

@@ -368,7 +368,7 @@ static void body_job(void *arg)
 	node = toy_open("{\"driver\":\"toy\"}");
 	guest = toy_root("export 'd0'", node, true, 512);
 	job = toy_root("job 'j'", node, false, 512);
-	root_hold(job);
+	co_root_hold(job);
 	change_start(&change, node, "f");
 	co_sleep(1000000);
 	CU_ASSERT(!change.done);
@@ -419,7 +419,7 @@ static void body_scope(void *arg)
 	ra = toy_root("export 'a'", a, true, 512);
 	rb = toy_root("export 'b'", b, true, 512);
 	rbase = toy_root("export 'base'", node_find("base"), true, 512);
-	root_hold(ra);
+	co_root_hold(ra);
 	change_start(&change, a, "f");
 	co_sleep(1000000);
 	CU_ASSERT(!change.done);
@@ -430,7 +430,7 @@ static void body_scope(void *arg)
 	CU_ASSERT_PTR_NOT_NULL(change.result);
 	CU_ASSERT_EQUAL(rb->drains.count + rbase->drains.count, 0);
 	/* a filter above the base concerns both overlays' edges, and its own */
-	root_hold(rb);
+	co_root_hold(rb);
 	change_start(&change, node_find("base"), "g");
 	co_sleep(1000000);
 	CU_ASSERT(!change.done);

@@ -248,7 +248,7 @@ SIM_TEST(test_undo)
 	check_unchanged(before);
 
 	/* the drain's deadline */
-	root_hold(root);
+	co_root_hold(root);
 	t = big_change(mid, extra, filter);
 	CU_ASSERT_EQUAL(transaction_commit(t, NULL, &err), -ETIMEDOUT);
 	error_clear(&err);
