@@ -6,7 +6,7 @@
  *	file.h		a file's life from mount to unmount; file.c
  *	queue.h		one queue on its I/O thread; queue.c
  *	protocol.h	what requests mean, and replies: no side effects
- *	mount.h		mounting where users see it (A7); mount.c, mountinfo.c
+ *	mount.h		mounting where users see it (A7); mount.c
  *	loop.h		a loop device on the file; loop.c
  *	leftovers.c	files of a daemon that died
  *

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "export/host-mounts.h"
+#include "export/served.h"
 #include "export/users.h"
 #include "fuse/fuse.h"
 #include "fuse/loop.h"
@@ -58,7 +59,7 @@ static void remove_all(void *arg)
 	FILE *f = fopen("/proc/thread-self/mountinfo", "re");
 
 	while (f && getline(&line, &size, f) > 0)
-		if (fuse_mountinfo_match(line, &pid, point, sizeof(point)) &&
+		if (served_mount(line, &pid, point, sizeof(point)) &&
 		    !daemon_is_alive(pid))
 			remove_one(s, point);
 	free(line);

@@ -17,6 +17,7 @@
 
 #include "export/host-mounts.h"
 #include "export/module.h"
+#include "export/served.h"
 #include "export/users.h"
 #include "fuse/protocol.h"
 
@@ -125,13 +126,13 @@ static int mount_first(struct fuse_mount *m, struct error **err)
 	m->fd[0] = device_open(err);
 	if (m->fd[0] < 0)
 		return m->fd[0];
-	snprintf(source, sizeof(source), FUSE_MOUNT_SOURCE "%d:%s",
+	snprintf(source, sizeof(source), SERVED_MOUNT_SOURCE "%d:%s",
 		 (int)getpid(), m->id);
 	snprintf(data, sizeof(data), "fd=%d,rootmode=%o,user_id=%u,group_id=%u,"
 		 "max_read=%u,default_permissions%s", m->fd[0], S_IFREG,
 		 geteuid(), getegid(), FUSE_IO_MAX,
 		 m->allow_other ? ",allow_other" : "");
-	if (!mount(source, m->path, FUSE_MOUNT_TYPE, MS_NOSUID | MS_NODEV |
+	if (!mount(source, m->path, SERVED_MOUNT_TYPE, MS_NOSUID | MS_NODEV |
 		   (m->writable ? 0 : MS_RDONLY), data))
 		return 0;
 	return error_set(err, errno, "cannot mount on '%s': %s", m->path,
@@ -205,8 +206,7 @@ static void hide_here(const char *path)
 		return;
 	f = fopen("/proc/self/mountinfo", "re");
 	while (f && getline(&line, &size, f) > 0)
-		here |= fuse_mountinfo_match(line, &pid, point,
-					     sizeof(point)) &&
+		here |= served_mount(line, &pid, point, sizeof(point)) &&
 			pid == getpid() && !strcmp(point, path);
 	free(line);
 	if (f)

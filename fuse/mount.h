@@ -3,8 +3,7 @@
  * mount.h - a file's mount, where users see it (A7). Blocking, for helper
  * threads; none of it waits for the file's storage.
  *
- * Our mounts are of type fuse.blkgraph, their source is "blkgraph:PID:ID" with
- * the pid of the daemon that serves them and the export's id (F9).
+ * How a mount of ours is told from others stands in export/served.h (F9).
  */
 #ifndef FUSE_MOUNT_H
 #define FUSE_MOUNT_H
@@ -15,8 +14,6 @@
 #include "runtime/error.h"
 
 #define FUSE_QUEUES_MAX 16u
-#define FUSE_MOUNT_TYPE "fuse.blkgraph"
-#define FUSE_MOUNT_SOURCE "blkgraph:"	/* what it begins with */
 
 struct fuse_mount {
 	const char *id;		/* the export's */
@@ -45,12 +42,5 @@ int fuse_mount(struct fuse_mount *m, struct error **err) MUST_CHECK;
 int fuse_unmount(const char *path, int flags) MUST_CHECK;
 /* The same in the mount namespace of the calling thread. */
 int fuse_unmount_here(const char *path, int flags) MUST_CHECK;
-
-/*
- * mountinfo.c, any thread: whether one line of a mountinfo file is a mount of
- * ours. Writes the mount point, unescaped, and the pid.
- */
-bool fuse_mountinfo_match(const char *line, int *pid, char *point,
-			  size_t size);
 
 #endif

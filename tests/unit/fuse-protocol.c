@@ -165,30 +165,6 @@ static void another_major_version_is_refused(void)
 	CU_ASSERT_EQUAL(out.major, 7);
 }
 
-static void our_mounts_are_known(void)
-{
-	char point[64];
-	int pid = 0;
-
-	CU_ASSERT(fuse_mountinfo_match(
-		"36 35 0:45 / /run/b\\040x rw shared:5 - fuse.blkgraph "
-		"blkgraph:4711:disk rw,user_id=0\n", &pid, point,
-		sizeof(point)));
-	CU_ASSERT_EQUAL(pid, 4711);
-	CU_ASSERT_STRING_EQUAL(point, "/run/b x");
-	CU_ASSERT(!fuse_mountinfo_match(
-		"36 35 0:45 / /a rw - fuse.sshfs blkgraph:4711:disk rw\n",
-		&pid, point, sizeof(point)));
-	CU_ASSERT(!fuse_mountinfo_match(
-		"36 35 0:45 / /a rw - fuse.blkgraph blkgraph:x:disk rw\n",
-		&pid, point, sizeof(point)));
-	CU_ASSERT(!fuse_mountinfo_match(
-		"36 35 0:45 / /a rw - fuse.blkgraph other rw\n", &pid, point,
-		sizeof(point)));
-	CU_ASSERT(!fuse_mountinfo_match("36 35 0:45 / /a rw\n", &pid, point,
-					sizeof(point)));
-}
-
 TEST_MAIN("fuse-protocol",
 	  TEST(transfers_end_with_the_file),
 	  TEST(transfers_are_bounded),
@@ -198,5 +174,4 @@ TEST_MAIN("fuse-protocol",
 	  TEST(seeking_steps_to_the_answer),
 	  TEST(the_size_stays),
 	  TEST(the_owner_changes_where_others_may_use_it),
-	  TEST(another_major_version_is_refused),
-	  TEST(our_mounts_are_known))
+	  TEST(another_major_version_is_refused))
