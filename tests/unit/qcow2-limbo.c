@@ -241,12 +241,9 @@ static void held_punch_body(void *arg)
 	if (!begin())
 		return;
 	CU_ASSERT_EQUAL(now(REQ_DISCARD, OLD), 0);
-	CU_ASSERT_EQUAL(now(REQ_FLUSH, 0), 0);
 	/* the grace period ends meanwhile */
 	co_sleep(SECOND);
 	hold_next(IO_PUNCH);
-	/* something to flush, so that the flush finds it ripe */
-	CU_ASSERT_EQUAL(now(REQ_ZEROES, OTHER), 0);
 	first = start(REQ_FLUSH, 0, 0);
 	CU_ASSERT_EQUAL(to_hold, 0);
 	second = start(REQ_WRITE, NEW, 0x66);
@@ -264,6 +261,93 @@ static void a_punch_in_flight(void)
 		make();
 		test_run(1, seed, held_punch_body, NULL);
 		sim_set_fault(NULL, NULL);
+	}
+}
+
+/* --- space comes back --- */
+
+static int punch_without_space(void *arg, const struct io *io)
+{
+	(void)arg;
+	return io->op == IO_PUNCH ? -ENOSPC : 0;
+}
+
+static uint64_t discard_one(void)
+{
+	uint64_t before = sim_file_allocated(IMAGE);
+
+	CU_ASSERT_EQUAL(now(REQ_DISCARD, OLD), 0);
+	co_sleep(SECOND);
+	return before;
+}
+
+static void returned_body(void *arg)
+{
+	uint64_t before;
+
+	(void)arg;
+	if (!begin())
+		return;
+	before = discard_one();
+	CU_ASSERT_EQUAL(now(REQ_FLUSH, 0), 0);
+	CU_ASSERT_EQUAL(sim_file_allocated(IMAGE), before - CLUSTER);
+	disk_close(&disk);
+}
+
+static void it_comes_with_the_first_flush(void)
+{
+	for (uint64_t seed = 1; seed <= 10; seed++) {
+		make();
+		test_run(1, seed, returned_body, NULL);
+	}
+}
+
+static void refused_body(void *arg)
+{
+	uint64_t before;
+
+	(void)arg;
+	if (!begin())
+		return;
+	before = discard_one();
+	sim_set_fault(punch_without_space, NULL);
+	CU_ASSERT_EQUAL(now(REQ_FLUSH, 0), 0);
+	CU_ASSERT_EQUAL(now(REQ_FLUSH, 0), 0);
+	CU_ASSERT_EQUAL(sim_file_allocated(IMAGE), before);
+	sim_set_fault(NULL, NULL);
+	CU_ASSERT_EQUAL(now(REQ_FLUSH, 0), 0);
+	CU_ASSERT_EQUAL(sim_file_allocated(IMAGE), before - CLUSTER);
+	disk_close(&disk);
+}
+
+static void a_refused_punch_is_tried_again(void)
+{
+	for (uint64_t seed = 1; seed <= 10; seed++) {
+		make();
+		test_run(1, seed, refused_body, NULL);
+	}
+}
+
+static void wanted_body(void *arg)
+{
+	(void)arg;
+	if (!begin())
+		return;
+	discard_one();
+	sim_set_fault(punch_without_space, NULL);
+	CU_ASSERT_EQUAL(now(REQ_FLUSH, 0), 0);
+	CU_ASSERT_EQUAL(end(start(REQ_WRITE, NEW, 0x66)), 0);
+	CU_ASSERT_EQUAL(first_byte(NEW), 0x66);
+	CU_ASSERT_EQUAL(first_byte(OLD), 0);
+	sim_set_fault(NULL, NULL);
+	disk_close(&disk);
+}
+
+static void a_writer_takes_it_unpunched(void)
+{
+	for (uint64_t seed = 1; seed <= 10; seed++) {
+		make();
+		test_run(1, seed, wanted_body, NULL);
 	}
 }
 
@@ -413,6 +497,9 @@ TEST_MAIN("qcow2-limbo",
 	  TEST(a_write_in_flight),
 	  TEST(a_read_in_flight),
 	  TEST(a_punch_in_flight),
+	  TEST(it_comes_with_the_first_flush),
+	  TEST(a_refused_punch_is_tried_again),
+	  TEST(a_writer_takes_it_unpunched),
 	  TEST(a_cut_at_reuse),
 	  TEST(an_unlink_after_the_snapshot),
 	  TEST(no_space_is_final_without_limbo))

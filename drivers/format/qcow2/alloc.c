@@ -176,7 +176,7 @@ int qcow2_make_room(struct qcow2 *s, int why)
 	co_lock(&s->flush_lock);
 	co_lock(&s->lock);
 	limbo_poll(s);
-	limbo_release(s);
+	limbo_release(s, true);
 	if (s->limbo.graced == graced && s->limbo.clusters >= clusters)
 		ret = -EGRACE;
 	co_unlock(&s->lock);

@@ -150,6 +150,8 @@ static int64_t unlink_clusters(struct qcow2 *s, uint64_t offset,
 
 	co_lock(&s->lock);
 	ret = unlink_run(s, offset, clusters, how);
+	/* by the next flush it is over */
+	limbo_poll(s);
 	co_unlock(&s->lock);
 	if (qcow2_wants_room((int)ret))
 		ret = qcow2_make_room(s, (int)ret);

@@ -413,10 +413,12 @@ static int settle(struct qcow2 *s)
 		s->limbo.grace_running = false;
 		s->limbo.graced = s->limbo.seq;
 		co_unlock(&s->lock);
-		/* releases, then writes the refcounts of what it released */
 		ret = qcow2_flush_all(s);
 		limbo_settle(s);
 	}
+	/* the refcounts of what the last one released */
+	if (ret == 0)
+		ret = qcow2_flush_all(s);
 	if (ret < 0 || !(s->header.incompatible & QCOW2_INCOMPAT_DIRTY))
 		return ret;
 	qcow2_set_incompatible(s, QCOW2_INCOMPAT_DIRTY, false);

@@ -466,21 +466,22 @@ static bool is_clean(const struct qcow2 *s, bool all)
 static int flush_locked(struct qcow2 *s, bool all)
 {
 	struct flush f = { .all = all };
-	int ret;
+	int ret = 0;
 
 	co_lock(&s->lock);
 	limbo_poll(s);
-	limbo_release(s);
+	limbo_release(s, false);
 	if (is_clean(s, all)) {
 		s->limbo.durable = s->limbo.seq;
+	} else {
+		snapshot(s, &f);
 		co_unlock(&s->lock);
-		return 0;
+		ret = write_phases(s, &f);
+		co_lock(&s->lock);
+		finish(s, &f, ret == 0);
 	}
-	snapshot(s, &f);
-	co_unlock(&s->lock);
-	ret = write_phases(s, &f);
-	co_lock(&s->lock);
-	finish(s, &f, ret == 0);
+	/* not with the next flush: there may be none for long */
+	limbo_release(s, false);
 	co_unlock(&s->lock);
 	return ret;
 }

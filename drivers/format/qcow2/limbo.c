@@ -10,7 +10,8 @@
  *	limbo_add -> (flush, grace period) -> ripe -> punched -> refcount - 1
  *
  * Nothing here starts I/O by itself (A8): clusters are released in a flush,
- * or by the request that needs them. The grace period's end is only noted.
+ * the one that makes their unlink durable where the grace period is over by
+ * then, or by the request that needs them. The grace period's end is only noted.
  *
  * Under s->lock unless said otherwise.
  */
@@ -175,8 +176,9 @@ bool limbo_is_ripe(const struct qcow2 *s)
 	return l->first && l->first->seq <= min(l->durable, l->graced);
 }
 
-/* Punches what nothing else counts. Without s->lock: this is I/O on data. */
-static void punch(struct qcow2 *s, uint64_t first, uint64_t count)
+/* Punches what nothing else counts. Without s->lock: this is I/O on data. What
+ * cannot be punched is free all the same, but for want of space it can later. */
+static int punch(struct qcow2 *s, uint64_t first, uint64_t count)
 {
 	int ret;
 
@@ -184,13 +186,14 @@ static void punch(struct qcow2 *s, uint64_t first, uint64_t count)
 	ret = co_edge_discard(qcow2_file(s), qcow2_host_offset(&s->geo, first),
 			      count << s->geo.cluster_bits);
 	co_lock(&s->lock);
-	/* advisory: a cluster that could not be punched is free all the same */
-	(void)ret;
+	return ret == -ENOSPC ? ret : 0;
 }
 
-static void punch_run(struct qcow2 *s, const struct limbo_run *run)
+/* -ENOSPC: some of it has its space still. */
+static int punch_run(struct qcow2 *s, const struct limbo_run *run)
 {
 	uint64_t first = run->first, end = run->first + run->count, refs;
+	int ret = 0;
 
 	while (first < end) {
 		uint64_t n = 0;
@@ -198,49 +201,80 @@ static void punch_run(struct qcow2 *s, const struct limbo_run *run)
 		while (first + n < end &&
 		       qcow2_refcount(s, first + n, &refs) == 0 && refs == 1)
 			n++;
-		if (n)
-			punch(s, first, n);
+		if (n && punch(s, first, n) < 0)
+			ret = -ENOSPC;
 		first += n ? n : 1;
 	}
+	return ret;
+}
+
+static struct limbo_run *limbo_pop(struct limbo *l)
+{
+	struct limbo_run *run = l->first;
+
+	l->first = run->next;
+	if (!l->first)
+		l->last = &l->first;
+	return run;
+}
+
+/* The oldest ones, in their order. */
+static void limbo_prepend(struct limbo *l, struct limbo_run *first,
+			  struct limbo_run **last)
+{
+	if (!first)
+		return;
+	*last = l->first;
+	if (!l->first)
+		l->last = last;
+	l->first = first;
+}
+
+/* -EBUSY: *run is what a flush has to come before; its holes stay. */
+static int release_run(struct qcow2 *s, struct limbo_run *run)
+{
+	struct limbo *l = &s->limbo;
+	uint64_t done;
+	int ret = qcow2_free(s, run->first, run->count, &done);
+
+	l->clusters -= done;
+	run->first += done;
+	run->count -= done;
+	if (ret == -EBUSY)
+		return ret;
+	l->clusters -= run->count;
+	s->leaked += run->count;
+	run_free(l, run);
+	return 0;
 }
 
 /*
  * The run is off the list while it is punched, and its clusters still have
- * their refcounts: they are not free before the punch has ended (Q12).
+ * their refcounts: they are not free before the punch has ended (Q12). One that
+ * the file system has no space to punch waits for the next time, unless
+ * somebody wants to write: he gets its blocks.
  */
-void limbo_release(struct qcow2 *s)
+void limbo_release(struct qcow2 *s, bool wanted)
 {
+	struct limbo_run *kept = NULL, **last = &kept;
 	struct limbo *l = &s->limbo;
+	int ret = 0;
 
 	assert(co_mutex_held(&s->flush_lock));
-	while (limbo_is_ripe(s)) {
-		struct limbo_run *run = l->first;
-		uint64_t done;
-		int ret;
+	while (ret == 0 && limbo_is_ripe(s)) {
+		struct limbo_run *run = limbo_pop(l);
 
-		l->first = run->next;
-		if (!l->first)
-			l->last = &l->first;
-		if (s->pass_discard)
-			punch_run(s, run);
-		ret = qcow2_free(s, run->first, run->count, &done);
-		l->clusters -= done;
-		if (ret == -EBUSY) {
-			/* the rest after the next flush; its holes stay */
-			run->first += done;
-			run->count -= done;
-			run->next = l->first;
-			if (!l->first)
-				l->last = &run->next;
-			l->first = run;
-			return;
-		}
+		ret = s->pass_discard ? punch_run(s, run) : 0;
+		if (ret == 0 || wanted)
+			ret = release_run(s, run);
 		if (ret < 0) {
-			l->clusters -= run->count - done;
-			s->leaked += run->count - done;
+			*last = run;
+			last = &run->next;
 		}
-		run_free(l, run);
+		if (ret == -ENOSPC)
+			ret = 0;
 	}
+	limbo_prepend(l, kept, last);
 }
 
 void limbo_settle(struct qcow2 *s)

@@ -326,8 +326,8 @@ void limbo_poll(struct qcow2 *s);
 /* Whether some of it could be released at once. */
 bool limbo_is_ripe(const struct qcow2 *s);
 /* Punches and frees what is ripe. flush_lock held too; gives up the lock
- * meanwhile. */
-void limbo_release(struct qcow2 *s);
+ * meanwhile. wanted: also what the file has no space to punch. */
+void limbo_release(struct qcow2 *s, bool wanted);
 /* In close, no lock held: waits for the running grace period. */
 void limbo_settle(struct qcow2 *s);
 
