@@ -12,18 +12,19 @@
 #include <unistd.h>
 
 #include "export/users.h"
+#include "runtime/late.h"
 
 struct disk_hold {
-	struct wait_job job;
+	struct late work;
 	struct disk *disk;	/* not when abandoned */
 	char path[32];
 	int fd;
 	int error;	/* positive; of open, or of sync when fd is there */
 };
 
-static void hold_run(struct wait_job *job)
+static void hold_run(struct late *work)
 {
-	struct disk_hold *h = container_of(job, struct disk_hold, job);
+	struct disk_hold *h = container_of(work, struct disk_hold, work);
 
 	h->fd = open(h->path, O_RDONLY | O_EXCL | O_CLOEXEC);
 	h->error = h->fd < 0 ? errno : 0;
@@ -31,14 +32,14 @@ static void hold_run(struct wait_job *job)
 		h->error = errno;
 }
 
-static void hold_close_run(struct wait_job *job)
+static void hold_close_run(struct late *work)
 {
-	close(container_of(job, struct disk_hold, job)->fd);
+	close(container_of(work, struct disk_hold, work)->fd);
 }
 
-static void hold_closed_late(struct wait_job *job)
+static void hold_closed_late(struct late *work)
 {
-	free(container_of(job, struct disk_hold, job));
+	free(container_of(work, struct disk_hold, work));
 }
 
 int disk_hold_fd(const struct disk_hold *hold)
@@ -48,25 +49,29 @@ int disk_hold_fd(const struct disk_hold *hold)
 
 void co_disk_release(struct disk_hold *hold)
 {
+	struct error *late CLEANUP_ERROR = NULL;
+
 	/* for some drivers the last close is what takes the disk away */
 	if (hold->fd >= 0) {
-		hold->job.fn = hold_close_run;
-		hold->job.late = hold_closed_late;
-		hold->job.progress = NULL;
-		if (!co_wait_job(&hold->job, DISK_STALL_NS))
+		hold->work.call = hold_close_run;
+		hold->work.path = NULL;	/* never refused */
+		hold->work.undo = hold_closed_late;
+		hold->work.progress = NULL;
+		if (!co_late(&hold->work, DISK_STALL_NS, &late,
+			     "Closing '%s'", hold->path))
 			return;
 	}
 	free(hold);
 }
 
-static void hold_late(struct wait_job *job)
+static void hold_late(struct late *work)
 {
-	co_disk_release(container_of(job, struct disk_hold, job));
+	co_disk_release(container_of(work, struct disk_hold, work));
 }
 
-static uint64_t hold_progress(struct wait_job *job)
+static uint64_t hold_progress(struct late *work)
 {
-	struct disk *disk = container_of(job, struct disk_hold, job)->disk;
+	struct disk *disk = container_of(work, struct disk_hold, work)->disk;
 
 	return disk->completed(disk);
 }
@@ -79,17 +84,19 @@ static bool no_disk(int error)
 int co_disk_hold(struct disk *disk, struct disk_hold **out, struct error **err)
 {
 	struct disk_hold *h = calloc(1, sizeof(*h));
+	struct error *late CLEANUP_ERROR = NULL;
 	int rc = 0;
 
 	if (!h)
 		return error_set(err, ENOMEM, "no memory to stop a device");
-	h->job.fn = hold_run;
-	h->job.late = hold_late;
-	h->job.progress = hold_progress;
+	h->work.call = hold_run;
+	h->work.path = h->path;
+	h->work.undo = hold_late;
+	h->work.progress = hold_progress;
 	h->disk = disk;
 	h->fd = -1;
 	snprintf(h->path, sizeof(h->path), "/dev/%s", disk->name);
-	if (!co_wait_job(&h->job, DISK_STALL_NS))
+	if (!co_late(&h->work, DISK_STALL_NS, &late, "Syncing '%s'", h->path))
 		return error_set(err, ETIMEDOUT,
 				 "cannot detach /dev/%s: its storage has "
 				 "completed no request for %llu s", disk->name,
@@ -110,36 +117,38 @@ int co_disk_hold(struct disk *disk, struct disk_hold **out, struct error **err)
 }
 
 struct users_job {
-	struct wait_job job;
+	struct late work;
 	struct users users;
 	char disk[16];
 	int skip_fd;
 };
 
-static void users_run(struct wait_job *job)
+static void users_run(struct late *work)
 {
-	struct users_job *u = container_of(job, struct users_job, job);
+	struct users_job *u = container_of(work, struct users_job, work);
 
 	users_find_disk(u->disk, u->skip_fd, &u->users);
 }
 
-static void users_late(struct wait_job *job)
+static void users_late(struct late *work)
 {
-	free(container_of(job, struct users_job, job));
+	free(container_of(work, struct users_job, work));
 }
 
 /* NULL only when there is no memory or no answer. */
 static struct users_job *co_users(struct disk *disk, int skip_fd)
 {
 	struct users_job *u = calloc(1, sizeof(*u));
+	struct error *late CLEANUP_ERROR = NULL;
 
 	if (!u)
 		return NULL;
-	u->job.fn = users_run;
-	u->job.late = users_late;
+	u->work.call = users_run;
+	u->work.undo = users_late;
 	snprintf(u->disk, sizeof(u->disk), "%s", disk->name);
 	u->skip_fd = skip_fd;
-	return co_wait_job(&u->job, DISK_STALL_NS) ? u : NULL;
+	return co_late(&u->work, DISK_STALL_NS, &late, "Looking for users of "
+		       "/dev/%s", disk->name) ? u : NULL;
 }
 
 static void (*disk_report)(const char *text);

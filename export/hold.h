@@ -11,8 +11,8 @@
 #ifndef EXPORT_HOLD_H
 #define EXPORT_HOLD_H
 
-#include "export/wait.h"
 #include "runtime/error.h"
+#include "runtime/wait.h"
 
 /* A disk of ours. Outlives every call below. */
 struct disk {

@@ -18,6 +18,7 @@
 #include "export/module.h"
 #include "export/settle.h"
 #include "export/users.h"
+#include "runtime/late.h"
 
 #define CONTROL "/dev/loop-control"
 /* Others may be quicker to take the device that was free. */
@@ -31,7 +32,7 @@
 /* --- attach --- */
 
 struct attach_job {
-	struct wait_job job;
+	struct late work;
 	struct loop *loop;
 	void (*abort)(struct loop *loop);
 	const char *name;
@@ -166,9 +167,9 @@ static void attach_in_namespace(void *arg)
 	close(control);
 }
 
-static void attach_run(struct wait_job *wait)
+static void attach_run(struct late *late)
 {
-	struct attach_job *job = container_of(wait, struct attach_job, job);
+	struct attach_job *job = container_of(late, struct attach_job, work);
 	int rc = host_mounts_run(attach_in_namespace, job);
 
 	if (rc)
@@ -185,9 +186,9 @@ static void attach_abort_run(void *arg)
 }
 
 /* A file that does not answer is made to: then the job comes to its end. */
-static uint64_t attach_progress(struct wait_job *wait)
+static uint64_t attach_progress(struct late *late)
 {
-	struct attach_job *job = container_of(wait, struct attach_job, job);
+	struct attach_job *job = container_of(late, struct attach_job, work);
 	uint64_t now = job->loop->disk.completed(&job->loop->disk);
 
 	if (now == job->seen && !job->aborted) {
@@ -199,9 +200,9 @@ static uint64_t attach_progress(struct wait_job *wait)
 	return now;
 }
 
-static void attach_late(struct wait_job *wait)
+static void attach_late(struct late *late)
 {
-	struct attach_job *job = container_of(wait, struct attach_job, job);
+	struct attach_job *job = container_of(late, struct attach_job, work);
 
 	error_clear(&job->err);
 	free(job);
@@ -224,16 +225,16 @@ int co_loop_attach(struct loop *loop, const char *name,
 
 	if (!job)
 		return error_set(err, ENOMEM, "no memory for a loop device");
-	job->job.fn = attach_run;
-	job->job.late = attach_late;
-	job->job.progress = attach_progress;
+	job->work.call = attach_run;
+	job->work.undo = attach_late;
+	job->work.progress = attach_progress;
 	job->loop = loop;
 	job->abort = abort_file;
 	job->name = name;
-	if (!co_wait_job(&job->job, DISK_STALL_NS)) {
+	if (!co_late(&job->work, DISK_STALL_NS, err, "A loop device on '%s'",
+		     loop->file)) {
 		loop->disk.name[0] = '\0';
-		return error_set(err, ETIMEDOUT, "a loop device on '%s' does "
-				 "not come into being", loop->file);
+		return -ETIMEDOUT;
 	}
 	if (!job->rc)
 		co_blocking(attach_settle_run, job);
@@ -252,24 +253,24 @@ int co_loop_attach(struct loop *loop, const char *name,
 /* --- detach --- */
 
 struct clear_job {
-	struct wait_job job;
+	struct late work;
 	struct disk_hold *hold;
 	char disk[16];
 	int error;
 };
 
-static void clear_run(struct wait_job *wait)
+static void clear_run(struct late *late)
 {
-	struct clear_job *c = container_of(wait, struct clear_job, job);
+	struct clear_job *c = container_of(late, struct clear_job, work);
 	int fd = disk_hold_fd(c->hold);
 
 	settle_forget(c->disk);
 	c->error = ioctl(fd, LOOP_CLR_FD) && errno != ENXIO ? errno : 0;
 }
 
-static void clear_late(struct wait_job *wait)
+static void clear_late(struct late *late)
 {
-	struct clear_job *c = container_of(wait, struct clear_job, job);
+	struct clear_job *c = container_of(late, struct clear_job, work);
 
 	co_disk_release(c->hold);
 	free(c);
@@ -287,15 +288,14 @@ static int co_clear(struct loop *loop, struct disk_hold *hold,
 		return error_set(err, ENOMEM, "no memory to detach /dev/%s",
 				 loop->disk.name);
 	}
-	c->job.fn = clear_run;
-	c->job.late = clear_late;
+	c->work.call = clear_run;
+	c->work.undo = clear_late;
 	c->hold = hold;
 	memcpy(c->disk, loop->disk.name, sizeof(c->disk));
-	loop->stuck = !co_wait_job(&c->job, LOOP_CALL_NS);
+	loop->stuck = !co_late(&c->work, LOOP_CALL_NS, err, "LOOP_CLR_FD of "
+			       "/dev/%s, which is stuck,", loop->disk.name);
 	if (loop->stuck)
-		return error_set(err, ETIMEDOUT, "LOOP_CLR_FD of /dev/%s has "
-				 "not returned for %llu s; the device is stuck",
-				 loop->disk.name, LOOP_CALL_NS / SECONDS(1));
+		return -ETIMEDOUT;
 	error = c->error;
 	co_disk_release(hold);
 	free(c);
@@ -417,32 +417,34 @@ int loop_clear(const char *disk)
 }
 
 struct abandon_job {
-	struct wait_job job;
+	struct late work;
 	char disk[16];
 };
 
-static void abandon_run(struct wait_job *wait)
+static void abandon_run(struct late *late)
 {
-	struct abandon_job *job = container_of(wait, struct abandon_job, job);
+	struct abandon_job *job = container_of(late, struct abandon_job, work);
 	int ignored = loop_clear(job->disk);
 
 	(void)ignored;
 }
 
-static void abandon_late(struct wait_job *wait)
+static void abandon_late(struct late *late)
 {
-	free(container_of(wait, struct abandon_job, job));
+	free(container_of(late, struct abandon_job, work));
 }
 
 void co_loop_abandon(struct loop *loop)
 {
 	struct abandon_job *job = calloc(1, sizeof(*job));
+	struct error *late CLEANUP_ERROR = NULL;
 
 	if (job && co_loop_there(loop)) {
-		job->job.fn = abandon_run;
-		job->job.late = abandon_late;
+		job->work.call = abandon_run;
+		job->work.undo = abandon_late;
 		memcpy(job->disk, loop->disk.name, sizeof(job->disk));
-		if (!co_wait_job(&job->job, DISK_STALL_NS))
+		if (!co_late(&job->work, DISK_STALL_NS, &late,
+			     "LOOP_CLR_FD of /dev/%s", job->disk))
 			job = NULL;
 	}
 	free(job);

@@ -19,7 +19,7 @@
 #define FUSE_QUEUE_H
 
 #include "export/payload.h"
-#include "export/wait.h"
+#include "runtime/wait.h"
 #include "fuse/protocol.h"
 #include "graph/root.h"
 #include "graph/status.h"

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "graph/resolve.h"
+#include "runtime/storage.h"
 
 #define NEITHER_KIND "'%s' is neither a regular file nor a block device"
 #define QCOW_MAGIC "QFI\xfb"
@@ -61,7 +62,7 @@ struct look {
 
 static int co_look(const char *path, struct look *look, struct error **err)
 {
-	char magic[4];
+	char magic[4], text[STORAGE_TEXT_MAX];
 	struct file *f;
 	int ret;
 
@@ -70,7 +71,7 @@ static int co_look(const char *path, struct look *look, struct error **err)
 		return error_set(err, EINVAL, NEITHER_KIND, path);
 	if (ret < 0)
 		return error_set(err, -ret, "Could not open '%s': %s", path,
-				 strerror(-ret));
+				 storage_why(ret, text));
 	ret = co_file_info(f, &look->info);
 	if (ret == 0 && look->info.kind != FILE_CHAR)
 		ret = co_file_read(f, 0, magic, sizeof(magic));

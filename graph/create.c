@@ -14,31 +14,22 @@
 
 #include "graph/graph.h"
 #include "graph/job.h"
-#include "runtime/co.h"
+#include "runtime/late.h"
 
 #define CREATE_GRANULARITY 512u
 
-#define CANCEL_NS 5000000000ull
+#define CANCEL_NS SECONDS(5)
 
+/* Its own once the job has given it up (A38), else the job's. */
 struct create {
+	struct late work;
 	const struct driver *driver;
 	void *opts;
 	json_t *file;		/* name or options; NULL: none */
 	char *root_name;	/* "job 'j'" */
-	/* the work, in a coroutine of its own, and who waits for it */
 	struct error *err;
 	int ret;
-	bool done, late;
-	struct co *waiter;	/* the job's; one token */
-	struct timer timer;	/* from its cancellation on */
 };
-
-static unsigned late_count;
-
-unsigned create_count_late(void)
-{
-	return late_count;
-}
 
 static const struct root_ops create_root_ops = { .kind = "job" };
 
@@ -80,8 +71,6 @@ static int co_create_in(const struct create *c, struct node *node,
 
 static void create_free(struct create *c)
 {
-	/* who cancels a job that is just ending starts it for nothing */
-	timer_stop(&c->timer);
 	options_free(c->driver->create_options, c->opts);
 	free(c->opts);
 	json_decref(c->file);
@@ -90,18 +79,9 @@ static void create_free(struct create *c)
 	free(c);
 }
 
-static void create_wake(struct create *c)
+static void create_work(struct late *work)
 {
-	struct co *waiter = c->waiter;
-
-	c->waiter = NULL;
-	if (waiter)
-		co_wake(waiter);
-}
-
-static void create_work(void *arg)
-{
-	struct create *c = arg;
+	struct create *c = container_of(work, struct create, work);
 	struct node *node;
 
 	if (c->file) {
@@ -110,30 +90,24 @@ static void create_work(void *arg)
 	} else {
 		c->ret = c->driver->create(c->opts, NULL, &c->err);
 	}
-	c->done = true;
-	create_wake(c);
-	if (!c->late)
-		return;
-	late_count--;
-	create_free(c);
+}
+
+static void create_undo(struct late *work)
+{
+	create_free(container_of(work, struct create, work));
 }
 
 static int create_run(struct job *job, struct error **err)
 {
+	struct error *late CLEANUP_ERROR = NULL;
 	struct create *c = job->owner;
 
 	job->total = 1;
-	if (!co_spawn(create_work, c))
-		return error_set(err, ENOMEM, "No stack for job '%s'",
-				 job->id);
-	if (!c->done) {
-		c->waiter = co_self();
-		co_wait();
-		timer_stop(&c->timer);
-	}
-	if (!c->done) {
-		c->late = true;
-		late_count++;
+	c->work.run = create_work;
+	c->work.undo = create_undo;
+	if (!co_late(&c->work, WAIT_FOREVER, &late, "Creating in job '%s'",
+		     job->id)) {
+		job->owner = NULL;
 		return error_set(err, ECANCELED, "Cancelled while its storage "
 				 "does not answer: what is under way goes on");
 	}
@@ -143,25 +117,18 @@ static int create_run(struct job *job, struct error **err)
 	return c->ret;
 }
 
-static void create_expire(struct timer *timer)
-{
-	create_wake(container_of(timer, struct create, timer));
-}
-
 static void create_cancel(struct job *job)
 {
 	struct create *c = job->owner;
 
-	timer_start(&c->timer, CANCEL_NS, create_expire);
+	if (c)
+		late_hurry(&c->work, CANCEL_NS);
 }
 
 static void create_job_free(struct job *job)
 {
-	struct create *c = job->owner;
-
-	/* what is late is free when its work has ended */
-	if (!c->late)
-		create_free(c);
+	if (job->owner)
+		create_free(job->owner);
 }
 
 static const struct job_ops create_ops = {

@@ -18,7 +18,4 @@ struct json_t;
 int create_start(const char *job_id, struct json_t *options,
 		 struct error **err) MUST_CHECK;
 
-/* How many go on though their jobs were cancelled. */
-unsigned create_count_late(void);
-
 #endif

@@ -171,6 +171,8 @@ struct driver {
 	 * default of the role. perm_check takes locks or what else perm needs,
 	 * can fail; then exactly one of perm_commit and perm_abort follows.
 	 * check: main, coroutine; commit and abort: must not fail, nor wait.
+	 * perm_settle, or NULL: after either, without the change lock, may wait:
+	 * others are told of what is no longer held.
 	 */
 	void (*child_perm)(const struct node *node, const struct edge *child,
 			   unsigned *perm, unsigned *shared);
@@ -178,6 +180,7 @@ struct driver {
 			  struct error **err);
 	void (*perm_commit)(struct node *node);
 	void (*perm_abort)(struct node *node);
+	void (*perm_settle)(struct node *node);
 
 	/* I/O; any thread. */
 	void (*map)(struct node *node, struct map *map);

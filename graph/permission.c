@@ -271,3 +271,14 @@ void permission_abort(const struct transaction *t, struct node **list,
 		permission_reset(t, list[count]);
 	}
 }
+
+void co_permission_settle(struct node **list, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		list[i]->pins++;
+	for (unsigned i = 0; i < count; i++)
+		if (list[i]->driver->perm_settle && list[i]->opened)
+			list[i]->driver->perm_settle(list[i]);
+	for (unsigned i = 0; i < count; i++)
+		list[i]->pins--;
+}

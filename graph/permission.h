@@ -20,6 +20,9 @@ void permission_commit(const struct transaction *t, struct node **nodes,
 		       unsigned count);
 void permission_abort(const struct transaction *t, struct node **nodes,
 		      unsigned count);
+/* Afterwards, without the change lock: drivers let go of what is not held any
+ * more. Coroutine. */
+void co_permission_settle(struct node **nodes, unsigned count);
 
 /* "consistent read, write"; buf of PERM_TEXT_MAX bytes. */
 #define PERM_TEXT_MAX 64

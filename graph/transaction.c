@@ -624,6 +624,7 @@ int transaction_commit(struct transaction *t, struct change_stats *stats,
 		undo_edges(t);
 	error_clear(&failure);
 	co_unlock(&change_lock);
+	co_permission_settle(t->order.list, t->order.count);
 	/* closing is slow: after the lock and the drain */
 	if (t->orphans == &t->own_orphans)
 		node_reap(t->orphans);

@@ -23,6 +23,7 @@
 #include "kernel-nbd/netlink.h"
 #include "nbd/protocol.h"
 #include "nbd/target.h"
+#include "runtime/late.h"
 
 /* From the last close to a free device: the kernel's own work. */
 #define GONE_NS SECONDS(10)
@@ -235,7 +236,7 @@ static int serve(struct knbd *k, struct knbd_connect *c, struct error **err)
 }
 
 struct connect_job {
-	struct wait_job job;
+	struct late work;
 	struct knbd_connect c;
 	char backend[KNBD_BACKEND_MAX];
 	char name[32];		/* the export's id */
@@ -246,9 +247,9 @@ struct connect_job {
 	int rc;
 };
 
-static void connect_run(struct wait_job *wait)
+static void connect_run(struct late *late)
 {
-	struct connect_job *job = container_of(wait, struct connect_job, job);
+	struct connect_job *job = container_of(late, struct connect_job, work);
 
 	job->rc = -EBUSY;
 	for (job->index = 0; job->rc == -EBUSY && job->index < DEVICES_MAX;
@@ -287,9 +288,9 @@ static void connect_undo_run(void *arg)
 }
 
 /* Nobody waits for this device: it goes again. */
-static void connect_late(struct wait_job *wait)
+static void connect_late(struct late *late)
 {
-	struct connect_job *job = container_of(wait, struct connect_job, job);
+	struct connect_job *job = container_of(late, struct connect_job, work);
 
 	if (!job->rc)
 		co_blocking(connect_undo_run, job);
@@ -310,8 +311,8 @@ static struct connect_job *connect_new(struct knbd *k, const char *id)
 
 	if (!job)
 		return NULL;
-	job->job.fn = connect_run;
-	job->job.late = connect_late;
+	job->work.call = connect_run;
+	job->work.undo = connect_late;
 	strcpy(job->backend, k->backend);
 	snprintf(job->name, sizeof(job->name), "%s", id);
 	job->c.backend = job->backend;
@@ -333,10 +334,9 @@ static int knbd_start(struct export *exp, struct error **err)
 	rc = serve(k, &job->c, err);
 	if (rc)
 		goto out;
-	if (!co_wait_job(&job->job, CALL_NS))
-		return error_set(err, ETIMEDOUT, "NBD_CMD_CONNECT for export "
-				 "'%s' has not returned for %llu s", exp->id,
-				 CALL_NS / SECONDS(1));
+	if (!co_late(&job->work, CALL_NS, err, "NBD_CMD_CONNECT for export "
+		     "'%s'", exp->id))
+		return -ETIMEDOUT;
 	if (!job->rc) {
 		k->index = job->index;
 		strcpy(k->disk.name, job->disk);
@@ -385,26 +385,26 @@ static bool co_is_ours(struct knbd *k)
 }
 
 struct disconnect_job {
-	struct wait_job job;
+	struct late work;
 	unsigned index;
 	char disk[16];
 	struct error *err;
 	int rc;
 };
 
-static void disconnect_run(struct wait_job *wait)
+static void disconnect_run(struct late *late)
 {
-	struct disconnect_job *job = container_of(wait, struct disconnect_job,
-						  job);
+	struct disconnect_job *job = container_of(late, struct disconnect_job,
+						  work);
 
 	settle_forget(job->disk);
 	job->rc = knbd_disconnect(job->index, &job->err);
 }
 
-static void disconnect_late(struct wait_job *wait)
+static void disconnect_late(struct late *late)
 {
-	struct disconnect_job *job = container_of(wait, struct disconnect_job,
-						  job);
+	struct disconnect_job *job = container_of(late, struct disconnect_job,
+						  work);
 
 	error_clear(&job->err);
 	free(job);
@@ -413,16 +413,18 @@ static void disconnect_late(struct wait_job *wait)
 static int co_disconnect(struct knbd *k, struct error **err)
 {
 	struct disconnect_job *job = calloc(1, sizeof(*job));
+	struct error *late CLEANUP_ERROR = NULL;
 	int rc;
 
 	if (!job)
 		return error_set(err, ENOMEM, "no memory to detach /dev/%s",
 				 k->disk.name);
-	job->job.fn = disconnect_run;
-	job->job.late = disconnect_late;
+	job->work.call = disconnect_run;
+	job->work.undo = disconnect_late;
 	job->index = k->index;
 	strcpy(job->disk, k->disk.name);
-	if (!co_wait_job(&job->job, CALL_NS))
+	if (!co_late(&job->work, CALL_NS, &late, "NBD_CMD_DISCONNECT of "
+		     "/dev/%s", k->disk.name))
 		return knbd_stuck(k, "NBD_CMD_DISCONNECT", CALL_NS, err);
 	rc = job->rc;
 	if (job->err)

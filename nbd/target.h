@@ -9,7 +9,7 @@
 #ifndef NBD_TARGET_H
 #define NBD_TARGET_H
 
-#include "export/wait.h"
+#include "runtime/wait.h"
 #include "graph/root.h"
 #include "nbd/negotiate.h"
 #include "nbd/stream.h"

@@ -81,15 +81,20 @@ struct file_info {
 };
 
 /*
- * Coroutine calls for the control plane (main thread, A3). Flags are open(2)'s
- * O_RDONLY, O_RDWR, O_DIRECT, O_CREAT, O_EXCL, O_NOFOLLOW; O_CLOEXEC is
- * implied. Negative errno; *out is written only on success. What is neither a
- * file nor a block device is not opened, since that alone may do something:
+ * Coroutine calls for the control plane (main thread, A3), on helper threads.
+ * -ETIMEDOUT: too many of the storage have not come back (storage.h). Flags are
+ * open(2)'s O_RDONLY, O_RDWR, O_DIRECT, O_CREAT, O_EXCL, O_NOFOLLOW; O_CLOEXEC
+ * is implied. Negative errno; *out is written only on success. What is neither
+ * a file nor a block device is not opened, since that alone may do something:
  * -ENOTBLK. (/dev/zero and its like are, and are FILE_CHAR.)
  */
 int co_file_open(const char *path, int flags, unsigned mode, struct file **out)
 	MUST_CHECK;
-/* Drops locks explicitly, then closes (A30). Nothing may be in flight. */
+/*
+ * Drops locks explicitly, then closes (A30). Nothing may be in flight. Waits
+ * for it only as long as storage may be silent: the file is gone in any case,
+ * for the kernel perhaps later.
+ */
 void co_file_close(struct file *f);
 int co_file_info(struct file *f, struct file_info *out) MUST_CHECK;
 int co_file_truncate(struct file *f, uint64_t size) MUST_CHECK;
@@ -102,14 +107,19 @@ int co_file_extent(struct file *f, uint64_t offset, uint64_t *len, bool *data)
 	MUST_CHECK;
 const char *file_path(const struct file *f);
 /*
- * Open file description locks (P3): each byte shared, exclusive or free. Does
- * not wait: -EAGAIN when another holder conflicts. file_lock_test says whether
- * taking it would conflict, without taking it.
+ * Open file description locks (P3): each byte shared, exclusive or free. In
+ * order until one fails: then its negative errno; *done is how many were done
+ * before. None waits for others: -EAGAIN when another holder conflicts. `test`
+ * asks whether taking it would conflict, without taking it. Who is late with it
+ * may close the file meanwhile. Main thread, coroutine.
  */
 enum file_lock_type { FILE_UNLOCK, FILE_LOCK_SHARED, FILE_LOCK_EXCLUSIVE };
-int file_lock(struct file *f, uint64_t byte, uint64_t len,
-	      enum file_lock_type type) MUST_CHECK;
-int file_lock_test(struct file *f, uint64_t byte, uint64_t len,
-		   enum file_lock_type type) MUST_CHECK;
+struct file_lock {
+	uint64_t byte, len;
+	enum file_lock_type type;
+	bool test;
+};
+int co_file_lock(struct file *f, const struct file_lock *list, unsigned count,
+		 unsigned *done) MUST_CHECK;
 
 #endif

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * deadline.h - opening nodes, and asking images, by a deadline (A3), so that
+ * deadline.h - opening nodes, and asking images, as late work (A38), so that
  * storage that does not answer keeps no client waiting for ever, nor the daemon
- * from leaving.
- *
- * What is late goes on in a coroutine of its own and is undone when it ends.
- * Main thread, coroutines.
+ * from leaving. Main thread, coroutines.
  */
 #ifndef SERVER_DEADLINE_H
 #define SERVER_DEADLINE_H
@@ -37,9 +34,5 @@ json_t *co_ask_by_deadline(json_t *(*fn)(json_t *args, uint64_t *progress,
 					 struct error **err),
 			   json_t *args, const char *what, struct error **err)
 	MUST_CHECK;
-/* The daemon leaves: whatever is waited for is late from now on. */
-void deadline_leave(void);
-/* How much goes on with nobody waiting for it. */
-unsigned deadline_count_late(void);
 
 #endif

@@ -26,6 +26,7 @@
 #include "nbd/nbd.h"
 #include "runtime/address.h"
 #include "runtime/co.h"
+#include "runtime/late.h"
 #include "runtime/passed.h"
 #include "runtime/thread.h"
 #include "server/change.h"
@@ -166,7 +167,7 @@ static void tell_late(const struct error *news)
  * is being made is none yet. */
 static void leave_late(void)
 {
-	unsigned count = deadline_count_late() + create_count_late();
+	unsigned count = late_count();
 
 	if (!count)
 		return;
@@ -217,7 +218,7 @@ static void serve(void *arg)
 		serve_until_left();
 	else
 		serve_give_up();
-	deadline_leave();
+	late_leave();
 	co_monitor_stop();
 	co_signals_stop();
 	co_job_end_all();

@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "export/wait.h"
+#include "runtime/wait.h"
 #include "runtime/co.h"
 #include "runtime/ring.h"
 #include "server/chardev.h"

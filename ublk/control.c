@@ -8,8 +8,8 @@
  * the control thread's ring: several are under way at once.
  *
  * A call belongs to main before it is sent and after its answer; in between
- * nobody touches it but the control thread and the kernel. One whose waiter
- * gave up is freed when the answer comes.
+ * nobody touches it but the control thread and the kernel. It is late work
+ * (A38): one whose waiter gave up is freed when the answer comes.
  */
 #include "ublk/control.h"
 
@@ -23,9 +23,10 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "export/wait.h"
+#include "runtime/late.h"
 
 struct ublk_call {
+	struct late work;
 	struct message answer;
 	struct ublk_call *next;
 	unsigned op;
@@ -37,8 +38,7 @@ struct ublk_call {
 	} payload;
 	int res;
 	/* main */
-	struct wait_event over;
-	bool abandoned;
+	struct wait_event answered;
 };
 
 /* A coroutine that waits to be the one who adds or deletes. */
@@ -221,21 +221,39 @@ static void call_answered(struct message *msg)
 	struct ublk_call *call = container_of(msg, struct ublk_call, answer);
 
 	control.under_way--;
-	if (call->abandoned && call->op == UBLK_U_CMD_ADD_DEV && !call->res) {
-		/* nobody waits for this device: it goes again, in this turn */
+	wait_event_set(&call->answered);
+}
+
+static void co_call_send(struct ublk_call *call)
+{
+	bool answered;
+
+	call->answered = (struct wait_event) { 0 };
+	control_post(call);
+	answered = co_wait_event(&call->answered, WAIT_FOREVER);
+	assert(answered);
+}
+
+static void call_run(struct late *work)
+{
+	struct ublk_call *call = container_of(work, struct ublk_call, work);
+
+	co_call_send(call);
+	/* nobody waits for this device: it goes again, in this turn */
+	if (work->lost && call->op == UBLK_U_CMD_ADD_DEV && !call->res) {
 		call->cmd.dev_id = call->payload.info.dev_id;
 		call->op = UBLK_U_CMD_DEL_DEV_ASYNC;
 		call->cmd.addr = 0;
 		call->cmd.len = 0;
-		control_post(call);
-		return;
+		co_call_send(call);
 	}
 	if (is_add_del(call->op))
 		add_del_over();
-	if (call->abandoned)
-		free(call);
-	else
-		wait_event_set(&call->over);
+}
+
+static void call_undo(struct late *work)
+{
+	free(container_of(work, struct ublk_call, work));
 }
 
 static const char *op_name(unsigned op)
@@ -326,6 +344,8 @@ static struct ublk_call *call_new(unsigned op, uint32_t id, uint64_t data,
 		error_set(err, ENOMEM, "no memory for %s", op_name(op));
 		return NULL;
 	}
+	call->work.run = call_run;
+	call->work.undo = call_undo;
 	call->answer.fn = call_answered;
 	call->op = op;
 	call->cmd.dev_id = id;
@@ -340,7 +360,9 @@ static struct ublk_call *call_new(unsigned op, uint32_t id, uint64_t data,
 /* Frees the call unless it succeeded or is still in the kernel. */
 static int co_call_run(struct ublk_call *call, struct error **err)
 {
+	struct error *late CLEANUP_ERROR = NULL;
 	unsigned op = call->op;
+	uint32_t id;
 	int rc = 0;
 
 	if (is_add_del(op))
@@ -349,11 +371,10 @@ static int co_call_run(struct ublk_call *call, struct error **err)
 		free(call);
 		return rc;
 	}
-	control_post(call);
-	if (!co_wait_event(&call->over, UBLK_CONTROL_TIMEOUT_NS)) {
-		call->abandoned = true;
-		return call_timed_out(op, call->cmd.dev_id, err);
-	}
+	id = call->cmd.dev_id;
+	if (!co_late(&call->work, UBLK_CONTROL_TIMEOUT_NS, &late,
+		     "%s of ublk device %d", op_name(op), (int)id))
+		return call_timed_out(op, id, err);
 	if (call->res < 0) {
 		rc = call_failed(call, err);
 		free(call);

@@ -232,7 +232,6 @@ int co_ublk_device_open(struct ublk_device *dev, const struct limits *lim,
 }
 
 struct settle_job {
-	struct wait_job job;
 	struct settle settle;
 	struct error *err;
 	int rc;

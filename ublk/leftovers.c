@@ -21,7 +21,7 @@
 #include "ublk/params.h"
 #include "export/settle.h"
 #include "ublk/ublk.h"
-#include "export/wait.h"
+#include "runtime/wait.h"
 
 #define CHAR_CLASS "/sys/class/ublk-char"
 #define LEFTOVERS_MAX 1024

@@ -20,7 +20,7 @@
 #include <linux/ublk_cmd.h>
 
 #include "graph/root.h"
-#include "export/wait.h"
+#include "runtime/wait.h"
 
 struct ublk_tag;
 

@@ -17,6 +17,7 @@
 #include "drivers/drivers.h"
 #include "drivers/protocol/file.h"
 #include "graph/reach.h"
+#include "runtime/storage.h"
 
 /* Punches of block devices are aligned to this: devices of 4 KiB blocks refuse
  * less, and none has larger ones. */
@@ -67,10 +68,12 @@ static int file_wrong_kind(const struct node *node, const char *path,
 static int file_open_error(const struct node *node, const char *path, int ret,
 			   struct error **err)
 {
+	char text[STORAGE_TEXT_MAX];
+
 	if (ret == -ENOTBLK)
 		return file_wrong_kind(node, path, err);
 	return error_set(err, -ret, "Could not open '%s': %s", path,
-			 strerror(-ret));
+			 storage_why(ret, text));
 }
 
 static int file_open_flags(const struct node *node, bool writable)
@@ -132,12 +135,13 @@ static int file_open_rest(struct node *node, struct error **err)
 {
 	const struct file_opts *opts = node->opts;
 	struct file_state *s = node->state;
+	char text[STORAGE_TEXT_MAX];
 	int ret;
 
 	ret = co_file_info(s->first, &s->info);
 	if (ret < 0)
 		return error_set(err, -ret, "Could not get the size of '%s':"
-				 " %s", opts->filename, strerror(-ret));
+				 " %s", opts->filename, storage_why(ret, text));
 	if (s->info.kind != (node->driver == &host_device_driver ?
 			     FILE_BLOCK : FILE_REGULAR))
 		return file_wrong_kind(node, opts->filename, err);
@@ -170,6 +174,7 @@ static int file_close(struct node *node)
 {
 	struct file_state *s = node->state;
 
+	file_lock_close(node);
 	if (s->writer)
 		co_file_close(s->writer);
 	co_file_close(s->first);
@@ -348,6 +353,7 @@ const struct driver file_driver = {
 	.perm_check = file_perm_check,
 	.perm_commit = file_perm_commit,
 	.perm_abort = file_perm_abort,
+	.perm_settle = file_perm_settle,
 	.map = file_map,
 	.flush = file_flush,
 	.status = file_status,
@@ -366,6 +372,7 @@ const struct driver host_device_driver = {
 	.perm_check = file_perm_check,
 	.perm_commit = file_perm_commit,
 	.perm_abort = file_perm_abort,
+	.perm_settle = file_perm_settle,
 	.map = file_map,
 	.flush = file_flush,
 	.status = file_status,

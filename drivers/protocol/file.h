@@ -28,8 +28,7 @@ struct file_state {
 	struct file *writer;	/* opened later to write, or NULL */
 
 	/* main thread: bits of PERM_*; unshared is ~shared */
-	bool use_locks;
-	unsigned locked_perm, locked_unshared;	/* bytes we hold */
+	struct file_locks *locks;		/* NULL: it locks nothing */
 	unsigned perm, unshared;		/* committed */
 	unsigned new_perm, new_unshared;	/* between check and commit */
 };
@@ -40,6 +39,9 @@ int file_perm_check(struct node *node, unsigned perm, unsigned shared,
 		    struct error **err) MUST_CHECK;
 void file_perm_commit(struct node *node);
 void file_perm_abort(struct node *node);
+void file_perm_settle(struct node *node);
+/* Before the file is closed; its locks end with it. */
+void file_lock_close(struct node *node);
 /* For a file without a node: until it is closed nobody else uses it. */
 int file_lock_alone(struct file *f, struct error **err) MUST_CHECK;
 

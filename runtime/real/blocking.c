@@ -1,20 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * blocking.c - helper threads for calls that may block (A3, A6).
+ * blocking.c - helper threads for calls that may block (A3, A6, A38).
  *
  * A helper serves one job at a time. Jobs that find none idle get a new one, up
- * to a limit, so that a job stuck on dead storage does not hold up the others.
+ * to a limit. Of these one storage has STORAGE_CALLS_MAX at most: its other
+ * jobs stand in its own line, where they need no helper.
  */
+#include <errno.h>
 #include <signal.h>
+#include <string.h>
 
 #include "runtime/real/real.h"
+#include "runtime/storage.h"
 
 #define HELPERS_MAX 64
+static_assert(HELPERS_MAX >= 4 * STORAGE_CALLS_MAX,
+	      "dead storage leaves helpers to the others");
 
 struct job {
 	struct job *next;
 	void (*fn)(void *arg);
 	void *arg;
+	struct storage *storage;	/* or NULL */
 	struct co *co;
 	struct message over;
 };
@@ -39,9 +46,52 @@ static struct {
 	.last = &pool.first,
 };
 
+static __thread struct storage *refused_by;
+
 static void job_over(struct message *msg)
 {
 	co_enter(container_of(msg, struct job, over)->co);
+}
+
+/* For a helper. */
+static void job_ready_locked(struct job *job)
+{
+	struct storage *s = job->storage;
+
+	if (s && !s->calls++)
+		s->heard_ns = clock_ns();
+	job->next = NULL;
+	*pool.last = job;
+	pool.last = &job->next;
+	pool.queued++;
+}
+
+static void job_enqueue_locked(struct job *job)
+{
+	struct storage *s = job->storage;
+
+	if (!s || s->calls < STORAGE_CALLS_MAX) {
+		job_ready_locked(job);
+		return;
+	}
+	job->next = NULL;
+	*s->last = job;
+	s->last = &job->next;
+}
+
+/* One of its calls came back: the first in line goes. */
+static void storage_heard_locked(struct storage *s)
+{
+	struct job *job = s->first;
+
+	s->heard_ns = clock_ns();
+	s->calls--;
+	if (!job)
+		return;
+	s->first = job->next;
+	if (!s->first)
+		s->last = &s->first;
+	job_ready_locked(job);
 }
 
 static struct job *job_take_locked(void)
@@ -63,6 +113,7 @@ static void *helper_main(void *arg)
 	pthread_mutex_lock(&pool.lock);
 	generation = pool.generation;
 	while (!pool.stop && generation == pool.generation) {
+		struct storage *storage;
 		struct job *job;
 
 		if (!pool.first) {
@@ -72,9 +123,14 @@ static void *helper_main(void *arg)
 			continue;
 		}
 		job = job_take_locked();
+		storage = job->storage;
 		pthread_mutex_unlock(&pool.lock);
 		job->fn(job->arg);
 		pthread_mutex_lock(&pool.lock);
+		if (storage && generation == pool.generation)
+			storage_heard_locked(storage);
+		else if (storage)
+			storage->calls--;
 		/* else the job's coroutine went away with its thread */
 		if (generation == pool.generation)
 			thread_post(job->co->thread, &job->over);
@@ -102,11 +158,29 @@ static bool helper_create(void)
 	return rc == 0;
 }
 
-void co_blocking(void (*fn)(void *), void *arg)
+static void helpers_grow(void)
+{
+	pthread_mutex_lock(&pool.lock);
+	while (pool.queued > pool.idle && pool.helpers < HELPERS_MAX) {
+		pool.helpers++;
+		pthread_mutex_unlock(&pool.lock);
+		if (helper_create())
+			return;
+		pthread_mutex_lock(&pool.lock);
+		pool.helpers--;
+		/* some helper will come to it; without any nothing can go on */
+		assert(pool.helpers);
+		break;
+	}
+	pthread_mutex_unlock(&pool.lock);
+}
+
+static void co_job(struct storage *storage, void (*fn)(void *), void *arg)
 {
 	struct job job = {
 		.fn = fn,
 		.arg = arg,
+		.storage = storage,
 		.co = co_self(),
 		.over = { .fn = job_over },
 	};
@@ -114,23 +188,54 @@ void co_blocking(void (*fn)(void *), void *arg)
 
 	assert(job.co);
 	pthread_mutex_lock(&pool.lock);
-	*pool.last = &job;
-	pool.last = &job.next;
-	pool.queued++;
+	job_enqueue_locked(&job);
 	grow = pool.queued > pool.idle && pool.helpers < HELPERS_MAX;
-	if (grow)
-		pool.helpers++;
-	else
+	if (!grow)
 		pthread_cond_signal(&pool.work);
 	pthread_mutex_unlock(&pool.lock);
-	if (grow && !helper_create()) {
-		pthread_mutex_lock(&pool.lock);
-		pool.helpers--;
-		/* some helper will come to it; without any nothing can go on */
-		assert(pool.helpers);
-		pthread_mutex_unlock(&pool.lock);
-	}
+	if (grow)
+		helpers_grow();
 	co_park("co_blocking");
+}
+
+void co_blocking(void (*fn)(void *), void *arg)
+{
+	co_job(NULL, fn, arg);
+}
+
+void co_storage_call_always(struct storage *storage, void (*fn)(void *arg),
+			    void *arg)
+{
+	co_job(storage, fn, arg);
+}
+
+struct storage *co_storage_call(struct storage *storage, void (*fn)(void *arg),
+				void *arg)
+{
+	if (storage && storage_silent_s(storage) >= 0) {
+		refused_by = storage;
+		return storage;
+	}
+	co_job(storage, fn, arg);
+	return NULL;
+}
+
+const char *storage_why(int ret, char text[STORAGE_TEXT_MAX])
+{
+	return ret == -ETIMEDOUT && refused_by ? storage_tell(refused_by, text)
+					       : strerror(-ret);
+}
+
+int64_t storage_silent_s(struct storage *s)
+{
+	uint64_t since;
+	bool silent;
+
+	pthread_mutex_lock(&pool.lock);
+	since = clock_ns() - s->heard_ns;
+	silent = s->calls == STORAGE_CALLS_MAX && since >= storage_silence_ns;
+	pthread_mutex_unlock(&pool.lock);
+	return silent ? (int64_t)(since / 1000000000) : -1;
 }
 
 /* Idle helpers end here; one that is stuck in a call ends with the process. */
@@ -143,5 +248,6 @@ void blocking_stop(void)
 		pthread_cond_wait(&pool.gone, &pool.lock);
 	pool.stop = false;
 	pool.generation++;
+	storages_forget();
 	pthread_mutex_unlock(&pool.lock);
 }

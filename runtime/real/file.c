@@ -19,13 +19,16 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "runtime/late.h"
 #include "runtime/real/real.h"
+#include "runtime/storage.h"
 
 #ifndef STATX_DIOALIGN
 #define STATX_DIOALIGN 0x2000u
 #endif
 
 #define PROBE_BYTES 4096u
+#define CLOSE_POLL_NS 10000000ull
 
 const char *file_path(const struct file *f)
 {
@@ -130,6 +133,7 @@ static int file_new(int fd, int flags, const char *path, struct file **out)
 	f->fd = fd;
 	f->flags = flags;
 	f->kind = kind_of(st.st_mode);
+	f->storage = storage_of_fd(fd);
 	f->entry_flags = entry_flags(fd);
 	memcpy(f->path, path, len);
 	probe_align(f);
@@ -231,21 +235,14 @@ int co_file_open(const char *path, int flags, unsigned mode, struct file **out)
 
 	assert(!(flags & ~(O_ACCMODE | O_DIRECT | O_CREAT | O_EXCL |
 			   O_NOFOLLOW | O_CLOEXEC)));
-	co_blocking(open_run, &j);
+	if (co_storage_call_at(path, open_run, &j))
+		return -ETIMEDOUT;
 	if (j.rc == 0)
 		*out = j.file;
 	return j.rc;
 }
 
-static int lock_op(struct file *f, int cmd, struct flock *fl)
-{
-	fl->l_whence = SEEK_SET;
-	fl->l_pid = 0;
-	if (fcntl(f->fd, cmd, fl) == 0)
-		return 0;
-	/* POSIX allows either for a lock that another holds */
-	return errno == EACCES ? -EAGAIN : -errno;
-}
+/* ---- locks ---- */
 
 static short lock_type(enum file_lock_type type)
 {
@@ -254,51 +251,100 @@ static short lock_type(enum file_lock_type type)
 	return type == FILE_LOCK_SHARED ? F_RDLCK : F_WRLCK;
 }
 
-int file_lock(struct file *f, uint64_t byte, uint64_t len,
-	      enum file_lock_type type)
+static int lock_one(int fd, const struct file_lock *lock)
 {
 	struct flock fl = {
-		.l_type = lock_type(type),
-		.l_start = (off_t)byte,
-		.l_len = (off_t)len,
+		.l_type = lock_type(lock->type),
+		.l_whence = SEEK_SET,
+		.l_start = (off_t)lock->byte,
+		.l_len = (off_t)lock->len,
 	};
+	int cmd = lock->test ? F_OFD_GETLK : F_OFD_SETLK;
 
-	assert(len);
-	return lock_op(f, F_OFD_SETLK, &fl);
+	if (fcntl(fd, cmd, &fl))
+		/* POSIX allows either for a lock that another holds */
+		return errno == EACCES ? -EAGAIN : -errno;
+	return lock->test && fl.l_type != F_UNLCK ? -EAGAIN : 0;
 }
 
-int file_lock_test(struct file *f, uint64_t byte, uint64_t len,
-		   enum file_lock_type type)
-{
-	struct flock fl = {
-		.l_type = lock_type(type),
-		.l_start = (off_t)byte,
-		.l_len = (off_t)len,
-	};
+struct locks_job {
+	struct file *file;
+	const struct file_lock *list;
+	unsigned count, done;
 	int rc;
+};
 
-	assert(len && type != FILE_UNLOCK);
-	rc = lock_op(f, F_OFD_GETLK, &fl);
-	if (rc < 0)
-		return rc;
-	return fl.l_type == F_UNLCK ? 0 : -EAGAIN;
+static void locks_run(void *arg)
+{
+	struct locks_job *j = arg;
+
+	for (; j->done < j->count && !j->rc; j->done += !j->rc)
+		j->rc = lock_one(j->file->fd, &j->list[j->done]);
 }
+
+int co_file_lock(struct file *f, const struct file_lock *list, unsigned count,
+		 unsigned *done)
+{
+	struct locks_job j = { .file = f, .list = list, .count = count };
+
+	f->calls++;
+	if (co_storage_call(f->storage, locks_run, &j))
+		j.rc = -ETIMEDOUT;
+	f->calls--;
+	*done = j.done;
+	return j.rc;
+}
+
+/* ---- closing ---- */
+
+struct closing {
+	struct late work;
+	struct file *file;
+};
 
 static void close_run(void *arg)
 {
 	struct file *f = arg;
 	/* length 0: to the end. The descriptor may live on in the kernel for a
 	 * while, the locks must not. */
-	struct flock all = { .l_type = F_UNLCK };
+	const struct file_lock all = { .type = FILE_UNLOCK };
 
-	lock_op(f, F_OFD_SETLK, &all);
+	(void)lock_one(f->fd, &all);
 	close(f->fd);
-	free(f);
+}
+
+static void closing_run(struct late *work)
+{
+	struct file *f = container_of(work, struct closing, work)->file;
+
+	/* what still asks it of its locks was given up on */
+	while (f->calls)
+		co_sleep(CLOSE_POLL_NS);
+	co_storage_call_always(f->storage, close_run, f);
+}
+
+static void closing_undo(struct late *work)
+{
+	struct closing *c = container_of(work, struct closing, work);
+
+	free(c->file);
+	free(c);
 }
 
 void co_file_close(struct file *f)
 {
-	co_blocking(close_run, f);
+	struct closing *c = calloc(1, sizeof(*c));
+	struct error *late CLEANUP_ERROR = NULL;
+
+	if (!c)
+		abort();
+	c->work.run = closing_run;
+	c->work.undo = closing_undo;
+	c->file = f;
+	/* else it says so itself when the daemon leaves */
+	if (co_late(&c->work, storage_silence_ns, &late, "Closing '%s'",
+		    f->path))
+		closing_undo(&c->work);
 }
 
 struct info_job {
@@ -360,7 +406,8 @@ int co_file_info(struct file *f, struct file_info *out)
 	struct file_info info;
 	struct info_job j = { .file = f, .info = &info };
 
-	co_blocking(info_run, &j);
+	if (co_storage_call(f->storage, info_run, &j))
+		return -ETIMEDOUT;
 	if (j.rc == 0)
 		*out = info;
 	return j.rc;
@@ -385,7 +432,8 @@ int co_file_truncate(struct file *f, uint64_t size)
 
 	if (size > INT64_MAX)
 		return -EFBIG;
-	co_blocking(truncate_run, &j);
+	if (co_storage_call(f->storage, truncate_run, &j))
+		return -ETIMEDOUT;
 	return j.rc;
 }
 
@@ -422,7 +470,8 @@ int co_file_extent(struct file *f, uint64_t offset, uint64_t *len, bool *data)
 	struct extent_job j = { .file = f, .offset = offset, .len = *len };
 
 	assert(offset <= INT64_MAX);
-	co_blocking(extent_run, &j);
+	if (co_storage_call(f->storage, extent_run, &j))
+		return -ETIMEDOUT;
 	*len = j.len;
 	*data = j.data;
 	return j.rc;

@@ -72,12 +72,34 @@ void io_complete(struct io *io, int res);
 /* blocking.c */
 void blocking_stop(void);
 
+/* A mounted file system or a block device: its calls are counted. */
+struct storage {
+	/* immutable */
+	struct storage *next;
+	dev_t dev;
+	uint64_t mount;		/* id of one that shows it; 0: a device */
+	/* under the helpers' lock */
+	unsigned calls;		/* a helper has or will take at once */
+	uint64_t heard_ns;	/* when one came back, or the first went */
+	struct job *first, **last;	/* in line */
+};
+
+/* For how long none of its calls came back, all being taken; else -1. */
+int64_t storage_silent_s(struct storage *s);
+extern uint64_t storage_silence_ns;
+/* storage.c. Any thread; asks nobody. NULL: the kernel does not say. */
+struct storage *storage_of_fd(int fd);
+/* The threads end: nobody is in line any more. Under the helpers' lock. */
+void storages_forget(void);
+
 struct file {
 	int fd;
 	int flags;		/* open(2)'s */
 	enum file_kind kind;
 	uint8_t entry_flags;	/* of its entries in the ring */
+	struct storage *storage;	/* whose calls its calls are */
 	uint32_t io_align, mem_align;
+	unsigned calls;		/* main: for its locks, that it stays open for */
 	char path[];
 };
 

@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "runtime/late.h"
 #include "runtime/real/real.h"
 
 #ifndef PR_SET_IO_FLUSHER
@@ -237,6 +238,7 @@ void runtime_stop(void)
 	assert(thread_is_main() && !co_self());
 	threads_join(rt.count);
 	blocking_stop();
+	late_forget();
 	real_loop_exit(t);
 	thread_free(t);
 	rt.threads[0] = NULL;

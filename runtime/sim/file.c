@@ -9,11 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/late.h"
 #include "runtime/sim/lock.h"
 #include "runtime/sim/world.h"
 
 #define ALIGN_DEFAULT 512u
 #define DEVICE_FIRST 0x10000u
+#define CLOSE_POLL_NS 10000000ull
+#define CLOSE_NS SECONDS(10)
 
 static struct inode *inode_find(const char *path)
 {
@@ -194,12 +197,40 @@ static void file_free(struct file *f)
 	free(f);
 }
 
+struct closing {
+	struct late work;
+	struct file *file;
+};
+
+static void closing_run(struct late *work)
+{
+	struct file *f = container_of(work, struct closing, work)->file;
+
+	take_time();
+	while (f->calls)
+		co_sleep(CLOSE_POLL_NS);
+	file_free(f);
+}
+
+static void closing_undo(struct late *work)
+{
+	free(container_of(work, struct closing, work));
+}
+
 void co_file_close(struct file *f)
 {
+	struct closing *c = calloc(1, sizeof(*c));
+	struct error *late CLEANUP_ERROR = NULL;
+
 	assert(!file_busy_in(&world.ready, f) && !file_busy_in(&world.slow, f)
-	       && !file_busy_in(&world.held, f));
-	take_time();
-	file_free(f);
+	       && (f->calls || !file_busy_in(&world.held, f)));
+	if (!c)
+		abort();
+	c->work.run = closing_run;
+	c->work.undo = closing_undo;
+	c->file = f;
+	if (co_late(&c->work, CLOSE_NS, &late, "Closing '%s'", file_path(f)))
+		closing_undo(&c->work);
 }
 
 void file_discard_all(void)

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+#include "runtime/co.h"
 #include "runtime/sim/lock.h"
 
 struct lock {
@@ -77,33 +78,57 @@ static bool conflicts(const struct file *f, uint64_t first, uint64_t last,
 	return false;
 }
 
-int file_lock_test(struct file *f, uint64_t byte, uint64_t len,
-		   enum file_lock_type type)
-{
-	assert(len && type != FILE_UNLOCK);
-	return conflicts(f, byte, byte + len - 1, type) ? -EAGAIN : 0;
-}
-
-int file_lock(struct file *f, uint64_t byte, uint64_t len,
-	      enum file_lock_type type)
+static int lock_one(struct file *f, const struct file_lock *l)
 {
 	struct lock lock = {
 		.file = f,
-		.first = byte,
-		.last = byte + len - 1,
-		.type = type,
+		.first = l->byte,
+		.last = l->byte + l->len - 1,
+		.type = l->type,
 	};
 
-	assert(len);
-	if (type == FILE_LOCK_EXCLUSIVE &&
+	assert(l->len && !(l->test && l->type == FILE_UNLOCK));
+	if (l->test)
+		return conflicts(f, lock.first, lock.last, l->type) ? -EAGAIN
+								    : 0;
+	if (l->type == FILE_LOCK_EXCLUSIVE &&
 	    (f->flags & O_ACCMODE) == O_RDONLY)
 		return -EBADF;
-	if (type != FILE_UNLOCK && conflicts(f, byte, lock.last, type))
+	if (l->type != FILE_UNLOCK &&
+	    conflicts(f, lock.first, lock.last, l->type))
 		return -EAGAIN;
-	lock_cut(f->inode, f, byte, lock.last);
-	if (type != FILE_UNLOCK)
+	lock_cut(f->inode, f, lock.first, lock.last);
+	if (l->type != FILE_UNLOCK)
 		lock_add(f->inode, &lock);
 	return 0;
+}
+
+void sim_fault_locks(bool on)
+{
+	world.fault_locks = on;
+}
+
+int co_file_lock(struct file *f, const struct file_lock *list, unsigned count,
+		 unsigned *done)
+{
+	struct io io = {
+		.file = f,
+		.op = SIM_IO_LOCK,
+		.offset = list->byte,
+		.fixed = IO_NOT_FIXED,
+	};
+	int rc = 0;
+
+	*done = 0;
+	f->calls++;
+	if (world.fault_locks)
+		rc = co_io(&io);
+	else
+		co_yield();
+	for (; *done < count && !rc; *done += !rc)
+		rc = lock_one(f, &list[*done]);
+	f->calls--;
+	return rc;
 }
 
 void lock_drop_all(struct file *f)

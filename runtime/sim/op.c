@@ -97,7 +97,8 @@ static bool is_transfer(const struct io *io)
 
 static bool is_change(const struct io *io)
 {
-	return io->op != IO_READ && io->op != IO_SYNC;
+	return io->op != IO_READ && io->op != IO_SYNC &&
+	       io->op != SIM_IO_LOCK;
 }
 
 static bool in_set(const struct op_set *set, const struct io *io)
@@ -163,7 +164,7 @@ void io_submit(struct io *io)
 		set_add(&world.slow, op);
 	else
 		set_add(&world.ready, op);
-	if (io->op != IO_READ)
+	if (io->op != IO_READ && io->op != SIM_IO_LOCK)
 		count_write();
 }
 
@@ -308,6 +309,8 @@ static int op_effect(struct sim_op *op, int fault)
 	}
 	if (io->op == IO_READ)
 		return effect_read(io);
+	if (io->op == SIM_IO_LOCK)
+		return 0;	/* its caller does it */
 	if (io->op == IO_SYNC)
 		return effect_sync(op);
 	return effect_change(op);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/late.h"
 #include "runtime/sim/world.h"
 
 #define TIME_START 1000000000u
@@ -460,6 +461,7 @@ void runtime_stop(void)
 	assert(thread_is_main() && !co_self());
 	if (!world.cut && !world.dead)
 		threads_finish();
+	late_forget();
 	op_discard_all();
 	op_fixed_clear();
 	file_discard_all();

@@ -31,6 +31,7 @@ struct inode {
 struct file {
 	struct inode *inode;
 	int flags;			/* open(2)'s */
+	unsigned calls;			/* for its locks, under way */
 	struct file *next;		/* all open ones */
 };
 
@@ -86,7 +87,7 @@ struct world {
 	uint64_t writes, cut_at;
 	int (*fault)(void *arg, const struct io *io);
 	void *fault_arg;
-	bool fault_tears;
+	bool fault_tears, fault_locks;
 	/* files: file.c */
 	struct inode *inodes;
 	struct file *files;

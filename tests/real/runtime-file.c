@@ -414,22 +414,45 @@ static void many_in_flight(void)
 	unlink(path);
 }
 
+static int lock_call(struct file *f, uint64_t byte, uint64_t len,
+		     enum file_lock_type type, bool test)
+{
+	const struct file_lock lock = { byte, len, type, test };
+	unsigned done;
+	int rc = co_file_lock(f, &lock, 1, &done);
+
+	CU_ASSERT_EQUAL(done, rc == 0);
+	return rc;
+}
+
+static int lock_set(struct file *f, uint64_t byte, uint64_t len,
+		    enum file_lock_type type)
+{
+	return lock_call(f, byte, len, type, false);
+}
+
+static int lock_test(struct file *f, uint64_t byte, uint64_t len,
+		     enum file_lock_type type)
+{
+	return lock_call(f, byte, len, type, true);
+}
+
 static void locks_body(void *arg)
 {
 	struct file *a = open_file(O_RDWR), *b = open_file(O_RDWR);
 
 	(void)arg;
-	CU_ASSERT_EQUAL(file_lock(a, 100, 2, FILE_LOCK_SHARED), 0);
-	CU_ASSERT_EQUAL(file_lock(b, 100, 1, FILE_LOCK_SHARED), 0);
-	CU_ASSERT_EQUAL(file_lock(b, 100, 1, FILE_LOCK_EXCLUSIVE), -EAGAIN);
-	CU_ASSERT_EQUAL(file_lock_test(b, 101, 1, FILE_LOCK_EXCLUSIVE),
+	CU_ASSERT_EQUAL(lock_set(a, 100, 2, FILE_LOCK_SHARED), 0);
+	CU_ASSERT_EQUAL(lock_set(b, 100, 1, FILE_LOCK_SHARED), 0);
+	CU_ASSERT_EQUAL(lock_set(b, 100, 1, FILE_LOCK_EXCLUSIVE), -EAGAIN);
+	CU_ASSERT_EQUAL(lock_test(b, 101, 1, FILE_LOCK_EXCLUSIVE),
 			-EAGAIN);
-	CU_ASSERT_EQUAL(file_lock_test(b, 101, 1, FILE_LOCK_SHARED), 0);
-	CU_ASSERT_EQUAL(file_lock_test(b, 102, 5, FILE_LOCK_EXCLUSIVE), 0);
-	CU_ASSERT_EQUAL(file_lock(a, 100, 2, FILE_UNLOCK), 0);
-	CU_ASSERT_EQUAL(file_lock(b, 100, 1, FILE_LOCK_EXCLUSIVE), 0);
+	CU_ASSERT_EQUAL(lock_test(b, 101, 1, FILE_LOCK_SHARED), 0);
+	CU_ASSERT_EQUAL(lock_test(b, 102, 5, FILE_LOCK_EXCLUSIVE), 0);
+	CU_ASSERT_EQUAL(lock_set(a, 100, 2, FILE_UNLOCK), 0);
+	CU_ASSERT_EQUAL(lock_set(b, 100, 1, FILE_LOCK_EXCLUSIVE), 0);
 	co_file_close(b);
-	CU_ASSERT_EQUAL(file_lock(a, 0, 200, FILE_LOCK_EXCLUSIVE), 0);
+	CU_ASSERT_EQUAL(lock_set(a, 0, 200, FILE_LOCK_EXCLUSIVE), 0);
 	co_file_close(a);
 	runtime_quit();
 }

@@ -9,6 +9,7 @@
 
 #include "graph/io.h"
 #include "graph/status.h"
+#include "runtime/late.h"
 #include "runtime/sim.h"
 #include "tests/lib/crew.h"
 #include "tests/lib/disk.h"
@@ -284,6 +285,138 @@ static void body_locks(void *arg)
 		disk_close(&a);
 }
 
+/* ---- locks that the file system does not answer for (A38) ---- */
+
+static int hold_locks(void *arg, const struct io *io)
+{
+	(void)arg;
+	return io->op == SIM_IO_LOCK ? SIM_HOLD : 0;
+}
+
+/* Whether others may have the byte of a permission. */
+static bool byte_is_free(unsigned byte)
+{
+	const struct file_lock lock = { byte, 1, FILE_LOCK_EXCLUSIVE, true };
+	struct file *f;
+	unsigned done;
+	int ret;
+
+	CU_ASSERT_EQUAL_FATAL(co_file_open(PATH, O_RDWR, 0, &f), 0);
+	ret = co_file_lock(f, &lock, 1, &done);
+	co_file_close(f);
+	return ret == 0;
+}
+
+#define WRITE_BYTE 101u
+
+static const struct root_ops late_root_ops = { .kind = "export" };
+
+static struct root *second_root(struct disk *d, unsigned perm,
+				struct error **err)
+{
+	return root_new(&late_root_ops, NULL, "the second", d->node, perm,
+			PERM_ALL, 512, 2, err);
+}
+
+struct attach_late {
+	struct disk *disk;
+	bool over;
+};
+
+static void attach_late(void *arg)
+{
+	struct attach_late *a = arg;
+	struct error *err = NULL;
+
+	CU_ASSERT_PTR_NULL(second_root(a->disk, DISK_WRITABLE, &err));
+	CU_ASSERT_EQUAL(err->code, ETIMEDOUT);
+	error_clear(&err);
+	a->over = true;
+}
+
+/* Another disk waits for the change lock once, and for its deadline only. */
+static void body_late_locks(void *arg)
+{
+	static const char other[] = "{\"driver\": \"null-co\", \"size\": 512}";
+	struct error *err = NULL;
+	struct attach_late attach;
+	struct disk a, b;
+	uint64_t begin;
+
+	(void)arg;
+	if (!open_file(&a, FILE_NODE(""), PERM_CONSISTENT_READ))
+		return;
+	attach = (struct attach_late){ .disk = &a };
+	sim_fault_locks(true);
+	sim_set_fault(hold_locks, NULL);
+	CU_ASSERT_TRUE_FATAL(co_spawn(attach_late, &attach));
+	begin = clock_ns();
+	if (open_file(&b, other, DISK_WRITABLE))
+		disk_close(&b);
+	CU_ASSERT_TRUE(attach.over);
+	CU_ASSERT(clock_ns() - begin <= 10100000000ull);
+	CU_ASSERT_EQUAL(late_count(), 1);
+	begin = clock_ns();
+	CU_ASSERT_PTR_NULL(second_root(&a, DISK_WRITABLE, &err));
+	CU_ASSERT(err && strstr(err->text, "has not answered for its locks"));
+	CU_ASSERT(clock_ns() - begin < 1000000);
+	error_clear(&err);
+	/* it comes after all: what it took is not wanted any more */
+	sim_fault_locks(false);
+	sim_set_fault(watch, NULL);
+	sim_release(NULL);
+	co_sleep(1000000000);
+	CU_ASSERT_EQUAL(late_count(), 0);
+	CU_ASSERT(byte_is_free(WRITE_BYTE));
+	CU_ASSERT(!byte_is_free(100));
+	disk_close(&a);
+	CU_ASSERT(byte_is_free(100));
+}
+
+/* A node whose locks are late is closed; its file is when they have come. */
+static void body_closed_before_locks(void *arg)
+{
+	struct error *err = NULL;
+	struct disk a;
+
+	(void)arg;
+	if (!open_file(&a, FILE_NODE(""), PERM_CONSISTENT_READ))
+		return;
+	sim_fault_locks(true);
+	sim_set_fault(hold_locks, NULL);
+	CU_ASSERT_PTR_NULL(second_root(&a, DISK_WRITABLE, &err));
+	error_clear(&err);
+	disk_close(&a);
+	CU_ASSERT_PTR_NULL(node_first());
+	CU_ASSERT_EQUAL(late_count(), 2);
+	sim_fault_locks(false);
+	sim_set_fault(watch, NULL);
+	CU_ASSERT(!byte_is_free(100));
+	sim_release(NULL);
+	co_sleep(1000000000);
+	CU_ASSERT_EQUAL(late_count(), 0);
+	CU_ASSERT(byte_is_free(100));
+	CU_ASSERT(byte_is_free(WRITE_BYTE));
+}
+
+/* What command gave up is free for others when it has its answer. */
+static void body_settled(void *arg)
+{
+	struct error *err = NULL;
+	struct root *root;
+	struct disk a;
+
+	(void)arg;
+	if (!open_file(&a, FILE_NODE(""), PERM_CONSISTENT_READ))
+		return;
+	root = second_root(&a, DISK_WRITABLE, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(root);
+	CU_ASSERT(!byte_is_free(WRITE_BYTE));
+	root_free(root);
+	CU_ASSERT(byte_is_free(WRITE_BYTE));
+	disk_close(&a);
+}
+
 static void body_force_share(void *arg)
 {
 	char *text = disk_open_error(FILE_NODE(", \"force-share\": true"),
@@ -361,6 +494,21 @@ static void nodes_exclude_each_other(void)
 	run(body_locks);
 }
 
+static void late_locks_are_undone(void)
+{
+	run(body_late_locks);
+}
+
+static void a_node_closes_before_its_locks(void)
+{
+	run(body_closed_before_locks);
+}
+
+static void given_up_locks_are_free(void)
+{
+	run(body_settled);
+}
+
 static void force_share_is_for_readers(void)
 {
 	run(body_force_share);
@@ -379,4 +527,6 @@ TEST_MAIN("file", TEST(data_goes_to_the_file),
 	  TEST(devices_and_files_are_told_apart),
 	  TEST(a_file_that_was_cut_off_is_an_error),
 	  TEST(a_missing_file_is_named), TEST(nodes_exclude_each_other),
+	  TEST(late_locks_are_undone), TEST(a_node_closes_before_its_locks),
+	  TEST(given_up_locks_are_free),
 	  TEST(force_share_is_for_readers), TEST(a_reader_becomes_a_writer))

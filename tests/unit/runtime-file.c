@@ -175,6 +175,29 @@ static bool model_conflict(unsigned self, unsigned first, unsigned len,
 	return false;
 }
 
+static int lock_call(struct file *f, uint64_t byte, uint64_t len,
+		     enum file_lock_type type, bool test)
+{
+	const struct file_lock lock = { byte, len, type, test };
+	unsigned done;
+	int rc = co_file_lock(f, &lock, 1, &done);
+
+	CU_ASSERT_EQUAL(done, rc == 0);
+	return rc;
+}
+
+static int lock_set(struct file *f, uint64_t byte, uint64_t len,
+		    enum file_lock_type type)
+{
+	return lock_call(f, byte, len, type, false);
+}
+
+static int lock_test(struct file *f, uint64_t byte, uint64_t len,
+		     enum file_lock_type type)
+{
+	return lock_call(f, byte, len, type, true);
+}
+
 static void lock_once(struct file **files)
 {
 	unsigned self = (unsigned)sim_random_below(FILES);
@@ -185,10 +208,10 @@ static void lock_once(struct file **files)
 			model_conflict(self, first, len, type);
 
 	if (type != FILE_UNLOCK)
-		CU_ASSERT_EQUAL_FATAL(file_lock_test(files[self], first, len,
+		CU_ASSERT_EQUAL_FATAL(lock_test(files[self], first, len,
 						     type),
 				      conflict ? -EAGAIN : 0);
-	CU_ASSERT_EQUAL_FATAL(file_lock(files[self], first, len, type),
+	CU_ASSERT_EQUAL_FATAL(lock_set(files[self], first, len, type),
 			      conflict ? -EAGAIN : 0);
 	for (unsigned b = first; b < first + len && !conflict; b++)
 		model[self][b] = type;
@@ -208,7 +231,7 @@ static void locks_body(void *arg)
 	/* closing drops a file's locks */
 	co_file_close(files[0]);
 	co_file_close(files[1]);
-	CU_ASSERT_EQUAL(file_lock(files[2], 0, BYTES, FILE_LOCK_EXCLUSIVE), 0);
+	CU_ASSERT_EQUAL(lock_set(files[2], 0, BYTES, FILE_LOCK_EXCLUSIVE), 0);
 	co_file_close(files[2]);
 	runtime_quit();
 }

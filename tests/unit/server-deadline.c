@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "runtime/co.h"
+#include "runtime/late.h"
 #include "server/deadline.h"
 #include "tests/lib/suite.h"
 #include "tests/lib/crew.h"
@@ -68,7 +69,7 @@ static void check_opens(unsigned ms)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(node);
 	CU_ASSERT_PTR_EQUAL(node_find("slow"), node);
 	CU_ASSERT_EQUAL(node_del("slow", &err), 0);
-	CU_ASSERT_EQUAL(deadline_count_late(), 0);
+	CU_ASSERT_EQUAL(late_count(), 0);
 }
 
 SIM_TEST(test_in_time)
@@ -88,7 +89,7 @@ SIM_TEST(test_fails)
 	fails = true;
 	CU_ASSERT_PTR_NULL(open_slowly(500, &err));
 	CU_ASSERT_STRING_EQUAL(err->text, "the disk is on fire");
-	CU_ASSERT_EQUAL(deadline_count_late(), 0);
+	CU_ASSERT_EQUAL(late_count(), 0);
 	error_clear(&err);
 }
 
@@ -103,7 +104,7 @@ static void expect_late(void)
 			       " than 1 s and is undone when it ends");
 	/* simulated time: exact */
 	CU_ASSERT(clock_ns() - before < 1100 * MS);
-	CU_ASSERT_EQUAL(deadline_count_late(), 1);
+	CU_ASSERT_EQUAL(late_count(), 1);
 	error_clear(&err);
 }
 
@@ -112,7 +113,7 @@ SIM_TEST(test_late)
 	start();
 	expect_late();
 	co_sleep(5000 * MS);
-	CU_ASSERT_EQUAL(deadline_count_late(), 0);
+	CU_ASSERT_EQUAL(late_count(), 0);
 	CU_ASSERT_PTR_NULL(node_find("slow"));
 	CU_ASSERT_STRING_EQUAL(news, "Node 'slow', which opened past its "
 			       "deadline, is closed again");
@@ -125,7 +126,7 @@ SIM_TEST(test_late_failure)
 	fails = true;
 	expect_late();
 	co_sleep(5000 * MS);
-	CU_ASSERT_EQUAL(deadline_count_late(), 0);
+	CU_ASSERT_EQUAL(late_count(), 0);
 	CU_ASSERT_STRING_EQUAL(news, "the disk is on fire");
 	fails = false;
 	check_opens(0);
@@ -146,7 +147,7 @@ static void body_race(void *arg)
 		CU_ASSERT_EQUAL(node_del("slow", &err), 0);
 	error_clear(&err);
 	co_sleep(10 * MS);
-	CU_ASSERT_EQUAL(deadline_count_late(), 0);
+	CU_ASSERT_EQUAL(late_count(), 0);
 	CU_ASSERT_PTR_NULL(node_find("slow"));
 }
 
@@ -184,12 +185,12 @@ SIM_TEST(test_progress)
 	tells = false;
 	CU_ASSERT_PTR_NULL(ask(&err));
 	CU_ASSERT_EQUAL(err->code, ETIMEDOUT);
-	CU_ASSERT_STRING_EQUAL(err->text, "'/images/big' has not answered for "
-			       "1 s");
+	CU_ASSERT_STRING_EQUAL(err->text, "Looking at '/images/big' takes longer"
+			       " than 1 s and is undone when it ends");
 	error_clear(&err);
-	CU_ASSERT_EQUAL(deadline_count_late(), 1);
+	CU_ASSERT_EQUAL(late_count(), 1);
 	co_sleep(5000 * MS);
-	CU_ASSERT_EQUAL(deadline_count_late(), 0);
+	CU_ASSERT_EQUAL(late_count(), 0);
 	CU_ASSERT_STRING_EQUAL(news, "");
 }
 
@@ -212,14 +213,14 @@ SIM_TEST(test_leave)
 	tells = true;
 	for (unsigned i = 0; i < 3; i++)
 		CU_ASSERT_TRUE(co_spawn(asker, &heard));
-	deadline_leave();
+	late_leave();
 	co_yield();
 	CU_ASSERT_EQUAL(heard, 3);
 	asker(&heard);
 	CU_ASSERT_EQUAL(heard, 4);
-	CU_ASSERT_EQUAL(deadline_count_late(), 4);
+	CU_ASSERT_EQUAL(late_count(), 4);
 	co_sleep(6000 * MS);
-	CU_ASSERT_EQUAL(deadline_count_late(), 0);
+	CU_ASSERT_EQUAL(late_count(), 0);
 }
 
 static void test_race(void)

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * late.h - work that may come back late, or never (A38). Main thread.
+ *
+ * A system call that waits for storage cannot be taken back, and neither can a
+ * coroutine that waits for one. So whatever may take long runs in a coroutine
+ * of its own, on memory of its own: who wants it waits for it a while. Work
+ * that nobody waits for any more is late; when it has ended after all, its own
+ * function undoes what it did.
+ *
+ * Calls on helper threads are counted by the storage they wait for (storage.h),
+ * and refused where that has too many late ones already.
+ */
+#ifndef RUNTIME_LATE_H
+#define RUNTIME_LATE_H
+
+#include "runtime/error.h"
+#include "runtime/wait.h"
+
+struct storage;
+struct lost;
+
+#define LATE_WHAT_MAX 160
+
+struct late {
+	/* What is done: in a coroutine, or in a call on a helper thread. */
+	void (*run)(struct late *work);
+	void (*call)(struct late *work);
+	/* Whose call it is: of the storage where this path lies; NULL: of no
+	 * storage, or of this one. */
+	const char *path;
+	struct storage *storage;
+	/*
+	 * Coroutine. It has ended, or was refused, and nobody waits: takes back
+	 * what it did, if anything, and frees it.
+	 */
+	void (*undo)(struct late *work);
+	/* Coroutine, or NULL: work is not late while this number changes. */
+	uint64_t (*progress)(struct late *work);
+	/* Who waits stops to when the daemon leaves. */
+	bool gives_way;
+
+	/* the facility's own */
+	char what[LATE_WHAT_MAX];
+	uint64_t begun_ns;
+	struct wait_event over;
+	struct storage *refused_by;
+	struct lost *lost;	/* nobody waits any more */
+	struct late *next;	/* all that are waited for */
+};
+
+/*
+ * Does the work and waits for its end at most so long (WAIT_FOREVER: until
+ * somebody hurries it). True: it is over, and the caller's again. Else it is
+ * late, or was refused: it belongs to itself, and *err says so, calling it
+ * `what` ("opening 'x'"). Coroutine.
+ */
+bool co_late(struct late *work, uint64_t timeout_ns, struct error **err,
+	     const char *what, ...) MUST_CHECK PRINTF(4, 5);
+/* Who waits for it does so for this long from now on, at most. */
+void late_hurry(struct late *work, uint64_t timeout_ns);
+
+/* The daemon leaves: nobody waits for what gives way any more, now or later. */
+void late_leave(void);
+/* What is late: calls fn for each, with how long ago it began. */
+void late_tell(void (*fn)(const char *what, uint64_t seconds));
+unsigned late_count(void);
+/* The runtime ends: what it ran is gone. */
+void late_forget(void);
+
+#endif
