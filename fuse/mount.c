@@ -73,32 +73,49 @@ int fuse_available(struct error **err)
 	return 0;
 }
 
-/* A daemon without a control socket has made no folder for it either. */
-static bool mount_dir_make(void)
+/*
+ * The folder of mount points that nobody named, or -1 and errno. It may be
+ * there already: then nobody else may make names in it.
+ */
+static int mount_dir_open(void)
 {
-	char *parent;
+	struct stat st;
+	int fd;
 
-	if (!mkdir(mount_dir, 0700) || errno == EEXIST)
-		return true;
-	if (errno != ENOENT)
-		return false;
-	parent = strdup(mount_dir);
-	if (!parent)
-		abort();
-	*strrchr(parent, '/') = 0;
-	mkdir(parent, 0700);
-	free(parent);
-	return !mkdir(mount_dir, 0700) || errno == EEXIST;
+	if (mkdir(mount_dir, 0700) && errno == ENOENT) {
+		/* who has no control socket has made no folder for it either */
+		char *parent = strdup(mount_dir);
+
+		if (!parent)
+			abort();
+		*strrchr(parent, '/') = 0;
+		mkdir(parent, 0700);
+		free(parent);
+		mkdir(mount_dir, 0700);
+	}
+	fd = open(mount_dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	if (!fstat(fd, &st) && st.st_uid == geteuid() &&
+	    !(st.st_mode & (S_IWGRP | S_IWOTH)))
+		return fd;
+	close(fd);
+	errno = EPERM;
+	return -1;
 }
 
 /* A mount point that nobody named. */
 static int file_make(const char *path, struct error **err)
 {
-	int fd = -1;
+	int dir = mount_dir_open(), fd;
 
-	if (mount_dir_make())
-		fd = open(path, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
-			  0600);
+	if (dir < 0)
+		return error_set(err, errno, "cannot use the folder '%s' for "
+				 "mounts: %s", mount_dir, errno == EPERM ?
+				 "it is not ours alone" : strerror(errno));
+	fd = openat(dir, strrchr(path, '/') + 1,
+		    O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	close(dir);
 	if (fd < 0)
 		return error_set(err, errno, "cannot make '%s': %s", path,
 				 strerror(errno));
@@ -106,22 +123,31 @@ static int file_make(const char *path, struct error **err)
 	return 0;
 }
 
-static int file_check(const char *path, struct error **err)
+/* What is mounted on is what was looked at, whatever its name is by then. */
+static int mount_point_open(const char *path, struct error **err)
 {
+	int fd = open(path, O_PATH | O_CLOEXEC |
+		      (is_ours(path) ? O_NOFOLLOW : 0));
 	struct stat st;
+	int code;
 
-	if (stat(path, &st))
-		return error_set(err, errno, "cannot mount on '%s': %s", path,
-				 strerror(errno));
-	if (!S_ISREG(st.st_mode))
-		return error_set(err, EINVAL, "cannot mount on '%s': it is no "
-				 "regular file", path);
-	return 0;
+	if (fd < 0 || fstat(fd, &st)) {
+		code = errno;
+		if (fd >= 0)
+			close(fd);
+		return error_set(err, code, "cannot mount on '%s': %s", path,
+				 strerror(code));
+	}
+	if (S_ISREG(st.st_mode))
+		return fd;
+	close(fd);
+	return error_set(err, EINVAL, "cannot mount on '%s': it is no regular "
+			 "file", path);
 }
 
-static int mount_first(struct fuse_mount *m, struct error **err)
+static int mount_first(struct fuse_mount *m, int point, struct error **err)
 {
-	char source[96], data[160];
+	char source[96], data[160], target[40];
 
 	m->fd[0] = device_open(err);
 	if (m->fd[0] < 0)
@@ -132,7 +158,8 @@ static int mount_first(struct fuse_mount *m, struct error **err)
 		 "max_read=%u,default_permissions%s", m->fd[0], S_IFREG,
 		 geteuid(), getegid(), FUSE_IO_MAX,
 		 m->allow_other ? ",allow_other" : "");
-	if (!mount(source, m->path, SERVED_MOUNT_TYPE, MS_NOSUID | MS_NODEV |
+	snprintf(target, sizeof(target), "/proc/self/fd/%d", point);
+	if (!mount(source, target, SERVED_MOUNT_TYPE, MS_NOSUID | MS_NODEV |
 		   (m->writable ? 0 : MS_RDONLY), data))
 		return 0;
 	return error_set(err, errno, "cannot mount on '%s': %s", m->path,
@@ -170,13 +197,18 @@ static void mount_run(void *arg)
 {
 	struct mount_job *job = arg;
 	struct fuse_mount *m = job->m;
+	int point = -1;
 	unsigned i;
 
 	job->rc = is_ours(m->path) ? file_make(m->path, job->err) : 0;
 	if (!job->rc)
-		job->rc = file_check(m->path, job->err);
+		point = mount_point_open(m->path, job->err);
+	if (!job->rc && point < 0)
+		job->rc = point;
 	if (!job->rc)
-		job->rc = mount_first(m, job->err);
+		job->rc = mount_first(m, point, job->err);
+	if (point >= 0)
+		close(point);
 	if (job->rc)
 		goto close;
 	for (i = 1; i < m->queues && !job->rc; i++)

@@ -66,6 +66,23 @@ static int co_wait_client(const struct chardev *c, struct error **err)
 	return 0;
 }
 
+/* The directory is resolved and the name is kept: somebody may put a link to
+ * another file there. */
+static char *socket_place(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir = slash ? strndup(path, (size_t)(slash + 1 - path)) :
+		strdup(".");
+	char *real = dir ? realpath(dir, NULL) : NULL, *place = NULL;
+
+	if (real && asprintf(&place, "%s/%s", real, slash ? slash + 1 : path)
+	    < 0)
+		place = NULL;
+	free(real);
+	free(dir);
+	return place;
+}
+
 static int co_listen(struct chardev *c, const struct address *a,
 		     struct error **err)
 {
@@ -80,7 +97,7 @@ static int co_listen(struct chardev *c, const struct address *a,
 	if (a->type != ADDRESS_UNIX || a->abstract)
 		return 0;
 	/* removed at our end, when we may be elsewhere */
-	c->path = realpath(a->path, NULL);
+	c->path = socket_place(a->path);
 	return c->path ? 0 :
 		error_set(err, errno, "Cannot find socket '%s' again: %s",
 			  a->path, strerror(errno));

@@ -33,6 +33,7 @@
 #include "server/chardev.h"
 #include "server/cmdline.h"
 #include "server/commands.h"
+#include "server/guarded.h"
 #include "server/leave.h"
 #include "server/log.h"
 #include "server/monitor.h"
@@ -53,6 +54,7 @@ static struct {
 	struct cmdline cmd;
 	int socket;
 	struct statelog *log;
+	bool pid_written;
 	struct error *failure;	/* why it could not serve */
 } server = { .socket = -1 };
 
@@ -126,6 +128,7 @@ static int serve_start(struct error **err)
 			       strerror(errno));
 	if (rc == 0 && server.cmd.pid_file)
 		rc = process_write_pid(server.cmd.pid_file, err);
+	server.pid_written = rc == 0 && server.cmd.pid_file;
 	return rc == 0 ? monitor_start(err) : rc;
 }
 
@@ -135,7 +138,7 @@ static void remove_files(void)
 		unlink(server.cmd.socket);
 	rmdir(server.cmd.mount_dir);
 	chardev_close_all();
-	if (server.cmd.pid_file)
+	if (server.pid_written)
 		unlink(server.cmd.pid_file);
 }
 
@@ -251,7 +254,7 @@ static int open_log(struct error **err)
 			log_only(LOG_WARNING);
 		return 0;
 	}
-	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+	fd = guarded_open(path, O_WRONLY | O_APPEND | O_CREAT, 0600);
 	if (fd < 0)
 		return error_set(err, errno, "Cannot open log '%s': %s", path,
 				 strerror(errno));
@@ -266,6 +269,10 @@ static int make_socket_dir(struct error **err)
 			    (size_t)(slash - server.cmd.socket));
 	int rc = dir && *dir ? process_make_dir(dir, err) : 0;
 
+	/* the lock, the log and the folder of mounts lie there too */
+	if (rc == 0 && dir)
+		rc = guarded_dir_check(*dir ? dir : "/",
+				       "the socket's directory", err);
 	free(dir);
 	return rc;
 }

@@ -23,6 +23,7 @@
 
 #include "export/host-mounts.h"
 #include "runtime/passed.h"
+#include "server/guarded.h"
 #include "server/log.h"
 
 /* Written to once when the daemon serves; -1 in the foreground. */
@@ -102,7 +103,7 @@ static long lock_holder(int fd)
 
 int process_lock(const char *path, struct error **err)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int fd = guarded_open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
 
 	if (fd < 0)
 		return error_set(err, errno, "Cannot open lock file '%s': %s",
@@ -132,8 +133,9 @@ int process_make_dir(const char *path, struct error **err)
 
 int process_write_pid(const char *path, struct error **err)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	int failed = fd < 0 || dprintf(fd, "%ld\n", (long)getpid()) < 0;
+	int fd = guarded_open(path, O_WRONLY | O_CREAT, 0644);
+	int failed = fd < 0 || (ftruncate(fd, 0) < 0 && errno != EINVAL) ||
+		dprintf(fd, "%ld\n", (long)getpid()) < 0;
 	int code = errno;
 
 	if (fd >= 0)

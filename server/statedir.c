@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * statedir.c - the state log never lies on a device we serve.
+ * statedir.c - the state log lies on no device we serve, and is nobody else's.
  *
  * Before the runtime starts. What counts is the kind of device, not whether
  * its server lives (SERVED_BY_ANY). The directory stays the one that is
@@ -16,6 +16,7 @@
 
 #include "export/served.h"
 #include "export/users.h"
+#include "server/guarded.h"
 #include "server/process.h"
 
 int statedir_prepare(const char *path, struct error **err)
@@ -24,6 +25,9 @@ int statedir_prepare(const char *path, struct error **err)
 	struct stat st;
 	int rc = process_make_dir(path, err);
 
+	if (rc < 0)
+		return rc;
+	rc = guarded_dir_check(path, "state directory", err);
 	if (rc < 0)
 		return rc;
 	if (stat(path, &st) < 0)

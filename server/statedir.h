@@ -11,7 +11,8 @@
 /*
  * Makes the directory if it is missing; refuses one whose file system lies on
  * a ublk device or on one of ours over NBD or FUSE, also through partitions,
- * device mapper and loop devices. May block: before the runtime starts.
+ * device mapper and loop devices; and one in which others could replace our
+ * files (guarded.h). May block: before the runtime starts.
  */
 int statedir_prepare(const char *path, struct error **err) MUST_CHECK;
 

@@ -11,10 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "runtime/co.h"
 #include "runtime/io.h"
+#include "server/guarded.h"
 #include "server/statelog-format.h"
 
 #define STATELOG_VERSION 1
@@ -26,6 +28,7 @@ struct statelog {
 	char *path, *path_new;
 	struct file *file;	/* NULL: no log yet, or to be written anew */
 	bool active;
+	bool read;	/* what the last daemon left, by our caller */
 	uint64_t end;		/* where the next record goes */
 	uint64_t base;		/* end right after the file was written anew */
 	uint64_t seq, generation;
@@ -74,35 +77,53 @@ static void boot_id(char id[40])
 
 /* --- reading ---------------------------------------------------------- */
 
+struct read_job {
+	const char *path;
+	char *data;
+	size_t len;
+	int rc;
+};
+
+static void read_whole(void *arg)
+{
+	struct read_job *job = arg;
+	int fd = guarded_open(job->path, O_RDONLY, 0);
+	struct stat st;
+	ssize_t n = 1;
+
+	job->rc = fd < 0 ? fd : fstat(fd, &st) < 0 ? -errno :
+		!S_ISREG(st.st_mode) ? -EINVAL :
+		st.st_size > FILE_MAX ? -EFBIG : 0;
+	if (job->rc == 0) {
+		job->data = malloc((size_t)st.st_size + 1);
+		job->rc = job->data ? 0 : -ENOMEM;
+	}
+	while (job->rc == 0 && n && job->len < (size_t)st.st_size) {
+		n = read(fd, job->data + job->len,
+			 (size_t)st.st_size - job->len);
+		job->len += n > 0 ? (size_t)n : 0;
+		if (n < 0 && errno != EINTR)
+			job->rc = -errno;
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
 static int co_read_whole(const char *path, char **data, size_t *len,
 			 struct error **err)
 {
-	struct file_info info;
-	struct file *f;
-	int rc = co_file_open(path, O_RDONLY, 0, &f);
+	struct read_job job = { .path = path };
 
-	*data = NULL;
-	*len = 0;
-	if (rc == -ENOENT)
+	co_blocking(read_whole, &job);
+	if (job.rc == -ENOENT)
+		job.rc = 0;
+	*data = job.data;
+	*len = job.len;
+	if (job.rc == 0)
 		return 0;
-	if (rc < 0)
-		return error_set(err, -rc, "Cannot open state log '%s': %s",
-				 path, strerror(-rc));
-	rc = co_file_info(f, &info);
-	if (rc == 0 && info.size > FILE_MAX)
-		rc = -EFBIG;
-	if (rc == 0) {
-		*len = info.size;
-		*data = malloc(*len + 1);
-		rc = *data ? co_file_read(f, 0, *data, (uint32_t)*len) :
-			-ENOMEM;
-	}
-	co_file_close(f);
-	if (rc == 0)
-		return 0;
-	free(*data);
-	return error_set(err, -rc, "Cannot read state log '%s': %s", path,
-			 strerror(-rc));
+	free(job.data);
+	return error_set(err, -job.rc, "Cannot read state log '%s': %s", path,
+			 strerror(-job.rc));
 }
 
 /* The first record says which log this is. */
@@ -174,6 +195,7 @@ int co_statelog_load(struct statelog *log, struct statelog_past *past,
 		return rc;
 	*past = (struct statelog_past) { .state = json_object() };
 	statelog_replay(log, data, len, past);
+	log->read = true;
 	free(data);
 	return 0;
 }
@@ -213,19 +235,26 @@ static json_t *statelog_whole(struct statelog *log)
 			 log->state);
 }
 
+static void remove_new(void *arg)
+{
+	unlink(((const struct statelog *)arg)->path_new);
+}
+
 /* The new file's content, durable; *file open. */
 static int co_write_new(struct statelog *log, struct file **file)
 {
 	json_auto_t *head = statelog_head(log);
 	json_auto_t *whole = statelog_whole(log);
 	uint64_t end = 0;
-	int rc = co_file_open(log->path_new, O_RDWR | O_CREAT, 0600, file);
+	int rc;
 
+	/* what is there is an unfinished one, or not ours */
+	co_blocking(remove_new, log);
+	rc = co_file_open(log->path_new, O_RDWR | O_CREAT | O_EXCL |
+			  O_NOFOLLOW, 0600, file);
 	if (rc < 0)
 		return rc;
-	rc = co_file_truncate(*file, 0);
-	if (rc == 0)
-		rc = co_write_record(*file, &end, head);
+	rc = co_write_record(*file, &end, head);
 	if (rc == 0)
 		rc = co_write_record(*file, &end, whole);
 	if (rc == 0)
@@ -364,6 +393,7 @@ void co_statelog_close(struct statelog *log, bool remove)
 	if (log->file)
 		co_file_close(log->file);
 	log->file = NULL;
-	if (remove)
+	/* one that could not be read stays for who can */
+	if (remove && (log->active || log->read))
 		co_blocking(remove_files, log);
 }

@@ -44,7 +44,8 @@ int co_statelog_update(struct statelog *log, json_t *(*snapshot)(void),
 		       struct error **err) MUST_CHECK;
 /* Whether there was an update: the log exists. */
 bool statelog_active(const struct statelog *log);
-/* remove: the state is empty, and the file goes. */
+/* remove: the state is empty, and the file goes, unless it is one that could
+ * not be read. */
 void co_statelog_close(struct statelog *log, bool remove);
 
 #endif
