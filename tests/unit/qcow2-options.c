@@ -261,6 +261,51 @@ static void dirty_image_with_a_shared_cluster(void)
 	CU_ASSERT_EQUAL(header_bits((unsigned)l2 + 16) & copied, copied);
 }
 
+static enum image_cluster data_at_first(void *arg, uint64_t n)
+{
+	(void)arg;
+	return n < 128 ? IMAGE_DATA : IMAGE_HOLE;
+}
+
+static void dirty_tables_body(void *arg)
+{
+	struct disk d;
+
+	(void)arg;
+	if (!begin(&d, OPEN("")))
+		return;
+	CU_ASSERT_EQUAL(put(&d, 150 * 512, 512, 1), 0);
+	disk_close(&d);
+}
+
+/* What the rebuild sets right in L1 is not undone when a new table is entered
+ * there: the driver works with what is on disk then. */
+static void dirty_image_with_a_wrong_table(void)
+{
+	const uint64_t copied = UINT64_C(1) << 63;
+	struct image_spec spec = {
+		.version = 3,
+		.cluster_bits = 9,
+		.refcount_order = 4,
+		.size = 200 * 512,
+		.kind = data_at_first,
+	};
+	uint64_t size, l1;
+	uint8_t *bytes;
+	void *data;
+
+	size = image_build(&spec, &data);
+	bytes = data;
+	be64_put(bytes + QCOW2_H_INCOMPATIBLE, 1);
+	l1 = be64_at(bytes + QCOW2_H_L1_OFFSET);
+	be64_put(bytes + l1 + 8, be64_at(bytes + l1 + 8) & ~copied);
+	sim_file_create(IMAGE, 0);
+	sim_file_set(IMAGE, data, size);
+	free(data);
+	test_run(1, 5, dirty_tables_body, NULL);
+	check_clean();
+}
+
 /* The last cluster is whole where the disk ends in it. */
 static void odd_end_body(void *arg)
 {
@@ -419,6 +464,7 @@ TEST_MAIN("qcow2-options",
 	  TEST(dirty_image),
 	  TEST(dirty_image_with_wrong_marks),
 	  TEST(dirty_image_with_a_shared_cluster),
+	  TEST(dirty_image_with_a_wrong_table),
 	  TEST(a_disk_that_ends_inside_a_cluster),
 	  TEST(backing_named_by_the_header),
 	  TEST(zeroes_hide_a_base_that_was_not_there),

@@ -289,7 +289,16 @@ static uint64_t meta_expected(const struct qcow2 *s)
 	       min(h->l1_entries + blocks, UINT64_C(1) << 23);
 }
 
-/* Everything that only writing needs. */
+static int read_l1(struct qcow2 *s, struct error **err)
+{
+	const struct qcow2_header *h = &s->header;
+
+	return read_table(s, h->l1_offset, h->l1_entries * UINT64_C(8), s->l1,
+			  "L1 table", err);
+}
+
+/* Everything that only writing needs. A rebuild changes marks in tables, so
+ * nothing that was read of them before outlives it. */
 static int prepare_writing(struct qcow2 *s, struct error **err)
 {
 	struct qcow2_header *h = &s->header;
@@ -307,6 +316,10 @@ static int prepare_writing(struct qcow2 *s, struct error **err)
 
 		ret = qcow2_rebuild_refcounts(qcow2_file(s), h, s->sector,
 					      fixed, err);
+		if (ret < 0)
+			return ret;
+		slice_evict(&s->l2, s->l2.count, ++s->limbo.seq);
+		ret = read_l1(s, err);
 		if (ret < 0)
 			return ret;
 	}
@@ -341,13 +354,11 @@ static int set_lazy(struct qcow2 *s, struct error **err)
 
 static int open_tables(struct qcow2 *s, struct error **err)
 {
-	const struct qcow2_header *h = &s->header;
 	int ret = memory_init(s);
 
 	if (ret < 0)
 		return error_set(err, -ret, "Out of memory");
-	ret = read_table(s, h->l1_offset, h->l1_entries * UINT64_C(8), s->l1,
-			 "L1 table", err);
+	ret = read_l1(s, err);
 	if (ret < 0)
 		return ret;
 	return s->node->read_only ? measure_file(s, err)
