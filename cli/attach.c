@@ -73,6 +73,9 @@ static void attach_warn(const struct args *args, const json_t *made)
 	if (get_bool(made, "guessed") && !args_given(args, "format"))
 		complain("the format of '%s' was guessed: %s (-f says it)",
 			 args->operands[0], get_string(made, "format"));
+	if (json_object_get(made, "warning"))
+		complain("%s: %s", get_string(made, "device"),
+			 get_string(made, "warning"));
 	if (json_object_get(made, "note"))
 		complain("%s: %s", get_string(made, "device"),
 			 get_string(made, "note"));

@@ -80,6 +80,13 @@ struct node *node_backing_next(struct node *node)
 	return node ? node_skip_filters(node_cow_child(node)) : NULL;
 }
 
+const char *node_chain_warning(const struct node *node)
+{
+	while (node && !node->warning)
+		node = node_filtered_or_cow_child(node);
+	return node ? node->warning : NULL;
+}
+
 /* ---- names ---- */
 
 struct node *node_first(void)
@@ -179,6 +186,7 @@ static void node_free(struct node *node)
 	free(node->filename);
 	free(node->header_backing);
 	free(node->header_backing_format);
+	free(node->warning);
 	free(node);
 }
 

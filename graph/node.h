@@ -59,6 +59,7 @@ struct node {
 	bool ready;		/* all of node_open did: has a name now */
 	char *header_backing;		/* name in the header, or NULL (C7) */
 	char *header_backing_format;
+	char *warning;		/* found at open: a sentence, or NULL */
 	struct json_t *strong;	/* options given that are part of its name */
 	bool backing_given;	/* by options, not by the header */
 	struct edge *children, *parents;
@@ -94,6 +95,8 @@ struct node *node_primary_child(const struct node *node);
 struct node *node_skip_filters(struct node *node);
 struct node *node_skip_implicit(struct node *node);
 struct node *node_backing_next(struct node *node);
+/* What was found at open about the image or one below it; NULL: nothing. */
+const char *node_chain_warning(const struct node *node);
 
 struct node *node_find(const char *name);
 struct node *node_first(void);	/* with node->next: all nodes */

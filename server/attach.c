@@ -253,6 +253,7 @@ static json_t *attach_with_id(json_t *args, const char *id, struct error **err)
 	/* while we wait the node may become another's matter */
 	format = node->driver->name;
 	guessed = node->guessed;
+	log_node_warning(node);
 	node->pins++;
 	type = attach_choose_type(arg_string(args, "via", "auto"), err);
 	node->pins--;

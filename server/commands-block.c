@@ -9,6 +9,7 @@
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/deadline.h"
+#include "server/log.h"
 
 struct node *node_by_name(const char *name, struct error **err)
 {
@@ -28,6 +29,14 @@ struct node *open_image(json_t *options, unsigned flags, const char *filename,
 	if (!node && !strstr((*err)->text, filename))
 		error_prefix(err, "Could not open '%s'", filename);
 	return node;
+}
+
+void log_node_warning(const struct node *node)
+{
+	const char *warning = node_chain_warning(node);
+
+	if (warning)
+		log_write(LOG_WARNING, "%s", warning);
 }
 
 static bool driver_has_backing(const char *name)
@@ -62,8 +71,12 @@ json_t *cmd_blockdev_add(json_t *args, struct error **err)
 {
 	const char *name = arg_string(args, "node-name", "");
 
-	if (!co_open_by_deadline(node_add, args, name, err))
+	const struct node *node = co_open_by_deadline(node_add, args, name,
+						      err);
+
+	if (!node)
 		return NULL;
+	log_node_warning(node);
 	return json_object();
 }
 

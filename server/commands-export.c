@@ -65,11 +65,15 @@ json_t *export_describe(struct export *exp)
 
 	if (exp->root) {
 		const struct node *node = exp->root->edge.child;
+		const char *warning = node_chain_warning(node);
 
 		json_object_set_new(shown, "node-name",
 				    json_string(node->name));
 		json_object_set_new(shown, "size",
 				    json_integer((json_int_t)node->size));
+		if (warning)
+			json_object_set_new(shown, "warning",
+					    json_string(warning));
 		json_object_set_new(shown, "drains",
 				    export_drains(&exp->root->drains));
 		root_count(exp->root, &counts);

@@ -105,6 +105,8 @@ json_t *export_describe(struct export *exp);
 /* Ends an export and tells clients. */
 int co_export_end(struct export *exp, bool hard, struct error **err)
 	MUST_CHECK;
+/* What was found about its images when they were opened, to the log. */
+void log_node_warning(const struct node *node);
 /* node_open of an image file; errors name the file. */
 struct node *open_image(json_t *options, unsigned flags, const char *filename,
 			struct error **err);

@@ -24,7 +24,7 @@
 /* Of an export of any type. */
 #define EXPORT_INFO \
 	"id:str type:BlockExportType node-name?:str shutting-down:bool " \
-	"writable:bool stuck:bool stuck-in?:str size?:int " \
+	"writable:bool stuck:bool stuck-in?:str size?:int warning?:str " \
 	"drains?:BlkgraphDrains stats?:BlockDeviceStats"
 
 static const struct definition {

@@ -145,6 +145,10 @@ static int file_open_rest(struct node *node, struct error **err)
 	if (s->info.kind != (node->driver == &host_device_driver ?
 			     FILE_BLOCK : FILE_REGULAR))
 		return file_wrong_kind(node, opts->filename, err);
+	/* what an image does not have itself would be read from it as zeroes */
+	if (s->info.kind == FILE_BLOCK && !s->info.size)
+		return file_open_error(node, opts->filename, -ENOMEDIUM,
+				       err);
 	ret = file_lock_open(node, err);
 	if (ret < 0)
 		return ret;

@@ -446,8 +446,10 @@ def l1_entry(name, value, writable=None, read="error", write="error"):
 
 
 l1_entry("l2-unaligned", lambda i: i.l2 | 0x200 | COPIED)
-l1_entry("l2-past-end", lambda i: 1 << 40 | COPIED)
-l1_entry("l2-far", lambda i: 0x00FFFFFFFFFF0000 | COPIED)
+l1_entry("l2-past-end", lambda i: 1 << 40 | COPIED,
+         writable="data behind the end")
+l1_entry("l2-far", lambda i: 0x00FFFFFFFFFF0000 | COPIED,
+         writable="data behind the end")
 l1_entry("l2-is-l1", lambda i: i.l1 | COPIED, writable="overlaps",
          read=None)
 l1_entry("l2-is-reftable", lambda i: i.reftable | COPIED,
@@ -465,9 +467,8 @@ def l2_entry(name, value, begin=plain, read="error", write="error",
 
 
 l2_entry("data-unaligned", lambda i: i.get(i.l2) | 0x200)
-l2_entry("data-past-end", lambda i: 1 << 40 | COPIED, read=None, write=None)
-l2_entry("data-far", lambda i: 0x00FFFFFFFFFF0000 | COPIED, read=None,
-         write=None)
+l2_entry("data-past-end", lambda i: 1 << 40 | COPIED, write=None)
+l2_entry("data-far", lambda i: 0x00FFFFFFFFFF0000 | COPIED, write=None)
 l2_entry("data-is-header", lambda i: 1 | COPIED, read=None, write=None)
 l2_entry("data-is-l1", lambda i: i.l1 | COPIED, read=None)
 l2_entry("data-is-l2", lambda i: i.l2 | COPIED, read=None)

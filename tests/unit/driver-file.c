@@ -232,6 +232,20 @@ static void body_device(void *arg)
 	disk_close(&d);
 }
 
+/* What lies above it would take what it does not have for zeroes (A41). */
+static void body_no_medium(void *arg)
+{
+	char *text;
+
+	(void)arg;
+	sim_file_set(PATH, "", 0);
+	sim_file_block_device(PATH);
+	text = disk_open_error("{\"driver\": \"host_device\", \"filename\":"
+			       " \"" PATH "\"}", DISK_WRITABLE);
+	CU_ASSERT(text && strstr(text, "No medium found"));
+	free(text);
+}
+
 static void body_missing(void *arg)
 {
 	char *text = disk_open_error("{\"driver\": \"file\", \"filename\":"
@@ -479,6 +493,11 @@ static void devices_and_files_are_told_apart(void)
 	run(body_device);
 }
 
+static void a_device_needs_a_medium(void)
+{
+	run(body_no_medium);
+}
+
 static void a_file_that_was_cut_off_is_an_error(void)
 {
 	run(body_cut_off);
@@ -525,6 +544,7 @@ TEST_MAIN("file", TEST(data_goes_to_the_file),
 	  TEST(discard_is_ignored_unless_asked_for),
 	  TEST(refused_punches_are_emulated_and_not_asked_again),
 	  TEST(devices_and_files_are_told_apart),
+	  TEST(a_device_needs_a_medium),
 	  TEST(a_file_that_was_cut_off_is_an_error),
 	  TEST(a_missing_file_is_named), TEST(nodes_exclude_each_other),
 	  TEST(late_locks_are_undone), TEST(a_node_closes_before_its_locks),

@@ -310,6 +310,191 @@ static void bad_tables_and_streams(void)
 	}
 }
 
+/* --- a file that was cut off (Q16) --- */
+
+/* The data of guest clusters 8, 10 ... 14 lies at the end of the file, which
+ * is cut off 512 bytes after the start of the first; the rest is lost. */
+static uint64_t cut_off(struct img *m)
+{
+	uint64_t at = align_up(m->size, CLUSTER);
+
+	m->bytes = realloc(m->bytes, at + 512);
+	assert(m->bytes);
+	memset(m->bytes + m->size, 0, at - m->size);
+	memset(m->bytes + at, 9, 512);
+	m->size = at + 512;
+	for (unsigned i = 0; i < 4; i++) {
+		l2_set(m, 8 + 2 * i, COPIED | (at + i * CLUSTER));
+		m->bytes[m->refblock + ((at >> BITS) + i) * 2 + 1] = 1;
+	}
+	return at;
+}
+
+static void read_cut_off(void *arg)
+{
+	struct img *m = arg;
+	uint8_t *all = calloc(16, CLUSTER);
+
+	if (!open_image(m, READ_ONLY, PERM_CONSISTENT_READ))
+		return;
+	CU_ASSERT_PTR_NOT_NULL_FATAL(m->disk.node->warning);
+	CU_ASSERT_PTR_NOT_NULL(strstr(m->disk.node->warning, "byte 655360"));
+	/* what is there, also of the cluster in which the file ends */
+	CU_ASSERT_EQUAL(request(m, REQ_READ, 6, CLUSTER), 0);
+	CU_ASSERT_EQUAL(m->buf[CLUSTER - 1], 7);
+	CU_ASSERT_EQUAL(request(m, REQ_READ, 8, CLUSTER), 0);
+	CU_ASSERT_EQUAL(m->buf[511], 9);
+	CU_ASSERT_EQUAL(m->buf[512], 0);
+	CU_ASSERT_EQUAL(m->buf[CLUSTER - 1], 0);
+	CU_ASSERT_EQUAL(request(m, REQ_READ, 9, CLUSTER), 0);
+	for (unsigned n = 10; n < 16; n += 2)
+		CU_ASSERT_EQUAL(request(m, REQ_READ, n, 512), -EIO);
+	/* as part of more, whatever lies beside it in the file */
+	CU_ASSERT_EQUAL(disk_request(&m->disk, REQ_READ, 0, 0, 10 * CLUSTER,
+				     all), 0);
+	CU_ASSERT_EQUAL(disk_request(&m->disk, REQ_READ, 0, 0, 16 * CLUSTER,
+				     all), -EIO);
+	free(all);
+	disk_close(&m->disk);
+}
+
+static void cut_off_refused(void *arg)
+{
+	struct img *m = arg;
+	char *text;
+
+	store(m);
+	text = disk_open_error(OPTIONS, DISK_WRITABLE);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "data behind the end"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "byte 655360"));
+	free(text);
+	check_file(m, m->l1, false);
+}
+
+/* Neighbours in the file are one run: the end is inside of it. */
+static void data_cut_off(void)
+{
+	for (unsigned dirty = 0; dirty < 2; dirty++) {
+		struct img *m = make(3);
+
+		cut_off(m);
+		be64_put(m->bytes + QCOW2_H_INCOMPATIBLE, dirty);
+		test_run(1, 90, read_cut_off, m);
+		test_run(1, 91, cut_off_refused, m);
+		free_img(m);
+	}
+}
+
+/* Guest clusters that follow each other in the file are one run. */
+static void read_run(void *arg)
+{
+	struct img *m = arg;
+
+	if (!open_image(m, READ_ONLY, PERM_CONSISTENT_READ))
+		return;
+	CU_ASSERT_EQUAL(request(m, REQ_READ, 8, CLUSTER), 0);
+	CU_ASSERT_EQUAL(m->buf[0], 9);
+	for (unsigned n = 9; n < 12; n++)
+		CU_ASSERT_EQUAL(request(m, REQ_READ, n, CLUSTER), -EIO);
+	disk_close(&m->disk);
+}
+
+static void a_run_cut_off(void)
+{
+	struct img *m = make(3);
+	uint64_t at = cut_off(m);
+
+	for (unsigned i = 0; i < 4; i++)
+		l2_set(m, 8 + i, COPIED | (at + i * CLUSTER));
+	test_run(1, 92, read_run, m);
+	free_img(m);
+}
+
+static void compressed_cut_off(void)
+{
+	struct img *m = make(3);
+	uint64_t at = cut_off(m);
+
+	for (unsigned i = 1; i < 4; i++)
+		l2_set(m, 8 + 2 * i, PACKED | (at + i * CLUSTER));
+	test_run(1, 93, read_cut_off, m);
+	test_run(1, 94, cut_off_refused, m);
+	free_img(m);
+}
+
+static void table_cut_off_body(void *arg)
+{
+	struct img *m = arg;
+
+	if (!open_image(m, READ_ONLY, PERM_CONSISTENT_READ))
+		return;
+	CU_ASSERT_PTR_NOT_NULL(m->disk.node->warning);
+	CU_ASSERT_EQUAL(request(m, REQ_READ, 1, 512), -EIO);
+	disk_close(&m->disk);
+}
+
+static void table_cut_off(void)
+{
+	struct img *m = make(3);
+
+	be64_put(m->bytes + m->l1, COPIED | align_up(m->size, CLUSTER));
+	test_run(1, 95, table_cut_off_body, m);
+	free_img(m);
+}
+
+/* What ends inside its last cluster, and refcounts that a crash left, are no
+ * loss: it opens, and writes. */
+static void no_loss_body(void *arg)
+{
+	struct img *m = arg;
+
+	if (!open_image(m, OPTIONS, DISK_WRITABLE))
+		return;
+	CU_ASSERT_PTR_NULL(m->disk.node->warning);
+	CU_ASSERT_EQUAL(request(m, REQ_READ, 8, CLUSTER), 0);
+	CU_ASSERT_EQUAL(m->buf[511], 9);
+	CU_ASSERT_EQUAL(m->buf[CLUSTER - 1], 0);
+	CU_ASSERT_EQUAL(request(m, REQ_WRITE, 1, CLUSTER), 0);
+	CU_ASSERT_EQUAL(request(m, REQ_READ, 1, CLUSTER), 0);
+	disk_close(&m->disk);
+}
+
+static void ends_inside_its_last_cluster(void)
+{
+	struct img *m = make(3);
+
+	cut_off(m);
+	for (unsigned n = 10; n < 16; n += 2)
+		l2_set(m, n, 0);
+	test_run(1, 96, no_loss_body, m);
+	free_img(m);
+}
+
+/* The refcounts know nothing of it: opened, and found when it is touched. */
+static void write_uncounted(void *arg)
+{
+	struct img *m = arg;
+
+	if (!open_image(m, OPTIONS, DISK_WRITABLE))
+		return;
+	CU_ASSERT_EQUAL(request(m, REQ_READ, 4, 4096), -EIO);
+	CU_ASSERT_EQUAL(request(m, REQ_WRITE, 1, CLUSTER), 0);
+	CU_ASSERT_EQUAL(request(m, REQ_READ, 4, 4096), -EIO);
+	CU_ASSERT_EQUAL(request(m, REQ_WRITE, 4, 4096), -EIO);
+	disk_close(&m->disk);
+}
+
+static void uncounted_and_cut_off(void)
+{
+	struct img *m = make(3);
+
+	l2_set(m, 4, COPIED | (align_up(m->size, CLUSTER) + 8 * CLUSTER));
+	test_run(1, 97, write_uncounted, m);
+	check_file(m, m->l1, true);
+	free_img(m);
+}
+
 /* --- tables over tables: not opened for writing --- */
 
 static void open_refused(void *arg)
@@ -410,6 +595,8 @@ static void corrupt_bit(void)
 	}
 }
 
+static const char *says;
+
 static void dirty_and_wrong(void *arg)
 {
 	struct img *m = arg;
@@ -418,7 +605,7 @@ static void dirty_and_wrong(void *arg)
 	store(m);
 	text = disk_open_error(OPTIONS, DISK_WRITABLE);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
-	CU_ASSERT_PTR_NOT_NULL(strstr(text, "could not be rebuilt"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, says));
 	free(text);
 	check_file(m, 0, false);
 }
@@ -429,7 +616,11 @@ static void dirty_with_bad_tables(void)
 
 	be64_put(m->bytes + QCOW2_H_INCOMPATIBLE, 1);
 	l2_set(m, 4, COPIED | UINT64_C(0xfffffffff0000));
+	says = "data behind the end";
 	test_run(1, 71, dirty_and_wrong, m);
+	l2_set(m, 4, COPIED | (5 * CLUSTER + 512));
+	says = "could not be rebuilt";
+	test_run(1, 73, dirty_and_wrong, m);
 	free_img(m);
 }
 
@@ -519,6 +710,12 @@ TEST_MAIN("qcow2-hostile",
 	  TEST(bad_entries),
 	  TEST(zero_bit_in_version_2),
 	  TEST(bad_tables_and_streams),
+	  TEST(data_cut_off),
+	  TEST(a_run_cut_off),
+	  TEST(compressed_cut_off),
+	  TEST(table_cut_off),
+	  TEST(ends_inside_its_last_cluster),
+	  TEST(uncounted_and_cut_off),
 	  TEST(tables_over_tables),
 	  TEST(discard_of_a_free_cluster),
 	  TEST(discard_out_of_bounds),

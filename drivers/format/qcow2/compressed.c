@@ -123,7 +123,8 @@ int qcow2_unpack(struct qcow2 *s, uint64_t entry, uint8_t *out, uint8_t *work)
 	uint8_t *in = work + WORK_BYTES;
 	int ret;
 
-	if (p.offset < s->geo.cluster_size || p.offset >= QCOW2_OFFSET_LIMIT)
+	if (p.offset < s->geo.cluster_size || p.offset >= QCOW2_OFFSET_LIMIT ||
+	    p.offset >= __atomic_load_n(&s->end, __ATOMIC_RELAXED))
 		return -EIO;
 	p.len = min(p.len, room);
 	ret = co_edge_read(qcow2_file(s), p.offset, p.len, in);

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -212,7 +213,7 @@ static int read_table(struct qcow2 *s, uint64_t offset, uint64_t bytes,
 	return ret < 0 ? read_error(s, what, ret, err) : 0;
 }
 
-/* Where host clusters end, and from where on they read as zeroes. */
+/* Where the file and host clusters end, and from where on they read as zeroes. */
 static int measure_file(struct qcow2 *s, struct error **err)
 {
 	uint64_t size;
@@ -221,6 +222,7 @@ static int measure_file(struct qcow2 *s, struct error **err)
 	if (ret < 0)
 		return read_error(s, "file size", ret, err);
 	s->capacity = UINT64_MAX;
+	s->end = size;
 	s->virgin = div_up(size, s->geo.cluster_size);
 	if (qcow2_file(s)->child->limits.fixed_size) {
 		s->capacity = qcow2_file(s)->child->size >>
@@ -297,6 +299,36 @@ static int read_l1(struct qcow2 *s, struct error **err)
 			  "L1 table", err);
 }
 
+/*
+ * The disk's bytes that lie behind the end of the file are no zeroes, but what
+ * is gone (Q16). Writing would make the file grow over their places, and the
+ * next opener find holes there; so that is refused. What cannot be read here
+ * is an error for who needs it.
+ */
+static int look_for_lost(struct qcow2 *s, bool writable, struct error **err)
+{
+	struct node *node = s->node;
+	uint64_t guest;
+	int ret = measure_file(s, err);
+
+	if (ret < 0 || qcow2_find_lost(s, &guest) <= 0)
+		return ret;
+	if (writable)
+		return error_set(err, EUCLEAN, "qcow2 node '%s' has data behind"
+			" the end of its file, which has %" PRIu64 " bytes:"
+			" what is missing is lost, first at byte %" PRIu64
+			" of the disk; it can only be opened read-only",
+			node->name, s->end, guest);
+	s->lost = true;
+	if (!node->warning &&
+	    asprintf(&node->warning, "qcow2 node '%s' has data behind the end"
+		     " of its file, which has %" PRIu64 " bytes: what is"
+		     " missing is lost and reads as an error, first at byte %"
+		     PRIu64 " of the disk", node->name, s->end, guest) < 0)
+		node->warning = NULL;
+	return 0;
+}
+
 /* Everything that only writing needs. A rebuild changes marks in tables, so
  * nothing that was read of them before outlives it. */
 static int prepare_writing(struct qcow2 *s, struct error **err)
@@ -359,10 +391,11 @@ static int open_tables(struct qcow2 *s, struct error **err)
 	if (ret < 0)
 		return error_set(err, -ret, "Out of memory");
 	ret = read_l1(s, err);
-	if (ret < 0)
-		return ret;
-	return s->node->read_only ? measure_file(s, err)
-				  : prepare_writing(s, err);
+	if (ret == 0)
+		ret = look_for_lost(s, !s->node->read_only, err);
+	if (ret == 0 && !s->node->read_only)
+		ret = prepare_writing(s, err);
+	return ret;
 }
 
 static int name_backing(struct qcow2 *s, struct error **err)
@@ -458,8 +491,10 @@ static int qcow2_set_writable(struct node *node, bool writable,
 	struct qcow2 *s = node->state;
 	int ret;
 
-	if (writable)
-		return prepare_writing(s, err);
+	if (writable) {
+		ret = look_for_lost(s, true, err);
+		return ret < 0 ? ret : prepare_writing(s, err);
+	}
 	ret = settle(s);
 	if (ret < 0)
 		return error_set(err, -ret, "Could not write back the metadata"

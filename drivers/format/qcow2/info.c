@@ -25,7 +25,7 @@ void qcow2_info(struct node *node, json_t *object)
 	const struct qcow2 *s = node->state;
 	const struct qcow2_header *h = &s->header;
 	uint64_t bits = __atomic_load_n(&h->incompatible, __ATOMIC_RELAXED);
-	bool corrupt = bits & QCOW2_INCOMPAT_CORRUPT ||
+	bool corrupt = bits & QCOW2_INCOMPAT_CORRUPT || s->lost ||
 		       __atomic_load_n(&s->corrupt, __ATOMIC_ACQUIRE);
 	json_t *data = json_object();
 

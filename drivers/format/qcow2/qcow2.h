@@ -21,6 +21,7 @@
  *	compressed.c	compressed clusters
  *	bounce.c	memory for copies
  *	check.h		the checker; rebuild.c refcounts anew
+ *	lost.c		what lies behind the end of the file
  *	create.h	a new image
  *	driver.c	open, close, and the table of operations
  *
@@ -116,6 +117,7 @@ struct qcow2 {
 	uint64_t capacity;	/* host clusters; UINT64_MAX: the file grows */
 	const uint8_t *blank;	/* BLANK_BYTES zeroes, aligned for O_DIRECT */
 	bool lazy;		/* lazy refcounts wanted */
+	bool lost;		/* data is missing (Q16); so it is read-only */
 
 	/* any thread, atomic */
 	struct be64 *l1;	/* l1_entries, padded to a slice */
@@ -124,6 +126,8 @@ struct qcow2 {
 	uint64_t durable_gen;	/* of these, on disk */
 	bool fast_writes;	/* nothing has to be done before a write */
 	bool corrupt;		/* found out since open; writes fail */
+	uint64_t end;		/* byte of the file: data that starts there or
+				 * behind it is lost (Q16); only grows */
 
 	struct co_mutex lock;
 	/* lock */
@@ -309,6 +313,13 @@ bool qcow2_wait_busy(struct qcow2 *s, uint64_t first, uint64_t last);
 /* buf NULL: zeroes. */
 int64_t qcow2_write_data(struct qcow2 *s, uint64_t offset, uint32_t len,
 			 const uint8_t *buf) MUST_CHECK;
+
+/* --- lost.c --- */
+
+/* In open, coroutine. 1: the tables name something at or behind s->end, and
+ * the disk's first such byte, or that of its table, is *guest. 0: nothing that
+ * the refcounts know of. Or a negative errno. */
+int qcow2_find_lost(struct qcow2 *s, uint64_t *guest) MUST_CHECK;
 
 /* --- limbo.c --- */
 

@@ -94,6 +94,9 @@ static enum plan plan_of(const struct qcow2 *s, uint64_t entry)
 
 	switch (qcow2_entry_kind(&s->geo, s->v3, entry)) {
 	case QCOW2_NORMAL:
+		/* lost: not to be found again as zeroes (Q16) */
+		if (qcow2_entry_host(entry) >= s->end)
+			break;
 		return copied ? PLAN_IN_PLACE : PLAN_FRESH;
 	case QCOW2_ZERO_ALLOCATED:
 		return copied ? PLAN_REUSE : PLAN_FRESH;
@@ -387,6 +390,11 @@ static int fill(struct write *w)
 
 static void publish(struct write *w)
 {
+	uint64_t end = w->host + ((uint64_t)w->count <<
+				  w->s->geo.cluster_bits);
+
+	if (end > w->s->end)
+		__atomic_store_n(&w->s->end, end, __ATOMIC_RELAXED);
 	for (uint32_t i = 0; i < w->count; i++) {
 		uint64_t old = entry_at(w, i);
 		uint64_t host = w->host + ((uint64_t)i <<
