@@ -128,7 +128,9 @@ static bool served_loop_file(struct served_search *s, const char *file,
 	struct stat st;
 
 	if (!served_mounted(s, NULL, file))
-		return !stat(file, &st) && served_file_system(s, st.st_dev);
+		return !stat(file, &st) &&
+		       served_file_system(s, S_ISBLK(st.st_mode) ? st.st_rdev :
+								  st.st_dev);
 	snprintf(s->path, s->size, "/dev/%s", disk);
 	return true;
 }

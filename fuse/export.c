@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "export/nested.h"
 #include "export/users.h"
 #include "fuse/file.h"
 #include "fuse/fuse.h"
@@ -189,8 +190,10 @@ static int fuse_open(struct export *exp, struct node *node, struct error **err)
 {
 	struct fuse_export *state = exp->state;
 	struct fuse_file *f;
-	int rc = check_options(exp, err);
+	int rc = co_refuse_nested(exp, node, err);
 
+	if (!rc)
+		rc = check_options(exp, err);
 	if (rc)
 		return rc;
 	f = file_new(exp, node);

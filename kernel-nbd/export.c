@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "export/hold.h"
+#include "export/nested.h"
 #include "export/settle.h"
 #include "graph/export.h"
 #include "graph/node.h"
@@ -152,7 +153,9 @@ static int knbd_open(struct export *exp, struct node *node, struct error **err)
 				 "logical-block-size %u of export '%s' is not "
 				 "a power of two", opts->logical_block_size,
 				 exp->id);
-	rc = co_knbd_available(err);
+	rc = co_refuse_nested(exp, node, err);
+	if (!rc)
+		rc = co_knbd_available(err);
 	if (rc)
 		return rc;
 	k = calloc(1, sizeof(*k));

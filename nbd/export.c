@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "export/nested.h"
 #include "graph/export.h"
 #include "graph/node.h"
 #include "nbd/server.h"
@@ -137,8 +138,10 @@ static int nbd_open(struct export *exp, struct node *node, struct error **err)
 {
 	struct nbd_export_options *opts = exp->opts;
 	struct nbd_export *e = exp->state;
-	int rc;
+	int rc = co_refuse_nested(exp, node, err);
 
+	if (rc < 0)
+		return rc;
 	if (!opts->name)
 		opts->name = strdup(node->name);
 	fill_offer(&e->offer, exp, node);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "export/nested.h"
 #include "graph/export.h"
 #include "graph/node.h"
 #include "graph/root.h"
@@ -98,7 +99,9 @@ static int ublk_open(struct export *exp, struct node *node, struct error **err)
 				 exp->id);
 	dev->export_id = exp->id;
 	dev->opts = *(struct ublk_options *)exp->opts;
-	rc = ublk_check_options(exp, &dev->opts, err);
+	rc = co_refuse_nested(exp, node, err);
+	if (!rc)
+		rc = ublk_check_options(exp, &dev->opts, err);
 	dev->queues = dev->opts.queues;
 	if (!rc)
 		rc = co_ublk_device_open(dev, &node->limits, node->size,
