@@ -15,10 +15,13 @@
 
 #include "export/place.h"
 #include "export/users.h"
+#include "runtime/late.h"
 
 /* The kernel says a moment after the last close that there was one. */
 #define RELEASE_NS SECONDS(2)
 #define POLL_NS 5000000ull
+/* A call into the kernel that should return at once. */
+#define CALL_NS SECONDS(30)
 /* From the end of the connection to the last answer of the graph. */
 #define END_TIMEOUT_NS SECONDS(10)
 
@@ -87,76 +90,138 @@ int co_fuse_file_open(struct fuse_file *f, struct error **err)
 /* --- start --- */
 
 struct mount_job {
+	struct late work;
 	struct fuse_mount mount;
-	struct error **err;
+	char *id, *path;
+	struct error *err;
 	int rc;
 };
 
-static void mount_run(void *arg)
+static void mount_run(struct late *work)
+{
+	struct mount_job *job = container_of(work, struct mount_job, work);
+
+	job->rc = fuse_mount(&job->mount, &job->err);
+}
+
+static void mount_free(struct mount_job *job)
+{
+	error_clear(&job->err);
+	free(job->id);
+	free(job->path);
+	free(job);
+}
+
+static void mount_take_back(void *arg)
 {
 	struct mount_job *job = arg;
 
-	job->rc = fuse_mount(&job->mount, job->err);
+	int ignored = fuse_unmount(job->path, MNT_DETACH);
+
+	(void)ignored;
+	for (unsigned i = 0; i < job->mount.queues; i++)
+		close(job->mount.fd[i]);
+}
+
+static void mount_undo(struct late *work)
+{
+	struct mount_job *job = container_of(work, struct mount_job, work);
+
+	if (!job->rc)
+		co_blocking(mount_take_back, job);
+	mount_free(job);
 }
 
 static int co_mount(struct fuse_file *f, struct error **err)
 {
-	struct mount_job job = {
-		.mount = {
-			.id = f->export_id,
-			.path = f->path,
-			.writable = f->common.shape.writable,
-			.allow_other = f->common.shape.allow_other,
-			.queues = f->queues,
-		},
-		.err = err,
-	};
-	unsigned i;
+	struct mount_job *job = calloc(1, sizeof(*job));
+	int rc;
 
-	co_blocking(mount_run, &job);
-	if (job.rc)
-		return job.rc;
-	f->mounted = true;
-	for (i = 0; i < f->queues; i++)
-		f->queue[i].fd = job.mount.fd[i];
-	return 0;
+	if (!job)
+		abort();
+	job->id = strdup(f->export_id);
+	job->path = strdup(f->path);
+	if (!job->id || !job->path)
+		abort();
+	job->mount = (struct fuse_mount){
+		.id = job->id,
+		.path = job->path,
+		.writable = f->common.shape.writable,
+		.allow_other = f->common.shape.allow_other,
+		.queues = f->queues,
+	};
+	job->rc = -EINTR;	/* not done yet */
+	job->work.call = mount_run;
+	job->work.path = job->path;
+	job->work.undo = mount_undo;
+	if (!co_late(&job->work, CALL_NS, err, "Mounting on '%s'", f->path))
+		return -ETIMEDOUT;
+	rc = job->rc;
+	f->mounted = !rc;
+	for (unsigned i = 0; i < f->queues && !rc; i++)
+		f->queue[i].fd = job->mount.fd[i];
+	if (job->err)
+		error_propagate(err, &job->err);
+	mount_free(job);
+	return rc;
 }
 
 struct unmount_job {
-	struct fuse_file *f;
+	struct late work;
+	char *path;
 	int flags, error;
 };
 
-static void unmount_run(void *arg)
+static void unmount_run(struct late *work)
 {
-	struct unmount_job *job = arg;
+	struct unmount_job *job = container_of(work, struct unmount_job, work);
 
-	job->error = fuse_unmount(job->f->path, job->flags);
+	job->error = fuse_unmount(job->path, job->flags);
+}
+
+static void unmount_free(struct late *work)
+{
+	struct unmount_job *job = container_of(work, struct unmount_job, work);
+
+	free(job->path);
+	free(job);
 }
 
 /* Positive errno. Somebody else may have unmounted it: that is no error. */
 static int co_unmount(struct fuse_file *f, int flags)
 {
-	struct unmount_job job = { .f = f, .flags = flags };
+	struct error *late CLEANUP_ERROR = NULL;
+	struct unmount_job *job;
+	int error = ETIMEDOUT;
 
 	if (!f->mounted)
 		return 0;
-	co_blocking(unmount_run, &job);
-	if (job.error == EINVAL || job.error == ENOENT)
-		job.error = 0;
-	f->mounted = job.error;
-	return job.error;
+	job = calloc(1, sizeof(*job));
+	if (!job)
+		abort();
+	job->path = strdup(f->path);
+	if (!job->path)
+		abort();
+	job->flags = flags;
+	job->work.call = unmount_run;
+	job->work.undo = unmount_free;
+	if (co_late(&job->work, CALL_NS, &late, "Unmounting '%s'", f->path)) {
+		error = job->error;
+		unmount_free(&job->work);
+	}
+	if (error == EINVAL || error == ENOENT)
+		error = 0;
+	f->mounted = error;
+	return error;
 }
 
 /* On a helper thread: whoever waits for the file gets an error. */
 static void loop_abort(struct loop *loop)
 {
-	struct unmount_job job = {
-		.f = container_of(loop, struct fuse_file, loop),
-		.flags = MNT_FORCE,
-	};
+	int ignored = fuse_unmount(container_of(loop, struct fuse_file,
+						loop)->path, MNT_FORCE);
 
-	unmount_run(&job);
+	(void)ignored;
 }
 
 int co_fuse_file_start(struct fuse_file *f, struct error **err)
@@ -193,27 +258,47 @@ static int64_t co_opens(struct fuse_file *f)
 }
 
 struct users_job {
-	const char *path;
+	struct late work;
+	char *path;
 	struct users users;
 };
 
-static void users_run(void *arg)
+static void file_users_run(struct late *work)
 {
-	struct users_job *job = arg;
+	struct users_job *job = container_of(work, struct users_job, work);
 
 	users_find_file(job->path, &job->users);
 }
 
+static void file_users_free(struct late *work)
+{
+	struct users_job *job = container_of(work, struct users_job, work);
+
+	free(job->path);
+	free(job);
+}
+
 static int co_busy(struct fuse_file *f, struct error **err)
 {
-	struct users_job job = { .path = f->path };
+	struct users_job *job = calloc(1, sizeof(*job));
+	struct error *late CLEANUP_ERROR = NULL;
+	int rc;
 
-	co_blocking(users_run, &job);
-	return error_set(err, EBUSY, "'%s' is in use: %s%s%s", f->path,
-			 job.users.count ? job.users.text :
-			 "somebody has it open",
-			 job.users.unseen[0] ? "; not all could be seen: " : "",
-			 job.users.unseen);
+	if (!job)
+		abort();
+	job->path = strdup(f->path);
+	if (!job->path)
+		abort();
+	job->work.call = file_users_run;
+	job->work.undo = file_users_free;
+	if (!co_late(&job->work, CALL_NS, &late, "Looking for users of '%s'",
+		     f->path))
+		return error_set(err, EBUSY, "'%s' is in use", f->path);
+	rc = error_set(err, EBUSY, "'%s' is in use: %s", f->path,
+		       job->users.count ? job->users.text :
+		       "somebody has it open");
+	file_users_free(&job->work);
+	return rc;
 }
 
 static int co_file_idle(struct fuse_file *f, struct error **err)

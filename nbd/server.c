@@ -19,6 +19,7 @@
 
 #include "runtime/co.h"
 #include "runtime/ring.h"
+#include "runtime/storage.h"
 
 #define NS_PER_S 1000000000ull
 #define NAME_SHOWN 64	/* bytes of a client's text in the log */
@@ -403,6 +404,15 @@ static void unlink_path(void *arg)
 	unlink(arg);
 }
 
+static void co_socket_unlink(void)
+{
+	struct storage *silent = co_storage_call_at(server.path, unlink_path,
+						    server.path);
+
+	/* the next server of that path takes its place */
+	(void)silent;
+}
+
 void co_nbd_server_stop(void)
 {
 	assert(server.running && server.stopping);
@@ -418,7 +428,7 @@ void co_nbd_server_stop(void)
 		co_wait();
 	}
 	if (server.path)
-		co_blocking(unlink_path, server.path);
+		co_socket_unlink();
 	free(server.path);
 	server.path = NULL;
 	server.running = server.stopping = false;

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "runtime/passed.h"
-#include "runtime/thread.h"
+#include "runtime/storage.h"
 
 #define BACKLOG 128
 /* How long the other end may take to be connected to. */
@@ -314,6 +314,19 @@ static void connect_run(void *arg)
 	assert((rc < 0) == (w->error != NULL));
 }
 
+/* A name is looked up on a network, a socket's file lies on storage. */
+static void co_work(struct work *w, void (*run)(void *arg))
+{
+	bool file = w->address->type == ADDRESS_UNIX && !w->address->abstract;
+	char text[STORAGE_TEXT_MAX];
+
+	if (!file)
+		co_blocking(run, w);
+	else if (co_storage_call_at(w->address->path, run, w))
+		error_set(&w->error, ETIMEDOUT, "Cannot use socket '%s': %s",
+			  w->address->path, storage_why(-ETIMEDOUT, text));
+}
+
 static int work_result(struct work *w, struct error **err)
 {
 	int rc = w->error ? -w->error->code : w->count;
@@ -337,7 +350,7 @@ int co_address_listen(const struct address *a, int fds[ADDRESS_SOCKETS_MAX],
 {
 	struct work w = { .address = a, .fds = fds };
 
-	co_blocking(listen_run, &w);
+	co_work(&w, listen_run);
 	return work_result(&w, err);
 }
 
@@ -347,7 +360,7 @@ int co_address_connect(const struct address *a, struct error **err)
 	struct work w = { .address = a, .fds = &fd };
 	int rc;
 
-	co_blocking(connect_run, &w);
+	co_work(&w, connect_run);
 	rc = work_result(&w, err);
 	return rc < 0 ? rc : fd;
 }

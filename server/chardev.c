@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "runtime/ring.h"
-#include "runtime/thread.h"
+#include "runtime/storage.h"
 #include "server/address.h"
 #include "server/command.h"
 #include "server/commands.h"
@@ -201,8 +201,11 @@ static void open_run(void *arg)
 static int co_open(const char *path, int flags, int *out, struct error **err)
 {
 	struct open_job job = { .path = path, .flags = flags };
+	char text[STORAGE_TEXT_MAX];
 
-	co_blocking(open_run, &job);
+	if (co_storage_call_at(path, open_run, &job))
+		return error_set(err, ETIMEDOUT, "Could not open '%s': %s",
+				 path, storage_why(-ETIMEDOUT, text));
 	if (job.fd < 0)
 		return error_set(err, job.error, "Could not open '%s': %s",
 				 path, strerror(job.error));

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "runtime/thread.h"
+#include "runtime/storage.h"
 
 #define SECRET_MAX (64u * 1024)	/* bytes */
 
@@ -82,15 +82,17 @@ static int co_secret_from_file(struct secret *s, const char *path,
 		.path = path,
 		.bytes = calloc(1, SECRET_MAX + 2),
 	};
+	char text[STORAGE_TEXT_MAX];
 
 	if (!r.bytes)
 		abort();
-	co_blocking(secret_read, &r);
+	if (co_storage_call_at(path, secret_read, &r))
+		r.error = ETIMEDOUT;
 	s->bytes = r.bytes;
 	s->len = r.len;
 	if (r.error)
 		return error_set(err, r.error, "Unable to read %s: %s", path,
-				 strerror(r.error));
+				 storage_why(-r.error, text));
 	if (r.len > SECRET_MAX)
 		return error_set(err, EFBIG, "Unable to read %s: longer than "
 				 "%u bytes", path, SECRET_MAX);

@@ -11,9 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/late.h"
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/object-tls.h"
+
+/* How long its files may take. */
+#define OBJECT_NS SECONDS(30)
 
 static struct object *objects;
 
@@ -191,9 +195,56 @@ void object_del_all(void)
 		object_end(objects);
 }
 
+/* Its files may not answer, a directory of certificates say (A38). */
+struct object_work {
+	struct late late;
+	json_t *options;
+	struct object *obj;
+	struct error *err;
+};
+
+static void object_work_run(struct late *late)
+{
+	struct object_work *w = container_of(late, struct object_work, late);
+
+	w->obj = object_add(w->options, &w->err);
+}
+
+static void object_work_free(struct object_work *w)
+{
+	json_decref(w->options);
+	error_clear(&w->err);
+	free(w);
+}
+
+static void object_work_undo(struct late *late)
+{
+	struct object_work *w = container_of(late, struct object_work, late);
+
+	if (w->obj)
+		object_end(w->obj);
+	object_work_free(w);
+}
+
 json_t *cmd_object_add(json_t *args, struct error **err)
 {
-	return object_add(args, err) ? json_object() : NULL;
+	struct object_work *w = calloc(1, sizeof(*w));
+	bool added;
+
+	if (!w)
+		abort();
+	w->options = json_deep_copy(args);
+	w->late.run = object_work_run;
+	w->late.undo = object_work_undo;
+	w->late.gives_way = true;
+	if (!co_late(&w->late, OBJECT_NS, err, "Adding object '%s'",
+		     arg_string(args, "id", "")))
+		return NULL;
+	added = w->obj;
+	if (w->err)
+		error_propagate(err, &w->err);
+	object_work_free(w);
+	return added ? json_object() : NULL;
 }
 
 json_t *cmd_object_del(json_t *args, struct error **err)

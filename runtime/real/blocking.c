@@ -17,15 +17,6 @@
 static_assert(HELPERS_MAX >= 4 * STORAGE_CALLS_MAX,
 	      "dead storage leaves helpers to the others");
 
-struct job {
-	struct job *next;
-	void (*fn)(void *arg);
-	void *arg;
-	struct storage *storage;	/* or NULL */
-	struct co *co;
-	struct message over;
-};
-
 /*
  * lock protects everything in here. Under it a helper also posts its job's end:
  * so once blocking_stop had the lock, no helper touches a thread any more.
@@ -47,11 +38,6 @@ static struct {
 };
 
 static __thread struct storage *refused_by;
-
-static void job_over(struct message *msg)
-{
-	co_enter(container_of(msg, struct job, over)->co);
-}
 
 /* For a helper. */
 static void job_ready_locked(struct job *job)
@@ -131,9 +117,9 @@ static void *helper_main(void *arg)
 			storage_heard_locked(storage);
 		else if (storage)
 			storage->calls--;
-		/* else the job's coroutine went away with its thread */
+		/* else whoever waited went away with its thread */
 		if (generation == pool.generation)
-			thread_post(job->co->thread, &job->over);
+			thread_post(job->thread, &job->over);
 	}
 	pool.helpers--;
 	pthread_cond_signal(&pool.gone);
@@ -175,26 +161,45 @@ static void helpers_grow(void)
 	pthread_mutex_unlock(&pool.lock);
 }
 
-static void co_job(struct storage *storage, void (*fn)(void *), void *arg)
+void job_submit(struct job *job)
 {
-	struct job job = {
-		.fn = fn,
-		.arg = arg,
-		.storage = storage,
-		.co = co_self(),
-		.over = { .fn = job_over },
-	};
 	bool grow;
 
-	assert(job.co);
 	pthread_mutex_lock(&pool.lock);
-	job_enqueue_locked(&job);
+	job_enqueue_locked(job);
 	grow = pool.queued > pool.idle && pool.helpers < HELPERS_MAX;
 	if (!grow)
 		pthread_cond_signal(&pool.work);
 	pthread_mutex_unlock(&pool.lock);
 	if (grow)
 		helpers_grow();
+}
+
+struct co_job {
+	struct job job;
+	struct co *co;
+};
+
+static void co_job_over(struct message *msg)
+{
+	co_enter(container_of(msg, struct co_job, job.over)->co);
+}
+
+static void co_job(struct storage *storage, void (*fn)(void *), void *arg)
+{
+	struct co_job self = {
+		.job = {
+			.fn = fn,
+			.arg = arg,
+			.storage = storage,
+			.thread = thread_self(),
+			.over = { .fn = co_job_over },
+		},
+		.co = co_self(),
+	};
+
+	assert(self.co);
+	job_submit(&self.job);
 	co_park("co_blocking");
 }
 

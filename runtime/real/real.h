@@ -14,6 +14,9 @@
 #define CQ_ENTRIES 65536u
 #define SQ_ENTRIES 1024u
 #define BUFFER_SLOTS 16384u
+/* Operations on one storage that a ring's own threads have at a time. */
+#define LANE_OPS_MAX 16u
+#define LANES 256u
 /* Of one kind of thing that makes more of itself, in one turn of the loop: a
  * millisecond or two where each is a small request. */
 #define TURN_MAX 256u
@@ -21,10 +24,18 @@
 /* Set on user_data that points to a struct ring_op instead of a struct io. */
 #define USER_DATA_OP 1u
 
+/* What the ring's own threads do for one storage: so many, others wait. */
+struct lane {
+	unsigned ops;
+	struct io *first, **last;	/* last NULL: never used */
+};
+
 struct real_thread {
 	struct io_thread base;
 	/* own thread */
 	struct io_uring ring;
+	struct lane lanes[LANES];	/* by storage */
+	unsigned lanes_used;
 	uint64_t wake_value;		/* read from wake_fd */
 	struct ring_op wake_op;
 	uint64_t turn_ns;		/* clock_turn_ns; 0: not read yet */
@@ -57,6 +68,8 @@ void ring_reap(struct real_thread *t);
 /* Whether ring_reap left something, or something has come since. */
 bool ring_has_more(struct real_thread *t);
 struct io_uring_sqe *ring_entry(struct real_thread *t);
+/* A new lane: the ring may have threads for it, beside those of the others. */
+void ring_add_lane(struct real_thread *t);
 
 /* loop.c */
 int real_loop_init(struct real_thread *t, unsigned index,
@@ -71,11 +84,22 @@ void io_complete(struct io *io, int res);
 
 /* blocking.c */
 void blocking_stop(void);
+/* A call on a helper: fn runs there, then over is posted to the thread. */
+struct job {
+	struct job *next;
+	void (*fn)(void *arg);
+	void *arg;
+	struct storage *storage;	/* or NULL */
+	struct io_thread *thread;
+	struct message over;
+};
+void job_submit(struct job *job);
 
 /* A mounted file system or a block device: its calls are counted. */
 struct storage {
 	/* immutable */
 	struct storage *next;
+	unsigned index;		/* of its lane */
 	dev_t dev;
 	uint64_t mount;		/* id of one that shows it; 0: a device */
 	/* under the helpers' lock */

@@ -58,6 +58,15 @@ void ring_exit(struct real_thread *t)
 	io_uring_queue_exit(&t->ring);
 }
 
+void ring_add_lane(struct real_thread *t)
+{
+	/* those that wait for files and devices; 0 leaves the others alone */
+	unsigned threads[2] = { LANE_OPS_MAX * (++t->lanes_used + 1), 0 };
+
+	/* before 5.15 there is no such limit to be set */
+	io_uring_register_iowq_max_workers(&t->ring, threads);
+}
+
 struct io_uring_sqe *ring_entry(struct real_thread *t)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&t->ring);

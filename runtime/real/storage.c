@@ -30,6 +30,7 @@ uint64_t storage_silence_ns = SILENCE_NS;
 static struct {
 	pthread_mutex_t lock;
 	struct storage *first;
+	unsigned count;
 } storages = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 void storage_set_patience(uint64_t ns)
@@ -52,6 +53,7 @@ static struct storage *storage_get(dev_t dev, uint64_t mount)
 		s->dev = dev;
 		s->mount = mount;
 		s->last = &s->first;
+		s->index = storages.count++ % LANES;
 		s->next = storages.first;
 		storages.first = s;
 	}
