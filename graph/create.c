@@ -62,9 +62,9 @@ static int co_create_in(const struct create *c, struct node *node,
 		node_unref(node);
 		return -EPERM;
 	}
-	co_root_hold(root);
+	co_root_busy(root);
 	ret = c->driver->create(c->opts, &root->edge, err);
-	root_drop(root);
+	root_idle(root);
 	root_free(root);
 	return ret;
 }

@@ -381,6 +381,7 @@ static void drain_free(struct drain *drain)
 static void drain_finish(struct drain *drain, struct change_stats *stats)
 {
 	drain_uncover(drain);
+	wait_drain_main(false);
 	co_drain_open(drain);
 	for (unsigned r = 0; r < drain->root_count; r++) {
 		struct root *root = drain->roots[r];
@@ -409,6 +410,7 @@ static int drain_give_up(struct drain *drain, struct error **err)
 
 int drain_begin(struct drain *drain, struct error **err)
 {
+	wait_drain_main(true);
 	for (unsigned i = 0; i < drain->node_count; i++)
 		walk_up(&drain->walk, drain->nodes[i]);
 	for (unsigned r = 0; r < drain->root_count; r++) {

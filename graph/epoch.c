@@ -13,13 +13,13 @@
 #include <stdlib.h>
 
 #include "graph/gate.h"
-#include "graph/state.h"
+#include "graph/node-io.h"
 #include "graph/walk.h"
 #include "runtime/co.h"
 
 struct grace_step {
 	struct message msg;
-	struct root_gate *gate;
+	struct root_gate *gate;	/* NULL: a node's loose operations */
 	struct grace *grace;
 	struct grace_step *next;
 	bool flipped;		/* its requests are those of the old epoch */
@@ -54,9 +54,9 @@ static void grace_on_answer(struct message *msg)
 /* ---- the gate's thread ---- */
 
 /* The old epoch is empty: ends what waited for it. */
-static void grace_end_old(struct root_gate *gate)
+static void grace_end_old(struct epochs *epochs)
 {
-	struct grace_step **at = &gate->flips, *step;
+	struct grace_step **at = &epochs->steps, *step;
 
 	while ((step = *at)) {
 		if (!step->flipped) {
@@ -69,16 +69,16 @@ static void grace_end_old(struct root_gate *gate)
 	}
 }
 
-void grace_turn(struct root_gate *gate)
+void grace_turn(struct epochs *epochs)
 {
 	struct grace_step *step;
 
-	while (gate->flips && gate->in_flight[!gate->parity] == 0) {
-		grace_end_old(gate);
-		if (!gate->flips)
+	while (epochs->steps && epochs->in_flight[!epochs->parity] == 0) {
+		grace_end_old(epochs);
+		if (!epochs->steps)
 			break;
-		gate->parity = !gate->parity;
-		for (step = gate->flips; step; step = step->next)
+		epochs->parity = !epochs->parity;
+		for (step = epochs->steps; step; step = step->next)
 			step->flipped = true;
 	}
 }
@@ -87,9 +87,9 @@ static void grace_on_gate(struct message *msg)
 {
 	struct grace_step *step = container_of(msg, struct grace_step, msg);
 
-	step->next = step->gate->flips;
-	step->gate->flips = step;
-	gate_watch(step->gate);
+	step->next = step->gate->epochs.steps;
+	step->gate->epochs.steps = step;
+	gate_fell(step->gate);
 }
 
 /* ---- main thread ---- */
@@ -98,6 +98,17 @@ struct grace_walk {
 	struct walk walk;
 	struct grace *grace;
 };
+
+static struct grace_step *grace_step_new(struct grace *grace)
+{
+	struct grace_step *step = calloc(1, sizeof(*step));
+
+	if (!step)
+		abort();
+	step->grace = grace;
+	grace->pending++;
+	return step;
+}
 
 static void grace_on_root(struct walk *walk, struct root *root)
 {
@@ -108,49 +119,26 @@ static void grace_on_root(struct walk *walk, struct root *root)
 
 		if (!(root->threads >> i & 1))
 			continue;
-		step = calloc(1, sizeof(*step));
-		if (!step)
-			abort();
+		step = grace_step_new(w->grace);
 		step->gate = &root->gates[i];
-		step->grace = w->grace;
 		step->msg.fn = grace_on_gate;
-		w->grace->pending++;
 		thread_post(thread_by_index(i), &step->msg);
 	}
 }
 
-struct grace_idle {
-	struct idle_waiter waiter;
-	struct grace *grace;
-};
-
-static void grace_on_idle(struct idle_waiter *waiter)
-{
-	struct grace_idle *idle = container_of(waiter, struct grace_idle,
-					       waiter);
-	struct grace *grace = idle->grace;
-
-	free(idle);
-	grace_done_one(grace);
-}
-
-/* Opening or closing a node reads below it without a root. The node itself is
- * not waited for: it is its own driver that asks, in its close perhaps. */
+/* Opening, closing or creating works on a node without a request. */
 static void grace_on_node(struct walk *walk, struct node *node)
 {
 	struct grace_walk *w = container_of(walk, struct grace_walk, walk);
-	struct grace_idle *idle;
+	struct epochs *loose = &node->io->loose;
+	struct grace_step *step;
 
-	if (!node->busy || node == w->grace->node)
+	if (!loose->in_flight[0] && !loose->in_flight[1])
 		return;
-	idle = calloc(1, sizeof(*idle));
-	if (!idle)
-		abort();
-	idle->grace = w->grace;
-	idle->waiter.idle = grace_on_idle;
-	idle->waiter.next = node->waiters;
-	node->waiters = &idle->waiter;
-	w->grace->pending++;
+	step = grace_step_new(w->grace);
+	step->next = loose->steps;
+	loose->steps = step;
+	grace_turn(loose);
 }
 
 static void grace_on_main(struct message *msg)
@@ -202,52 +190,4 @@ void grace_start(struct node *node, struct grace *grace,
 	grace->from = thread_self();
 	grace->msg.fn = grace_on_main;
 	thread_post(thread_by_index(MAIN_THREAD), &grace->msg);
-}
-
-struct grace_wait {
-	struct grace grace;
-	struct co *co;
-};
-
-static void co_grace_over(struct grace *grace)
-{
-	co_wake(container_of(grace, struct grace_wait, grace)->co);
-}
-
-static void co_grace_wait(struct node *node)
-{
-	struct grace_wait wait = { .co = co_self() };
-
-	grace_start(node, &wait.grace, co_grace_over);
-	co_wait();
-}
-
-void co_grace(struct node *node)
-{
-	struct slow *slow = slow_self();
-	struct request *req = slow ? slow->req : NULL;
-	struct root_gate *gate;
-
-	if (!req) {
-		co_grace_wait(node);
-		return;
-	}
-	/* parked before it leaves its epoch: a drain must not see it go */
-	gate = req->gate;
-	gate->parked++;
-	gate_leave(gate, req->parity);
-	co_grace_wait(node);
-	gate->parked--;
-	req->parity = gate->parity;
-	gate->in_flight[req->parity]++;
-}
-
-void graph_wants_grace(struct node *node)
-{
-	struct slow *slow = slow_self();
-
-	if (slow)
-		slow->wants_grace = node;
-	else
-		graph_self()->wants_grace = node;
 }

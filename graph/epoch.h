@@ -40,27 +40,4 @@ void grace_start(struct node *node, struct grace *grace,
  * anything in hand but a lock that threads spin on.
  */
 void co_threads_pass(void);
-/*
- * Coroutine of a counted request: waits for a grace period. While it waits it
- * is counted in NO epoch, but as parked (a drain still waits for it); when it
- * goes on it is counted in the then current epoch. Were it counted in an epoch,
- * the next flip would wait for it and it for the flip (tests/model/limbo.pml).
- * It must hold nothing that a counted request may wait for: no mapping, lock,
- * cluster, allocation entry, serialising range, nor a job's range lock. So
- * drivers do not call this deep inside: an operation that finds no space
- * unwinds with -EGRACE up to the root's entry (slow.c), which parks there and
- * then runs the request again whole. Without a counted request (open, close,
- * main thread) it is called directly.
- * Grace periods take no change lock, and go on while a drain waits.
- */
-void co_grace(struct node *node);
-
-/*
- * An operation's answer: no space now, but limbo holds some that a grace
- * period frees. Internal; never leaves the graph. The driver says which node
- * by graph_wants_grace(node) before it returns this.
- */
-#define EGRACE 4000
-void graph_wants_grace(struct node *node);
-
 #endif

@@ -111,7 +111,7 @@ static int co_protocol_flush(struct node *node)
  * The COW child is the loop's next turn, not a call: a backing chain may be
  * longer than a coroutine's stack bears.
  */
-int co_node_flush(struct node *node)
+static int co_flush_down(struct node *node)
 {
 	int first = 0, ret;
 
@@ -132,7 +132,7 @@ int co_node_flush(struct node *node)
 				next = e->child;
 				continue;
 			}
-			ret = co_node_flush(e->child);
+			ret = co_flush_down(e->child);
 			if (ret < 0 && !first)
 				first = ret;
 		}
@@ -140,6 +140,19 @@ int co_node_flush(struct node *node)
 		node = next;
 	}
 	return first;
+}
+
+int co_node_flush(struct node *node)
+{
+	struct loose loose;
+	int ret;
+
+	loose_begin(&loose, node);
+	do
+		ret = co_flush_down(node);
+	while (ret == STEER_WAIT && co_loose_again(&loose));
+	loose_end(&loose);
+	return ret;
 }
 
 int co_edge_flush(struct edge *edge)

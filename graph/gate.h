@@ -10,15 +10,16 @@
 
 #include "graph/root.h"
 
-/* Counts have fallen and somebody watches: answers drains, turns epochs. */
-void gate_watch(struct root_gate *gate);
-/* Starts what waits, in order, until the gate closes or stacks run out. */
+/* Counts have fallen and somebody heeds it: answers drains, turns epochs. */
+void gate_fell(struct root_gate *gate);
+/* Starts what is queued, in order, until the gate closes or stacks run out. */
 void gate_run(struct root_gate *gate);
-/* At the end of the queue, or, for one that was in already, at its head. */
+/* At the end of the queue, or, for one that was in already, before those that
+ * came later. */
 void gate_append(struct root_gate *gate, struct request *req);
 void gate_return(struct root_gate *gate, struct request *req);
 /* epoch.c: turns the epoch and ends grace periods as far as counts allow. */
-void grace_turn(struct root_gate *gate);
+void grace_turn(struct epochs *epochs);
 void gate_init(struct root_gate *gate, struct root *root, unsigned index);
 
 static inline struct root_gate *root_gate_self(struct root *root)
@@ -28,15 +29,22 @@ static inline struct root_gate *root_gate_self(struct root *root)
 
 static inline uint32_t gate_count(const struct root_gate *gate)
 {
-	return gate->in_flight[0] + gate->in_flight[1] + gate->parked;
+	return gate->epochs.in_flight[0] + gate->epochs.in_flight[1] +
+	       gate->waiting + gate->busy;
+}
+
+/* Returns the parity to leave with. */
+static inline uint8_t epochs_enter(struct epochs *epochs)
+{
+	epochs->in_flight[epochs->parity]++;
+	return epochs->parity;
 }
 
 static inline void gate_enter(struct root_gate *gate, struct request *req)
 {
 	struct request *last = gate->last_flying;
 
-	req->parity = gate->parity;
-	gate->in_flight[gate->parity]++;
+	req->parity = epochs_enter(&gate->epochs);
 	req->next = NULL;
 	req->prev = last;
 	if (last)
@@ -44,6 +52,13 @@ static inline void gate_enter(struct root_gate *gate, struct request *req)
 	else
 		gate->flying = req;
 	gate->last_flying = req;
+}
+
+static inline void epochs_leave(struct epochs *epochs, unsigned parity)
+{
+	assert(epochs->in_flight[parity] > 0);
+	epochs->in_flight[parity]--;
+	grace_turn(epochs);
 }
 
 /* No longer in flight, but still counted. */
@@ -62,9 +77,9 @@ static inline void gate_unlist(struct root_gate *gate, struct request *req)
 /* A request's last act. */
 static inline void gate_leave(struct root_gate *gate, unsigned parity)
 {
-	assert(gate->in_flight[parity] > 0);
-	if (--gate->in_flight[parity] == 0 && unlikely(gate->watch))
-		gate_watch(gate);
+	assert(gate->epochs.in_flight[parity] > 0);
+	if (--gate->epochs.in_flight[parity] == 0 && unlikely(gate->heeds))
+		gate_fell(gate);
 }
 
 #endif

@@ -13,6 +13,7 @@
  *	driver.h	the driver's operations; options.h their parameters
  *	flush.h		write counters and flush generations (A29)
  *	epoch.h		grace periods (A28)
+ *	wait.h		waiting while holding nothing (A34)
  *	transaction.h	all changes: prepare, recompute, drain, commit (A18)
  *	permission.h	permissions of every touched node (P1-P3)
  *	limits.h	limits, and who serialises

@@ -6,7 +6,10 @@
 #ifndef GRAPH_NODE_IO_H
 #define GRAPH_NODE_IO_H
 
+#include "graph/epoch.h"
 #include "graph/node.h"
+#include "graph/root.h"
+#include "graph/wait.h"
 #include "runtime/co.h"
 
 struct range;
@@ -16,6 +19,10 @@ struct node_thread {
 	/* atomic: written by its thread, read by any thread's flush */
 	uint64_t writes;
 	uint64_t reach;		/* atomic: reach.h */
+	/* wait.c: who waits here, in order of coming */
+	struct waiter_list turns, graces;
+	struct grace grace;
+	bool grace_runs;
 #ifdef NODE_COUNTS
 	uint32_t requests;	/* of counts.h; main reads it under a drain */
 #endif
@@ -31,6 +38,7 @@ struct node_io {
 	struct co_mutex range_lock;
 	struct co_queue range_wait;
 	struct range *ranges;
+	struct epochs loose;	/* main: operations without a request here */
 	struct node_thread threads[];
 };
 

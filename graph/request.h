@@ -11,6 +11,7 @@
 #define GRAPH_REQUEST_H
 
 #include "graph/counts.h"
+#include "graph/wait.h"
 #include "runtime/io.h"
 
 enum req_op {
@@ -28,6 +29,10 @@ enum {
 	REQ_NO_UNMAP = 2,	/* ZEROES: space stays allocated */
 	REQ_OFFSETS = 4,	/* STATUS: with STATUS_OFFSET */
 	REQ_FAST = 8,		/* ZEROES: -ENOTSUP where all is written */
+	/* The submitter holds what others may wait for (a job's range): where
+	 * the request would wait it is answered with STEER_WAIT (wait.h). */
+	REQ_HOLDS = 16,
+	REQ_AGAIN = 32,		/* set by co_wait_wish */
 };
 
 struct root;
@@ -53,10 +58,18 @@ struct request {
 	uint8_t parity;		/* epoch it is counted in (A28) */
 	bool run_here;		/* the submitting coroutine runs it */
 	int res;
+	/* once it has left the fast path */
+	bool returned;		/* was at the gate before */
+	bool waited;		/* the graph may have changed since it began */
+	uint8_t charged;	/* charges in use */
+	uint32_t finished;	/* bytes of its start that are done */
+	uint32_t turn;		/* order in which the gate's requests came */
+	struct charge charges[CHARGES_MAX];
+	struct waiter waiter;
 	struct root *root;
 	struct root_gate *gate;
 	struct node *end;	/* protocol node of the resolved path */
-	struct request *next, *prev;	/* waiting, or in flight, of the gate */
+	struct request *next, *prev;	/* queued, or in flight, of the gate */
 	uint64_t start_ns;	/* when it passed the gate */
 	struct co *co;		/* of co_root_submit */
 	struct node_path path;	/* empty but in tests (A8) */

@@ -84,7 +84,9 @@ static void request_count(const struct request *req, int res)
 	uint64_t end = req->offset + req->len;
 
 	if (unlikely(res < 0)) {
-		count(&op->failed, 1);
+		/* one that is to be submitted again has not ended */
+		if (res != STEER_WAIT)
+			count(&op->failed, 1);
 		return;
 	}
 	count(&op->ok, 1);
@@ -333,12 +335,13 @@ int co_root_submit(struct root *root, struct request *req)
 	req->run_here = false;
 	request_init_path(req);
 	root_enter(root, req);
-	if (!req->run_here)
-		co_wait();
-	if (req->run_here) {
+	/* woken to run it, once or after each wait, or when it is done */
+	for (;;) {
+		if (!req->run_here)
+			co_wait();
+		if (!req->run_here)
+			return req->res;
 		req->run_here = false;
 		request_run(req);
-		co_wait();
 	}
-	return req->res;
 }

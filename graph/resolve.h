@@ -22,9 +22,13 @@ void request_begin(struct request *req);
 /* Calls done, then drops the count. */
 void request_finish(struct request *req, int res);
 
-/* slow.c: goes on as a coroutine, or waits for a stack at the gate. */
+/* slow.c: what one submission does not do. Goes on as a coroutine, or waits for
+ * a stack at the gate. */
 void request_slow(struct request *req);
-/* Runs a counted request to its end in the calling coroutine. */
+/* The same behind what is finished of it; counted again. */
+void request_go_on(struct request *req);
+/* Runs a counted request in the calling coroutine: to its end, or until it
+ * waits; then request_go_on is called. */
 void request_run(struct request *req);
 
 #endif

@@ -67,12 +67,12 @@ void root_forget_all(void)
 static void gate_update(struct root_gate *gate)
 {
 	gate->blocked = gate->closed || gate->first;
-	gate->watch = gate->answer_drain || gate->flips;
+	gate->heeds = gate->answer_drain || gate->epochs.steps;
 }
 
-void gate_watch(struct root_gate *gate)
+void gate_fell(struct root_gate *gate)
 {
-	grace_turn(gate);
+	grace_turn(&gate->epochs);
 	if (gate->answer_drain && gate_count(gate) == 0) {
 		gate->answer_drain = false;
 		/* a root without a gate: what was under way has ended, and
@@ -85,6 +85,7 @@ void gate_watch(struct root_gate *gate)
 
 void gate_append(struct root_gate *gate, struct request *req)
 {
+	req->returned = false;
 	req->next = NULL;
 	*gate->last = req;
 	gate->last = &req->next;
@@ -93,13 +94,17 @@ void gate_append(struct root_gate *gate, struct request *req)
 
 void gate_return(struct root_gate *gate, struct request *req)
 {
+	struct request **at = &gate->first;
 	unsigned parity = req->parity;
 
 	gate_unlist(gate, req);
-	req->next = gate->first;
-	if (!gate->first)
+	req->returned = true;
+	while (*at && (*at)->returned && (int32_t)((*at)->turn - req->turn) < 0)
+		at = &(*at)->next;
+	req->next = *at;
+	if (!*at)
 		gate->last = &req->next;
-	gate->first = req;
+	*at = req;
 	gate_update(gate);
 	gate_leave(gate, parity);
 }
@@ -116,7 +121,10 @@ void gate_run(struct root_gate *gate)
 		if (!gate->first)
 			gate->last = &gate->first;
 		gate_enter(gate, req);
-		request_begin(req);
+		if (req->returned)
+			request_go_on(req);
+		else
+			request_begin(req);
 	}
 	gate->running = false;
 	gate_update(gate);
@@ -131,19 +139,20 @@ static void gate_on_close(struct message *msg)
 	gate->closed_ns = clock_ns();
 	gate->at_close = gate_count(gate);
 	gate->answer_drain = true;
-	gate_watch(gate);
+	wait_on_close(gate);
+	gate_fell(gate);
 }
 
-struct hold_waiter {
+struct open_waiter {
 	struct co *co;
-	struct hold_waiter *next;
+	struct open_waiter *next;
 };
 
-static void hold_wake(struct root_gate *gate)
+static void open_wake(struct root_gate *gate)
 {
-	struct hold_waiter *w = gate->holds, *next;
+	struct open_waiter *w = gate->open_waiters, *next;
 
-	gate->holds = NULL;
+	gate->open_waiters = NULL;
 	for (; w; w = next) {
 		next = w->next;
 		co_wake(w->co);
@@ -163,7 +172,7 @@ static void gate_on_open(struct message *msg)
 	gate->oldest_ns = oldest ? oldest->start_ns : 0;
 	gate->oldest_node = oldest ? oldest->end : NULL;
 	gate_update(gate);
-	hold_wake(gate);
+	open_wake(gate);
 	gate_run(gate);
 	/* last: the root may be freed as soon as main has read it */
 	thread_post(thread_by_index(MAIN_THREAD), &gate->opened);
@@ -180,26 +189,26 @@ void gate_init(struct root_gate *gate, struct root *root, unsigned index)
 	gate->opened.fn = drain_on_opened;
 }
 
-void co_root_hold(struct root *root)
+void co_root_busy(struct root *root)
 {
 	struct root_gate *gate = root_gate_self(root);
 
 	while (gate->closed) {
-		struct hold_waiter w = { co_self(), gate->holds };
+		struct open_waiter w = { co_self(), gate->open_waiters };
 
-		gate->holds = &w;
+		gate->open_waiters = &w;
 		co_wait();
 	}
-	gate->parked++;
+	gate->busy++;
 }
 
-void root_drop(struct root *root)
+void root_idle(struct root *root)
 {
 	struct root_gate *gate = root_gate_self(root);
 
-	assert(gate->parked > 0);
-	if (--gate->parked == 0 && gate->watch)
-		gate_watch(gate);
+	assert(gate->busy > 0);
+	if (--gate->busy == 0 && gate->heeds)
+		gate_fell(gate);
 }
 
 /* ---- life: the main thread ---- */
@@ -292,7 +301,7 @@ void root_free(struct root *root)
 		;
 	*at = root->next;
 	for (unsigned i = 0; i < thread_count(); i++)
-		assert(!root->gates[i].first && !root->gates[i].holds &&
+		assert(!root->gates[i].first && !root->gates[i].open_waiters &&
 		       !gate_count(&root->gates[i]));
 	root_dealloc(root);
 }

@@ -38,25 +38,33 @@ struct root_counts {
 	uint64_t highest;	/* end of the farthest write */
 };
 
+/* Who is under way on one thread, in the current epoch and the one before
+ * (A28). */
+struct epochs {
+	uint32_t in_flight[2];	/* by parity */
+	uint8_t parity;		/* of the current one */
+	struct grace_step *steps;	/* grace periods waiting here */
+};
+
 /* One thread's part of a root, whose it is but for the last fields. */
 struct root_gate {
 	/* what each request touches: one cache line */
-	uint32_t in_flight[2];	/* by parity (A28) */
-	uint32_t parked;	/* waiting for a grace period, in no epoch */
-	uint8_t parity;
+	struct epochs epochs;
+	uint32_t waiting;	/* at a node, in no epoch (wait.h) */
+	uint32_t busy;		/* operations of a job (root_busy) */
 	bool closed;
-	bool blocked;		/* closed, or somebody waits already */
-	bool watch;		/* somebody waits for counts to fall */
+	bool blocked;		/* closed, or somebody is queued already */
+	bool heeds;		/* somebody waits for counts to fall */
 	struct root *root;
 	struct request *flying, *last_flying;	/* in flight, oldest first */
-	struct request *first, **last;	/* waiting, in order */
+	struct request *first, **last;	/* queued, in order */
 	unsigned index;		/* of the thread */
+	uint32_t turns;		/* request->turn, the next one's */
 	bool running;		/* the queue is being run */
 	bool short_of_stacks;	/* in the thread's list of those */
 	bool answer_drain;
 	struct root_gate *next_short;
-	struct hold_waiter *holds;	/* operations that wait for the open */
-	struct grace_step *flips;	/* grace periods waiting here */
+	struct open_waiter *open_waiters;	/* operations to begin */
 	struct message close, open, drained, opened;
 	/* written before an answer, read by main after it */
 	uint64_t closed_ns, opened_ns, oldest_ns;
@@ -123,8 +131,8 @@ int co_root_submit(struct root *root, struct request *req);
  * Coroutine: an operation that would begin while the root is drained waits for
  * the undrain. One that is under way may begin others inside it.
  */
-void co_root_hold(struct root *root);
-void root_drop(struct root *root);
+void co_root_busy(struct root *root);
+void root_idle(struct root *root);
 /* Main thread: adds what all its threads have counted. */
 void root_count(const struct root *root, struct root_counts *sum);
 /* Main thread: all roots, with root->next. */

@@ -13,7 +13,7 @@
 /*
  * One piece of an operation at a node whose alignment it does not keep, or
  * which serialises. Returns how many bytes of its start are done, or a
- * negative errno (slow.c: also STEP_PLAIN).
+ * negative errno or one of enum steer.
  */
 int64_t co_step_aligned(struct node *node, const struct map *map, void *buf)
 	MUST_CHECK;

@@ -86,7 +86,7 @@ static bool was_refused(const struct node *node, const struct map *map)
 
 static int64_t co_submit(struct node *node, const struct map *map, void *buf)
 {
-	struct slow *slow = slow_self();
+	struct errand *errand = errand_self();
 	struct io io = {
 		.file = map->file,
 		.buf = buf,
@@ -104,8 +104,8 @@ static int64_t co_submit(struct node *node, const struct map *map, void *buf)
 	assert(node->driver->kind == DRIVER_PROTOCOL || map->op == REQ_READ);
 	if (was_refused(node, map))
 		return co_refused(node, map, map->io_op);
-	if (slow)
-		slow->req->end = node;
+	if (errand && errand->req)
+		errand->req->end = node;
 	if (data)
 		io.len = min(io.len, node->limits.max_transfer);
 	if (data && !is_aligned((uintptr_t)buf, node->limits.mem_align))
@@ -197,11 +197,11 @@ static int64_t co_transfer(struct node *node, const struct map *map, void *buf)
 static int64_t co_driver(struct node *node, const struct map *map, void *buf)
 {
 	const struct driver *driver = node->driver;
-	struct slow *slow = slow_self();
+	struct errand *errand = errand_self();
 	int64_t ret;
 
-	if (slow && driver->kind == DRIVER_PROTOCOL)
-		slow->req->end = node;
+	if (errand && errand->req && driver->kind == DRIVER_PROTOCOL)
+		errand->req->end = node;
 	if (map->op == REQ_ZEROES)
 		ret = co_zeroes(node, map, buf);
 	else if (map->op == REQ_DISCARD)
@@ -210,7 +210,8 @@ static int64_t co_driver(struct node *node, const struct map *map, void *buf)
 		return co_forward(node, map, buf);
 	else
 		ret = co_transfer(node, map, buf);
-	assert(ret != 0 && ret <= (int64_t)map->len && ret >= -4095);
+	assert(ret != 0 && ret <= (int64_t)map->len &&
+	       (ret >= -4095 || ret == STEER_WAIT));
 	if (map->op != REQ_READ && driver->kind == DRIVER_PROTOCOL)
 		node_wrote(node, thread_index(thread_self()));
 	return ret;
@@ -241,7 +242,7 @@ static int64_t co_answer(struct node *top, struct node *node,
 		return co_step_aligned(node, map, buf);
 	/* no driver's operation knows FUA: without it, then a flush */
 	if (map->flags & REQ_FUA)
-		return STEP_PLAIN;
+		return STEER_PLAIN;
 	return co_driver(node, map, buf);
 }
 
@@ -264,15 +265,15 @@ int64_t co_step(struct node *top, const struct map *ask, void *buf,
 struct operation {
 	struct node *node;
 	uint8_t op, flags;
+	bool flush;		/* in the end */
+	/* what is left of it */
 	uint64_t offset, len;
 	void *buf;
 };
 
+/* One prefix after the other. */
 static int co_operate(struct operation *o)
 {
-	bool flush = false;
-	char *p = o->buf;
-
 	while (o->len) {
 		struct map map = {
 			.op = o->op,
@@ -280,13 +281,13 @@ static int co_operate(struct operation *o)
 			.offset = o->offset,
 			.len = (uint32_t)min(o->len, (uint64_t)1 << 30),
 		};
-		int64_t n = co_step(o->node, &map, p, false);
+		int64_t n = co_step(o->node, &map, o->buf, false);
 
 		if (n == -EAGAIN)
 			continue;
-		if (n == STEP_PLAIN) {
+		if (n == STEER_PLAIN) {
 			o->flags &= (uint8_t)~REQ_FUA;
-			flush = true;
+			o->flush = true;
 			continue;
 		}
 		if (n < 0)
@@ -294,10 +295,23 @@ static int co_operate(struct operation *o)
 		assert(n && n <= (int64_t)map.len);
 		o->offset += (uint64_t)n;
 		o->len -= (uint64_t)n;
-		if (p)
-			p += n;
+		if (o->buf)
+			o->buf = (char *)o->buf + n;
 	}
-	return flush ? co_node_flush(o->node) : 0;
+	return o->flush ? co_node_flush(o->node) : 0;
+}
+
+static int co_operate_from_outside(struct operation *o)
+{
+	struct loose loose;
+	int ret;
+
+	loose_begin(&loose, o->node);
+	do
+		ret = co_operate(o);
+	while (ret == STEER_WAIT && co_loose_again(&loose));
+	loose_end(&loose);
+	return ret;
 }
 
 int co_node_read(struct node *node, uint64_t offset, uint32_t len, void *buf)
@@ -307,7 +321,7 @@ int co_node_read(struct node *node, uint64_t offset, uint32_t len, void *buf)
 		.offset = offset, .len = len, .buf = buf,
 	};
 
-	return co_operate(&o);
+	return co_operate_from_outside(&o);
 }
 
 int co_node_write(struct node *node, uint64_t offset, uint32_t len,
@@ -320,7 +334,7 @@ int co_node_write(struct node *node, uint64_t offset, uint32_t len,
 		.buf = (void *)(uintptr_t)buf,
 	};
 
-	return co_operate(&o);
+	return co_operate_from_outside(&o);
 }
 
 int co_node_zeroes(struct node *node, uint64_t offset, uint64_t len,
@@ -331,7 +345,7 @@ int co_node_zeroes(struct node *node, uint64_t offset, uint64_t len,
 		.offset = offset, .len = len,
 	};
 
-	return co_operate(&o);
+	return co_operate_from_outside(&o);
 }
 
 int co_node_discard(struct node *node, uint64_t offset, uint64_t len)
@@ -341,7 +355,7 @@ int co_node_discard(struct node *node, uint64_t offset, uint64_t len)
 		.offset = offset, .len = len,
 	};
 
-	return co_operate(&o);
+	return co_operate_from_outside(&o);
 }
 
 /* An overlay may be longer than its backing image. */
@@ -433,51 +447,77 @@ int co_node_contents(struct node *node, struct json_t *object,
 
 /* ---- requests ---- */
 
-static int co_request(struct request *req)
+/* Whether it is still a request of this disk: it may have been shrunk, or made
+ * read-only, while the request waited. */
+static int request_look_again(const struct request *req)
+{
+	const struct node *node = req->root->edge.child;
+
+	if (req->op != REQ_READ && req->op < REQ_STATUS &&
+	    !req->root->writable)
+		return -EROFS;
+	return req->len > node->size || req->offset > node->size - req->len ?
+	       -EIO : 0;
+}
+
+static int co_request_data(struct request *req)
 {
 	struct operation o = {
 		.node = req->root->edge.child,
 		.op = req->op,
 		.flags = req->flags,
-		.offset = req->offset,
-		.len = req->len,
-		.buf = req->buf,
+		.offset = req->offset + req->finished,
+		.len = req->len - req->finished,
 	};
 	int ret;
 
-	if (req->op == REQ_FLUSH)
-		return co_node_flush(o.node);
-	if (req->op == REQ_STATUS)
-		return co_node_status(o.node, o.offset, o.len,
-				      req->root->granularity, o.flags, o.buf);
 	if (req->fixed != IO_NOT_FIXED && req->op <= REQ_WRITE) {
 		ret = req->root->ops->materialise(req);
 		if (ret < 0)
 			return ret;
 		assert(req->fixed == IO_NOT_FIXED && req->buf);
-		o.buf = req->buf;
 	}
-	if (req->op > REQ_FLUSH)
-		o.buf = NULL;
-	return co_operate(&o);
+	if (req->op <= REQ_WRITE)
+		o.buf = (char *)req->buf + req->finished;
+	/* its parts may have gone different ways, of which none is durable by
+	 * itself any more */
+	if (req->waited && req->flags & REQ_FUA) {
+		o.flags &= (uint8_t)~REQ_FUA;
+		o.flush = true;
+	}
+	ret = co_operate(&o);
+	req->finished = (uint32_t)(req->len - o.len);
+	return ret;
+}
+
+static int co_request(struct request *req)
+{
+	struct node *node = req->root->edge.child;
+	int ret = req->waited ? request_look_again(req) : 0;
+
+	if (ret < 0)
+		return ret;
+	if (req->op == REQ_FLUSH)
+		return co_node_flush(node);
+	if (req->op == REQ_STATUS)
+		return co_node_status(node, req->offset, req->len,
+				      req->root->granularity, req->flags,
+				      req->buf);
+	return co_request_data(req);
 }
 
 void request_run(struct request *req)
 {
-	struct slow slow;
+	struct errand errand;
 	int ret;
 
-	slow_enter(&slow, req);
-	for (;;) {
-		ret = co_request(req);
-		if (ret != -EGRACE)
-			break;
-		/* everything is unwound: nothing held, counted in no epoch */
-		co_grace(slow.wants_grace ? slow.wants_grace
-					  : graph_self()->wants_grace);
-	}
-	slow_leave(&slow);
-	request_finish(req, ret);
+	errand_begin(&errand, req);
+	ret = co_request(req);
+	errand_end(&errand);
+	if (ret == STEER_WAIT)
+		request_wait(req, &errand);
+	else
+		request_finish(req, ret);
 }
 
 static void request_run_spawned(void *arg)
@@ -498,10 +538,10 @@ static void request_wait_for_stack(struct request *req)
 		t->short_last = &gate->next_short;
 	}
 	gate_return(gate, req);
-	slow_retry_later();
+	stacks_retry_later();
 }
 
-void request_slow(struct request *req)
+void request_go_on(struct request *req)
 {
 	if (req->co) {
 		req->run_here = true;
@@ -513,4 +553,15 @@ void request_slow(struct request *req)
 	    co_spawn(request_run_spawned, req))
 		return;
 	request_wait_for_stack(req);
+}
+
+void request_slow(struct request *req)
+{
+	if (!(req->flags & REQ_AGAIN)) {
+		req->finished = 0;
+		req->charged = 0;
+		req->waited = false;
+	}
+	req->turn = req->gate->turns++;
+	request_go_on(req);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * state.c - what the graph keeps for each thread: which coroutine runs which
- * request, who waits for a stack, bounce buffers; and graph_start, graph_stop.
+ * state.c - what the graph keeps for each thread: who waits for a stack, bounce
+ * buffers; and graph_start, graph_stop.
  */
 #include "graph/state.h"
 
@@ -40,42 +40,7 @@ struct file *graph_zero_file(void)
 	return zero_file;
 }
 
-/* ---- slow requests of a thread ---- */
-
-static struct slow **slow_bucket(const struct co *co)
-{
-	/* one per stack, so the low bits of the address say nothing */
-	uintptr_t key = (uintptr_t)co / CO_STACK_SIZE;
-
-	return &graph_self()->slow[(key ^ key / SLOW_BUCKETS) % SLOW_BUCKETS];
-}
-
-struct slow *slow_self(void)
-{
-	struct co *co = co_self();
-	struct slow *slow;
-
-	for (slow = co ? *slow_bucket(co) : NULL; slow; slow = slow->next)
-		if (slow->co == co)
-			break;
-	return slow;
-}
-
-void slow_enter(struct slow *slow, struct request *req)
-{
-	struct slow **bucket;
-
-	slow->co = co_self();
-	slow->req = req;
-	slow->wants_grace = NULL;
-	bucket = slow_bucket(slow->co);
-	slow->next = *bucket;
-	slow->prev = bucket;
-	if (slow->next)
-		slow->next->prev = &slow->next;
-	*bucket = slow;
-	graph_self()->slow_count++;
-}
+/* ---- stacks ---- */
 
 static void run_short_gates(struct graph_thread *t)
 {
@@ -104,15 +69,11 @@ static void on_retry(struct timer *timer)
 	run_short_gates(container_of(timer, struct graph_thread, retry));
 }
 
-/* From the loop, when the coroutine has given its stack back. */
-void slow_leave(struct slow *slow)
+/* Told by a message: from the loop, when it has given its stack back. */
+void stacks_come_free(void)
 {
 	struct graph_thread *t = graph_self();
 
-	*slow->prev = slow->next;
-	if (slow->next)
-		slow->next->prev = slow->prev;
-	t->slow_count--;
 	if (!t->short_first || t->kicked)
 		return;
 	t->kicked = true;
@@ -120,11 +81,11 @@ void slow_leave(struct slow *slow)
 }
 
 /* Stacks may all be drivers', exports' or jobs', which do not tell. */
-void slow_retry_later(void)
+void stacks_retry_later(void)
 {
 	struct graph_thread *t = graph_self();
 
-	if (!t->slow_count && !t->retry.armed)
+	if (!t->errand_count && !t->retry.armed)
 		timer_start(&t->retry, RETRY_NS, on_retry);
 }
 
@@ -158,6 +119,7 @@ void graph_threads_start(void)
 
 		t->short_last = &t->short_first;
 		t->kick.fn = on_kick;
+		t->ready_msg.fn = wait_on_ready;
 		for (unsigned l = 0; l < BOUNCE_LEVELS; l++)
 			bounce_start(&t->bounce[l]);
 	}

@@ -13,20 +13,12 @@
 
 /* Stacks that slow requests leave to drivers and exports. */
 #define SLOW_RESERVE 64u
-#define SLOW_BUCKETS 256u
+#define ERRAND_BUCKETS 256u
 
 /* Largest alignment a node may ask for, and the unit of bouncing. */
 #define BOUNCE_SIZE 65536u
 #define BOUNCE_COUNT 16u
 enum bounce_level { BOUNCE_PROTOCOL, BOUNCE_ABOVE, BOUNCE_LEVELS };
-
-/* A request that runs as a coroutine; lives on its stack. */
-struct slow {
-	struct co *co;
-	struct request *req;
-	struct node *wants_grace;
-	struct slow *next, **prev;
-};
 
 struct bounce_waiter {
 	struct co *co;
@@ -42,23 +34,29 @@ struct bounce_pool {
 };
 
 struct graph_thread {
-	struct slow *slow[SLOW_BUCKETS];	/* by coroutine */
-	unsigned slow_count;
+	struct errand *errands[ERRAND_BUCKETS];	/* by coroutine */
+	unsigned errand_count;
 	/* gates whose first request found no stack (A7) */
 	struct root_gate *short_first, **short_last;
 	struct message kick;
 	bool kicked;
 	struct timer retry;
-	struct node *wants_grace;	/* of a coroutine without request */
+	/* wait.c */
+	struct waiter *waiters;		/* all of them */
+	struct waiter_list ready;	/* requests that are to go on */
+	struct message ready_msg;
+	bool ready_posted;
+	bool draining;		/* main: what has no request does not wait */
 	struct bounce_pool bounce[BOUNCE_LEVELS];
 } CACHELINE_ALIGNED;
 
 struct graph_thread *graph_self(void);
-/* The running coroutine's request; NULL in any other. */
-struct slow *slow_self(void);
-void slow_enter(struct slow *slow, struct request *req);
-void slow_leave(struct slow *slow);
-void slow_retry_later(void);
+/* A coroutine's work has ended: its stack is somebody else's soon. */
+void stacks_come_free(void);
+/* Nobody may tell: asks again later. */
+void stacks_retry_later(void);
+/* wait.c: of ready_msg. */
+void wait_on_ready(struct message *msg);
 void graph_threads_start(void);
 void graph_threads_stop(void);
 

@@ -47,9 +47,9 @@ static json_t *co_check(const struct driver *driver, struct node *node,
 
 	if (!root)
 		return NULL;
-	co_root_hold(root);
+	co_root_busy(root);
 	ret = driver->check(&root->edge, &check, err);
-	root_drop(root);
+	root_idle(root);
 	root_free(root);
 	return ret < 0 ? NULL : check_describe(&check);
 }

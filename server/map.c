@@ -160,9 +160,9 @@ static json_t *co_page(struct root *root, uint64_t at, struct error **err)
 
 	page.images = count_images(node);
 	/* busy: the nodes that answers name stay while they are looked at */
-	co_root_hold(root);
+	co_root_busy(root);
 	ret = co_fill(&page, size, &at);
-	root_drop(root);
+	root_idle(root);
 	if (ret < 0) {
 		json_decref(page.extents);
 		error_set(err, -ret, "Could not read the metadata of node '%s'"

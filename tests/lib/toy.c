@@ -596,6 +596,97 @@ static const struct driver writes_driver = {
 	.write = filter_write,
 };
 
+/* ---- toy-throttle ---- */
+
+struct throttle_opts {
+	uint32_t step;
+};
+
+struct toy_throttle *toy_throttle_of(struct node *node)
+{
+	return node->state;
+}
+
+static void throttle_map(struct node *node, struct map *map)
+{
+	map->kind = map->op == REQ_READ ? MAP_FORWARD : MAP_SLOW;
+	map->child = filter_edge(node);
+}
+
+static int64_t throttle_write(struct node *node, uint64_t offset, uint32_t len,
+			      const void *buf, unsigned flags)
+{
+	const struct throttle_opts *opts = node->opts;
+	unsigned self = thread_index(thread_self());
+	struct toy_throttle *t = node->state;
+	struct charge here = { .node = node }, *c = charge_here(node);
+	int ret = 0;
+
+	len = min(len, opts->step);
+	if (!c)
+		c = &here;
+	if (offset + len > c->end) {
+		t->charged[self] += offset + len - max(c->end, offset);
+		c->end = offset + len;
+		c->due = t->charged[self];
+	}
+	if (c->due > t->given[self])
+		ret = co_wait_turn(node, c->due);
+	if (ret)
+		return ret;
+	t->log[self][t->passed[self]++ % 64] = offset;
+	ret = co_edge_write(filter_edge(node), offset, len, buf, flags);
+	return ret ? ret : (int64_t)len;
+}
+
+void toy_throttle_give(struct node *node, uint64_t bytes)
+{
+	unsigned self = thread_index(thread_self());
+	struct toy_throttle *t = node->state;
+	const struct waiter *first;
+
+	t->given[self] += bytes;
+	while ((first = wait_turn_first(node)) && first->due <= t->given[self])
+		wait_turn_over(node);
+}
+
+static const struct option throttle_options[] = {
+	{ .name = "step", .type = OPT_UINT, .def = "65536",
+	  .offset = offsetof(struct throttle_opts, step) },
+	{ .name = NULL },
+};
+
+static const struct driver throttle_driver = {
+	.name = "toy-throttle",
+	.kind = DRIVER_FILTER,
+	.state_size = sizeof(struct toy_throttle),
+	.options = throttle_options,
+	.options_size = sizeof(struct throttle_opts),
+	.children = filter_children,
+	.map = throttle_map,
+	.write = throttle_write,
+};
+
+/* ---- toy-full ---- */
+
+static int64_t full_write(struct node *node, uint64_t offset, uint32_t len,
+			  const void *buf, unsigned flags)
+{
+	if (toy_wishes.full) {
+		toy_wishes.full--;
+		return wish_grace(node);
+	}
+	return filter_write(node, offset, len, buf, flags);
+}
+
+static const struct driver full_driver = {
+	.name = "toy-full",
+	.kind = DRIVER_FILTER,
+	.children = filter_children,
+	.map = throttle_map,
+	.write = full_write,
+};
+
 /* ---- for tests ---- */
 
 void toy_start(void)
@@ -608,6 +699,8 @@ void toy_start(void)
 	driver_register(&format_driver);
 	driver_register(&filter_driver);
 	driver_register(&writes_driver);
+	driver_register(&throttle_driver);
+	driver_register(&full_driver);
 }
 
 static json_t *parse(const char *text)

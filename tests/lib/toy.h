@@ -11,6 +11,10 @@
  *	toy-filter	filter: lets pass what map may, asks for a coroutine
  *			where told to
  *	toy-writes	filter with a write operation only, and no map
+ *	toy-throttle	filter: writes cost their bytes, at most `step` of them
+ *			a turn, and wait for toy_throttle_give; reads pass
+ *	toy-full	filter: the next toy_wishes.full writes wish for a grace
+ *			period; reads pass
  */
 #ifndef TESTS_LIB_TOY_H
 #define TESTS_LIB_TOY_H
@@ -40,6 +44,7 @@ struct toy_wishes {
 	int fail_close;
 	const char *name;		/* whom fail_* of life concern */
 	unsigned prefix;		/* bytes an operation does at most */
+	unsigned full;		/* that many writes want a grace period */
 	int fail_status;
 	uint64_t fail_status_from;	/* offset from which on it does */
 };
@@ -56,6 +61,16 @@ void toy_start(void);
 struct toy *toy_of(struct node *node);
 /* Lets held operations of the calling thread go on. */
 void toy_release(void);
+
+/* toy-throttle. Each thread has a bucket of its own. */
+struct toy_throttle {
+	uint64_t charged[THREADS_MAX], given[THREADS_MAX];
+	unsigned passed[THREADS_MAX];
+	uint64_t log[THREADS_MAX][64];	/* offsets, as they passed */
+};
+struct toy_throttle *toy_throttle_of(struct node *node);
+/* Bytes for writes of the calling thread. */
+void toy_throttle_give(struct node *node, uint64_t bytes);
 
 /* toy-format: makes the next maps of all its nodes say "not loaded". */
 void toy_format_forget(struct node *node);

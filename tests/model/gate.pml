@@ -13,7 +13,7 @@
  *
  * Abstractions: a thread handles a message in one atomic step; requests are
  * numbered slots, delivered anew once answered; queues are first in, first
- * out and never full.  The two epoch counters and the parked count are one
+ * out and never full.  The two epoch counters and the count of who waits at a node are one
  * number here (limbo.pml has them apart).
  *
  * Proven (safety):

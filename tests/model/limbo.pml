@@ -5,7 +5,7 @@
  * Models: one qcow2-like image with HOSTS host clusters and GUESTS guest
  * clusters, full at the start, so that every allocation after a discard
  * meets limbo.  One root served by two I/O threads; on each thread a pair of
- * counters with a parity, a count of parked requests, and a gate.  Three
+ * counters with a parity, a count of waiting requests, and a gate.  Three
  * requests (two on thread 0, one on thread 1) each perform OPS operations,
  * each chosen freely: read, overwrite, discard, allocating write, flush.
  * Main runs grace periods and, meanwhile, one drain.
@@ -43,7 +43,7 @@
  *  GRACE_LOCKED    a grace period takes the change lock
  *  EARLY_FREE      a cluster is free before its punch has ended
  *  EAGER_ENOSPC    a write fails while clusters are in limbo
- *  PARKED_UNSEEN   a drain does not count parked requests
+ *  WAITING_UNSEEN   a drain does not count waiting requests
  */
 
 #ifndef OPS0
@@ -85,7 +85,7 @@ bool flushing;
 
 byte inflight[4];		/* [thread * 2 + parity] */
 byte parity[THREADS];
-byte parked[THREADS];
+byte waiting[THREADS];
 byte owed[THREADS];		/* SINGLE_COUNTER only */
 bool closed[THREADS];
 bool change_lock;
@@ -224,7 +224,7 @@ inline wait_limbo()
 		ep = parity[t];
 		COUNT(t, ep)++
 #else
-		parked[t]++
+		waiting[t]++
 #endif
 	}
 	do
@@ -237,7 +237,7 @@ inline wait_limbo()
 	od;
 	atomic {
 #ifndef STAY_IN_EPOCH
-		parked[t]--;
+		waiting[t]--;
 		ep = parity[t];
 		COUNT(t, ep)++;
 #endif
@@ -428,10 +428,10 @@ end:	do
 }
 
 #ifdef DRAIN
-#ifdef PARKED_UNSEEN
+#ifdef WAITING_UNSEEN
 #define IDLE(t)	(TOTAL(t) == 0)
 #else
-#define IDLE(t)	(TOTAL(t) + parked[t] == 0)
+#define IDLE(t)	(TOTAL(t) + waiting[t] == 0)
 #endif
 
 proctype drain()
@@ -441,7 +441,7 @@ proctype drain()
 	closed[1] = true;
 	atomic {
 		IDLE(0) && IDLE(1);
-		assert(TOTAL(0) + TOTAL(1) + parked[0] + parked[1] == 0);
+		assert(TOTAL(0) + TOTAL(1) + waiting[0] + waiting[1] == 0);
 		assert(held[0] + held[1] == 0);
 		assert(!busy[0] && !busy[1] && !flushing)
 	}

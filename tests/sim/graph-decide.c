@@ -101,9 +101,9 @@ static void held_read(void *arg)
 	struct beside *b = arg;
 
 	b->begun = true;
-	co_root_hold(b->root);
+	co_root_busy(b->root);
 	b->ret = toy_request(b->root, REQ_READ, 0, 512, b->buf, 0);
-	root_drop(b->root);
+	root_idle(b->root);
 	b->done = true;
 }
 

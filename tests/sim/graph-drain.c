@@ -368,7 +368,7 @@ static void body_job(void *arg)
 	node = toy_open("{\"driver\":\"toy\"}");
 	guest = toy_root("export 'd0'", node, true, 512);
 	job = toy_root("job 'j'", node, false, 512);
-	co_root_hold(job);
+	co_root_busy(job);
 	change_start(&change, node, "f");
 	co_sleep(1000000);
 	CU_ASSERT(!change.done);
@@ -381,7 +381,7 @@ static void body_job(void *arg)
 		CU_ASSERT(!change.done && !held.done);
 	}
 	CU_ASSERT_EQUAL(resumed, 0);
-	root_drop(job);
+	root_idle(job);
 	co_until(&change.done);
 	CU_ASSERT_PTR_NOT_NULL(change.result);
 	co_until(&held.done);
@@ -419,25 +419,25 @@ static void body_scope(void *arg)
 	ra = toy_root("export 'a'", a, true, 512);
 	rb = toy_root("export 'b'", b, true, 512);
 	rbase = toy_root("export 'base'", node_find("base"), true, 512);
-	co_root_hold(ra);
+	co_root_busy(ra);
 	change_start(&change, a, "f");
 	co_sleep(1000000);
 	CU_ASSERT(!change.done);
 	CU_ASSERT_EQUAL(toy_request(rb, REQ_READ, 0, 512, buf, 0), 0);
 	CU_ASSERT_EQUAL(toy_request(rbase, REQ_READ, 0, 512, buf, 0), 0);
-	root_drop(ra);
+	root_idle(ra);
 	co_until(&change.done);
 	CU_ASSERT_PTR_NOT_NULL(change.result);
 	CU_ASSERT_EQUAL(rb->drains.count + rbase->drains.count, 0);
 	/* a filter above the base concerns both overlays' edges, and its own */
-	co_root_hold(rb);
+	co_root_busy(rb);
 	change_start(&change, node_find("base"), "g");
 	co_sleep(1000000);
 	CU_ASSERT(!change.done);
 	held_submit(ra, &held, 0);
 	co_sleep(1000000);
 	CU_ASSERT(!held.done);
-	root_drop(rb);
+	root_idle(rb);
 	co_until(&change.done);
 	CU_ASSERT_PTR_NOT_NULL(change.result);
 	co_until(&held.done);

@@ -477,10 +477,8 @@ static int64_t full_write(struct node *node, uint64_t offset, uint32_t len,
 	int ret;
 
 	full_asked++;
-	if (full) {
-		graph_wants_grace(node);
-		return -EGRACE;
-	}
+	if (full)
+		return wish_grace(node);
 	ret = co_edge_write(node->file, offset, len, buf, flags);
 	return ret ? ret : (int64_t)len;
 }
@@ -502,7 +500,7 @@ static const struct child_decl full_children[] = {
 };
 
 static const struct driver full_driver = {
-	.name = "toy-full",
+	.name = "toy-filling",
 	.kind = DRIVER_FILTER,
 	.children = full_children,
 	.read = full_read,
@@ -548,7 +546,7 @@ static void body_full(void *arg)
 	driver_register(&full_driver);
 	full = true;
 	full_asked = full_after = 0;
-	node = toy_open("{\"driver\":\"toy-full\",\"node-name\":\"full\","
+	node = toy_open("{\"driver\":\"toy-filling\",\"node-name\":\"full\","
 			"\"file\":{\"driver\":\"toy\"}}");
 	root = toy_root("export 'e'", node, true, 512);
 	toy_wishes.hold = true;

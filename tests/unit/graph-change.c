@@ -248,11 +248,11 @@ SIM_TEST(test_undo)
 	check_unchanged(before);
 
 	/* the drain's deadline */
-	co_root_hold(root);
+	co_root_busy(root);
 	t = big_change(mid, extra, filter);
 	CU_ASSERT_EQUAL(transaction_commit(t, NULL, &err), -ETIMEDOUT);
 	error_clear(&err);
-	root_drop(root);
+	root_idle(root);
 	check_unchanged(before);
 	CU_ASSERT_EQUAL(toy_calls.perm_commits, 0);
 

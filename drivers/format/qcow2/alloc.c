@@ -178,12 +178,8 @@ int qcow2_make_room(struct qcow2 *s, int why)
 	limbo_poll(s);
 	limbo_release(s, true);
 	if (s->limbo.graced == graced && s->limbo.clusters >= clusters)
-		ret = -EGRACE;
+		ret = wish_grace(s->node);
 	co_unlock(&s->lock);
 	co_unlock(&s->flush_lock);
-	if (ret < 0) {
-		graph_wants_grace(s->node);
-		return ret;
-	}
-	return -EAGAIN;
+	return ret == STEER_WAIT ? ret : -EAGAIN;
 }

@@ -270,6 +270,7 @@ struct batch_job {
 	const struct snap *v;
 	uint32_t next, count;	/* snapshots nobody has taken yet, all */
 	int ret;
+	struct errand *errand;	/* whose flush it is */
 	struct co_group helpers;
 };
 
@@ -295,8 +296,11 @@ static void batch_work(struct batch_job *job)
 static void batch_help(void *arg)
 {
 	struct batch_job *job = arg;
+	struct errand errand;
 
+	errand_help(&errand, job->errand);
 	batch_work(job);
+	errand_end(&errand);
 	co_group_done(&job->helpers);
 }
 
@@ -308,6 +312,7 @@ static int batch_write(struct qcow2 *s, const struct batch *b)
 		.s = s,
 		.v = &s->area.snaps[b->first],
 		.count = b->count,
+		.errand = errand_self(),
 	};
 
 	co_group_init(&job.helpers);

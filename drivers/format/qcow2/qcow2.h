@@ -291,8 +291,8 @@ static inline bool qcow2_wants_room(int ret)
 	return ret == -EINPROGRESS || ret == -EBUSY;
 }
 
-/* No lock held. What to do about that; returns -EAGAIN (try again), -EGRACE
- * (A28) or what is final. */
+/* No lock held. What to do about that; returns -EAGAIN (try again), STEER_WAIT
+ * (for a grace period, A28) or what is final. */
 int qcow2_make_room(struct qcow2 *s, int why) MUST_CHECK;
 /* Marks the image corrupt and fails all later writes. Any lock state: `locked`
  * says whether lock is held. Returns -EIO. */

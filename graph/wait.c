@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wait.c - see wait.h: lists of waiters, and what lets them go.
+ *
+ * Any thread, each its own lists. What always holds: a request that waits is
+ * counted in its gate's `waiting`, in no epoch, and among those in flight, in
+ * the order in which they came; it is in exactly one list, its node's or that
+ * of the thread's requests that are to go on. The node cannot go away: drains
+ * count who waits.
+ */
+#include "graph/wait.h"
+
+#include "graph/epoch.h"
+#include "graph/gate.h"
+#include "graph/node-io.h"
+#include "graph/resolve.h"
+#include "graph/state.h"
+
+/* Requests that go on in one turn of the loop (A42). */
+#define READY_BATCH 32u
+
+/* ---- whose work a coroutine does ---- */
+
+static struct errand **errand_bucket(const struct co *co)
+{
+	/* one per stack, so the low bits of the address say nothing */
+	uintptr_t key = (uintptr_t)co / CO_STACK_SIZE;
+
+	return &graph_self()->errands[(key ^ key / ERRAND_BUCKETS) %
+				      ERRAND_BUCKETS];
+}
+
+struct errand *errand_self(void)
+{
+	struct co *co = co_self();
+	struct errand *errand;
+
+	for (errand = co ? *errand_bucket(co) : NULL; errand;
+	     errand = errand->next)
+		if (errand->co == co)
+			break;
+	return errand;
+}
+
+void errand_begin(struct errand *errand, struct request *req)
+{
+	struct errand **bucket;
+
+	*errand = (struct errand){ .co = co_self(), .req = req };
+	bucket = errand_bucket(errand->co);
+	errand->next = *bucket;
+	errand->prev = bucket;
+	if (errand->next)
+		errand->next->prev = &errand->next;
+	*bucket = errand;
+	graph_self()->errand_count++;
+}
+
+void errand_help(struct errand *errand, struct errand *of)
+{
+	errand->co = NULL;
+	if (!of)
+		return;
+	errand_begin(errand, of->req);
+	errand->of = of;
+}
+
+/* Its stack is free when the coroutine has returned to the loop. */
+void errand_end(struct errand *errand)
+{
+	if (!errand->co)
+		return;
+	*errand->prev = errand->next;
+	if (errand->next)
+		errand->next->prev = errand->prev;
+	graph_self()->errand_count--;
+	stacks_come_free();
+}
+
+/* ---- lists ---- */
+
+static void waiter_append(struct waiter_list *list, struct waiter *w)
+{
+	assert(!w->list);
+	w->list = list;
+	w->next = NULL;
+	w->prev = list->last;
+	if (list->last)
+		list->last->next = w;
+	else
+		list->first = w;
+	list->last = w;
+}
+
+static void waiter_remove(struct waiter *w)
+{
+	struct waiter_list *list = w->list;
+
+	if (w->prev)
+		w->prev->next = w->next;
+	else
+		list->first = w->next;
+	if (w->next)
+		w->next->prev = w->prev;
+	else
+		list->last = w->prev;
+	w->list = NULL;
+}
+
+static struct node_thread *node_here(const struct node *node)
+{
+	return &node->io->threads[thread_index(thread_self())];
+}
+
+/* All who wait on this thread. */
+static void waiter_come(struct waiter *w)
+{
+	struct graph_thread *t = graph_self();
+
+	w->next_here = t->waiters;
+	w->prev_here = &t->waiters;
+	if (w->next_here)
+		w->next_here->prev_here = &w->next_here;
+	t->waiters = w;
+}
+
+static void waiter_leave(struct waiter *w)
+{
+	*w->prev_here = w->next_here;
+	if (w->next_here)
+		w->next_here->prev_here = w->prev_here;
+}
+
+static void waiter_go(struct waiter *w)
+{
+	struct graph_thread *t = graph_self();
+
+	waiter_remove(w);
+	if (w->co) {
+		waiter_leave(w);
+		co_wake(w->co);
+		return;
+	}
+	waiter_append(&t->ready, w);
+	if (!t->ready_posted) {
+		t->ready_posted = true;
+		thread_post(thread_self(), &t->ready_msg);
+	}
+}
+
+/* Counted in an epoch again, the current one. */
+static void request_rejoin(struct request *req)
+{
+	struct root_gate *gate = req->gate;
+
+	waiter_remove(&req->waiter);
+	waiter_leave(&req->waiter);
+	gate->waiting--;
+	req->parity = epochs_enter(&gate->epochs);
+}
+
+void wait_on_ready(struct message *msg)
+{
+	struct graph_thread *t = container_of(msg, struct graph_thread,
+					      ready_msg);
+
+	for (unsigned i = 0; t->ready.first && i < READY_BATCH; i++) {
+		struct request *req = t->ready.first->req;
+
+		request_rejoin(req);
+		request_go_on(req);
+	}
+	t->ready_posted = t->ready.first;
+	if (t->ready_posted)
+		thread_post(thread_self(), msg);
+}
+
+/* ---- grace periods: one at a time of a node and thread ---- */
+
+static void wait_on_grace(struct grace *grace);
+
+static void grace_cover(struct node_thread *here, struct node *node)
+{
+	here->grace_runs = here->graces.first;
+	if (!here->grace_runs)
+		return;
+	for (struct waiter *w = here->graces.first; w; w = w->next)
+		w->covered = true;
+	grace_start(node, &here->grace, wait_on_grace);
+}
+
+static void wait_on_grace(struct grace *grace)
+{
+	struct node_thread *here = container_of(grace, struct node_thread,
+						grace);
+	struct node *node = grace->node;
+
+	while (here->graces.first && here->graces.first->covered)
+		waiter_go(here->graces.first);
+	grace_cover(here, node);
+}
+
+/* ---- waiting ---- */
+
+static void waiter_enlist(struct waiter *w, const struct errand *wish,
+			  struct root_gate *gate)
+{
+	struct node_thread *here = node_here(wish->node);
+
+	w->list = NULL;
+	w->node = wish->node;
+	w->kind = wish->kind;
+	w->due = wish->due;
+	w->covered = false;
+	w->drained = false;
+	w->gate = gate;
+	waiter_come(w);
+	if (w->kind == WAIT_TURN) {
+		waiter_append(&here->turns, w);
+		return;
+	}
+	waiter_append(&here->graces, w);
+	if (!here->grace_runs)
+		grace_cover(here, wish->node);
+}
+
+/* Where it stands. False: a drain let it go. */
+static bool co_stand(const struct errand *wish, struct root_gate *gate)
+{
+	struct waiter w = { .co = co_self() };
+
+	waiter_enlist(&w, wish, gate);
+	co_wait();
+	return !w.drained;
+}
+
+void loose_begin(struct loose *loose, struct node *node)
+{
+	loose->epochs = NULL;
+	if (errand_self())
+		return;
+	assert(thread_is_main());
+	errand_begin(&loose->errand, NULL);
+	loose->epochs = &node->io->loose;
+	loose->parity = epochs_enter(loose->epochs);
+}
+
+bool co_loose_again(struct loose *loose)
+{
+	if (!loose->epochs)
+		return false;
+	epochs_leave(loose->epochs, loose->parity);
+	(void)co_stand(&loose->errand, NULL);
+	loose->parity = epochs_enter(loose->epochs);
+	return true;
+}
+
+void loose_end(struct loose *loose)
+{
+	if (!loose->epochs)
+		return;
+	epochs_leave(loose->epochs, loose->parity);
+	errand_end(&loose->errand);
+}
+
+void request_wait(struct request *req, const struct errand *errand)
+{
+	struct root_gate *gate = req->gate;
+
+	req->waited = true;
+	if (req->flags & REQ_HOLDS) {
+		req->waiter.node = errand->node;
+		req->waiter.kind = errand->kind;
+		req->waiter.due = errand->due;
+		request_finish(req, STEER_WAIT);
+		return;
+	}
+	if (errand->kind == WAIT_TURN && gate->answer_drain) {
+		/* its charge is noted, so it has its turn when it comes back;
+		 * a job's or a command's always goes on (A16) */
+		if (gate->closed)
+			gate_return(gate, req);
+		else
+			request_go_on(req);
+		return;
+	}
+	/* counted as waiting before it leaves its epoch: a drain must not see
+	 * it go */
+	gate->waiting++;
+	gate_leave(gate, req->parity);
+	req->waiter.req = req;
+	req->waiter.co = NULL;
+	waiter_enlist(&req->waiter, errand, gate);
+}
+
+bool co_wait_wish(struct request *req)
+{
+	struct root_gate *gate = root_gate_self(req->root);
+	struct errand wish = {
+		.node = req->waiter.node,
+		.kind = req->waiter.kind,
+		.due = req->waiter.due,
+	};
+
+	assert(gate->busy);
+	if (wish.kind == WAIT_TURN && gate->answer_drain)
+		return false;
+	if (!co_stand(&wish, gate))
+		return false;
+	req->flags |= REQ_AGAIN;
+	return true;
+}
+
+/* ---- drivers' part ---- */
+
+static void errand_wish(struct errand *errand, struct node *node,
+		      enum wait_kind kind, uint64_t due)
+{
+	while (errand->of)
+		errand = errand->of;
+	errand->node = node;
+	errand->kind = kind;
+	errand->due = due;
+}
+
+int wish_grace(struct node *node)
+{
+	errand_wish(errand_self(), node, WAIT_GRACE, 0);
+	return STEER_WAIT;
+}
+
+/* Whether only filters lie between the request's root and the node. */
+static bool is_below_filters(const struct request *req,
+			     const struct node *node)
+{
+	const struct node *above = req->root->edge.child;
+
+	while (above && above != node)
+		above = above->driver->kind == DRIVER_FILTER ?
+			node_filtered_child(above) : NULL;
+	return above;
+}
+
+static struct charge *charge_find(struct request *req, const struct node *node)
+{
+	for (unsigned i = 0; i < req->charged; i++)
+		if (req->charges[i].node == node)
+			return &req->charges[i];
+	return NULL;
+}
+
+/* The request whose operation at `node` may be unwound; NULL: none. */
+static struct request *request_above(const struct errand *errand,
+				     const struct node *node)
+{
+	return errand && errand->req && !errand->of &&
+	       is_below_filters(errand->req, node) ? errand->req : NULL;
+}
+
+int co_wait_turn(struct node *node, uint64_t due)
+{
+	struct errand *errand = errand_self();
+	struct root_gate *gate = errand->req ? errand->req->gate : NULL;
+	struct errand wish = { .node = node, .kind = WAIT_TURN, .due = due };
+	struct request *above = request_above(errand, node);
+
+	/* a job's or a command's always goes on (A16) */
+	if (gate && gate->answer_drain && !gate->closed)
+		return 0;
+	if (above && charge_find(above, node)) {
+		errand_wish(errand, node, WAIT_TURN, due);
+		return STEER_WAIT;
+	}
+	if (gate ? !gate->answer_drain : !graph_self()->draining)
+		(void)co_stand(&wish, gate);
+	return 0;
+}
+
+const struct waiter *wait_turn_first(const struct node *node)
+{
+	return node_here(node)->turns.first;
+}
+
+void wait_turn_over(struct node *node)
+{
+	waiter_go(node_here(node)->turns.first);
+}
+
+struct charge *charge_here(const struct node *node)
+{
+	struct request *req = request_above(errand_self(), node);
+	struct charge *charge = req ? charge_find(req, node) : NULL;
+
+	if (charge || !req || req->charged == CHARGES_MAX)
+		return charge;
+	charge = &req->charges[req->charged++];
+	*charge = (struct charge){ .node = node };
+	return charge;
+}
+
+/* ---- drains ---- */
+
+void wait_on_close(struct root_gate *gate)
+{
+	struct waiter *w = graph_self()->waiters, *next;
+
+	for (; w; w = next) {
+		next = w->next_here;
+		if (w->gate != gate || w->kind != WAIT_TURN)
+			continue;
+		if (w->req && gate && gate->closed) {
+			request_rejoin(w->req);
+			gate_return(gate, w->req);
+		} else if (w->list != &graph_self()->ready) {
+			/* a job's or a command's always goes on (A16) */
+			w->drained = true;
+			waiter_go(w);
+		}
+	}
+}
+
+void wait_drain_main(bool draining)
+{
+	graph_self()->draining = draining;
+	if (draining)
+		wait_on_close(NULL);
+}
