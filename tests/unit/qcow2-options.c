@@ -109,6 +109,38 @@ SIM_TEST(refused)
 	fails(OPEN(""), "not in qcow2 format");
 }
 
+/* Sentences as users of QEMU know them. */
+static void caches_body(void *arg)
+{
+	struct disk d;
+
+	(void)arg;
+	fails(OPEN("\"cache-size\":\"1M\",\"l2-cache-size\":\"1M\","
+		   "\"refcount-cache-size\":\"1M\","),
+	      "cache-size, l2-cache-size and refcount-cache-size may not be"
+	      " set at the same time");
+	fails(OPEN("\"cache-size\":\"1M\",\"l2-cache-size\":1048577,"),
+	      "l2-cache-size may not exceed cache-size");
+	fails(OPEN("\"cache-size\":\"1M\",\"refcount-cache-size\":\"2M\","),
+	      "refcount-cache-size may not exceed cache-size");
+	fails(OPEN("\"l2-cache-entry-size\":1000,"), "L2 cache entry size must"
+	      " be a power of two between 512 and the cluster size (65536)");
+	fails(OPEN("\"l2-cache-entry-size\":256,"), "must be a power of two");
+	fails(OPEN("\"l2-cache-entry-size\":131072,"), "cluster size (65536)");
+	if (!begin(&d, OPEN("\"cache-size\":\"1M\",\"l2-cache-size\":\"1M\","
+			    "\"l2-cache-entry-size\":65536,")))
+		return;
+	CU_ASSERT_EQUAL(put(&d, 0, 65536, 1), 0);
+	CU_ASSERT_EQUAL(get(&d, 0, 65536), 1);
+	disk_close(&d);
+}
+
+static void cache_sizes_that_contradict(void)
+{
+	make(3, 1 << 20, false, NULL);
+	test_run(1, 9, caches_body, NULL);
+}
+
 /* With lazy refcounts the dirty bit is there from the first flush of new
  * clusters to the close, and refcounts are right in the end. */
 static void lazy_body(void *arg)
@@ -460,6 +492,7 @@ static void shown_in_queries(void)
 
 TEST_MAIN("qcow2-options",
 	  TEST(refused),
+	  TEST(cache_sizes_that_contradict),
 	  TEST(lazy_refcounts),
 	  TEST(dirty_image),
 	  TEST(dirty_image_with_wrong_marks),

@@ -54,6 +54,13 @@ static const struct option qcow2_options[] = {
 		.highest = CACHE_MAX,
 		.help = "most memory for refcount blocks; default: 4 MiB",
 	}, {
+		.name = "l2-cache-entry-size",
+		.type = OPT_SIZE,
+		.offset = offsetof(struct qcow2_opts, l2_cache_entry_size),
+		.highest = CACHE_MAX,
+		.help = "accepted for compatibility; always 4 KiB, or a"
+			" cluster that is smaller",
+	}, {
 		.name = "pass-discard-request",
 		.type = OPT_BOOL,
 		.offset = offsetof(struct qcow2_opts, pass_discard),
@@ -137,7 +144,9 @@ static int caches_init(struct qcow2 *s)
 	uint64_t l2 = min(L2_CACHE_DEFAULT, needed);
 	int ret;
 
-	if (o->cache_size && !o->refcount_cache_size)
+	if (o->cache_size && o->l2_cache_size)
+		refs = o->cache_size - o->l2_cache_size;
+	else if (o->cache_size && !o->refcount_cache_size)
 		refs = min(refs, o->cache_size / 5);
 	if (o->cache_size)
 		l2 = o->cache_size - min(o->cache_size, refs);
@@ -147,6 +156,31 @@ static int caches_init(struct qcow2 *s)
 	if (ret < 0)
 		return ret;
 	return slice_cache_init(&s->refs, refs, s->geo.slice_size, false);
+}
+
+/* What options of the caches say against each other. */
+static int check_caches(const struct qcow2 *s, struct error **err)
+{
+	const struct qcow2_opts *o = s->node->opts;
+	uint64_t entry = o->l2_cache_entry_size;
+
+	if (o->cache_size && o->l2_cache_size && o->refcount_cache_size)
+		return error_set(err, EINVAL, "cache-size, l2-cache-size and"
+				 " refcount-cache-size may not be set at the"
+				 " same time");
+	if (o->cache_size && o->l2_cache_size > o->cache_size)
+		return error_set(err, EINVAL, "l2-cache-size may not exceed"
+				 " cache-size");
+	if (o->cache_size && o->refcount_cache_size > o->cache_size)
+		return error_set(err, EINVAL, "refcount-cache-size may not"
+				 " exceed cache-size");
+	if (entry && (!is_pow2(entry) || entry < QCOW2_SECTOR ||
+		      entry > s->geo.cluster_size))
+		return error_set(err, EINVAL, "L2 cache entry size must be a"
+				 " power of two between %d and the cluster size"
+				 " (%" PRIu32 ")", QCOW2_SECTOR,
+				 s->geo.cluster_size);
+	return 0;
 }
 
 static int memory_init(struct qcow2 *s)
@@ -431,6 +465,8 @@ static int qcow2_open(struct node *node, struct error **err)
 	s->reftable_offset = s->header.reftable_offset;
 	s->pass_discard = o->pass_discard;
 	ret = set_lazy(s, err);
+	if (ret == 0)
+		ret = check_caches(s, err);
 	if (ret == 0)
 		ret = open_tables(s, err);
 	if (ret == 0)

@@ -54,6 +54,7 @@ struct qcow2_opts {
 	bool lazy_refcounts;
 	/* bytes; 0: the default */
 	uint64_t cache_size, l2_cache_size, refcount_cache_size;
+	uint64_t l2_cache_entry_size;	/* accepted; see addr.h */
 	bool pass_discard;
 };
 
