@@ -99,8 +99,8 @@ enum extent_kind {
 };
 
 enum {
-	STATUS_DATA = 1,	/* reading reads storage */
-	STATUS_ZERO = 2,	/* reads as zeroes */
+	STATUS_DATA = 1,	/* has a place in storage, which reading reads */
+	STATUS_ZERO = 2,	/* reads as zeroes; with DATA: there, too */
 	STATUS_COMPRESSED = 4,
 	STATUS_OFFSET = 8,	/* is at one place of the file, as it is */
 	STATUS_PAST_END = 16,	/* zero since the image that decides ends */

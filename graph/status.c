@@ -54,6 +54,31 @@ static bool ends_before(const struct node *node, struct extent *e)
 	return false;
 }
 
+/*
+ * What an image has at one place of its file, as it is, reads as zeroes where
+ * the file has a hole: preallocated clusters, most often. It stays data, for
+ * it takes part in what the image has.
+ */
+static int co_look_below(struct node *node, struct extent *e,
+			 struct node_path *path)
+{
+	struct extent below = { .offset = e->offset, .len = e->len };
+	int ret;
+
+	do {
+		node = below.child ? below.child->child : node->file->child;
+		node_path_enter(path, node);
+		ret = co_extent(node, &below);
+	} while (ret == 0 && below.kind == EXTENT_CHILD);
+	if (ret < 0)
+		return ret;
+	e->len = below.len;
+	/* an image in the file may have it from elsewhere: data then */
+	if (below.kind == EXTENT_HERE)
+		e->flags |= below.flags & STATUS_ZERO;
+	return 0;
+}
+
 /* From the top of the chain to whoever decides the start of the range. */
 static int co_descend(struct node *node, struct extent *e,
 		      struct node_path *path, struct status *out)
@@ -70,8 +95,11 @@ static int co_descend(struct node *node, struct extent *e,
 		assert(e->len);
 		switch ((enum extent_kind)e->kind) {
 		case EXTENT_HERE:
+			if (node->file && e->flags & STATUS_DATA &&
+			    e->flags & STATUS_OFFSET)
+				ret = co_look_below(node, e, path);
 			describe(out, e, node, depth, e->flags);
-			return 0;
+			return ret;
 		case EXTENT_BACKING:
 			if (!node->backing) {
 				describe(out, e, node, 0, STATUS_ZERO);
