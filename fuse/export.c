@@ -134,7 +134,7 @@ static uint64_t loop_completed(struct disk *disk)
 }
 
 static struct fuse_file *file_new(const struct export *exp,
-				  const struct node *node)
+				  struct node *node)
 {
 	struct fuse_file *f = calloc(1, sizeof(*f));
 	const struct fuse_options *opts = exp->opts;
@@ -150,6 +150,7 @@ static struct fuse_file *file_new(const struct export *exp,
 		return NULL;
 	}
 	f->common.shape.size = align_down(node->size, opts->logical_block_size);
+	f->common.shape.allocated = node_chain_allocated(node);
 	f->common.shape.writable = exp->writable;
 	f->common.shape.allow_other = opts->allow_other != ALLOW_OFF;
 	f->common.owner.mode = exp->writable ? 0600 : 0400;

@@ -35,13 +35,28 @@ bool fuse_fill_init(const struct fuse_init_in *in, uint32_t depth,
 	return true;
 }
 
+/*
+ * Space is what the images had and what was written since, however often: to
+ * look again could wait for storage that does not answer. Never none of it:
+ * there are tools that take a file without blocks for one without data.
+ */
+static uint64_t attr_blocks(const struct fuse_shape *shape, uint64_t written)
+{
+	uint64_t most = div_up(shape->size, SECTOR_SIZE);
+	uint64_t used = div_up(min(shape->allocated, shape->size) +
+			       min(written, shape->size), SECTOR_SIZE);
+
+	return min(max(used, UINT64_C(1)), most);
+}
+
 void fuse_fill_attr(const struct fuse_shape *shape,
-		    const struct fuse_owner *owner, struct fuse_attr_out *out)
+		    const struct fuse_owner *owner, uint64_t written,
+		    struct fuse_attr_out *out)
 {
 	memset(out, 0, sizeof(*out));
 	out->attr.ino = FUSE_ROOT_ID;
 	out->attr.size = shape->size;
-	out->attr.blocks = div_up(shape->size, SECTOR_SIZE);
+	out->attr.blocks = attr_blocks(shape, written);
 	out->attr.mode = S_IFREG | owner->mode;
 	out->attr.nlink = 1;
 	out->attr.uid = owner->uid;

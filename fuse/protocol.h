@@ -22,6 +22,7 @@
 /* What the file is, for as long as it is shown. */
 struct fuse_shape {
 	uint64_t size;		/* bytes */
+	uint64_t allocated;	/* bytes of its images when it was opened */
 	bool writable;
 	bool allow_other;
 };
@@ -52,8 +53,10 @@ struct fuse_input {
 /* False: this kernel speaks another major version. depth: requests at once. */
 bool fuse_fill_init(const struct fuse_init_in *in, uint32_t depth,
 		    struct fuse_init_out *out) MUST_CHECK;
+/* written: bytes since it is shown. */
 void fuse_fill_attr(const struct fuse_shape *shape,
-		    const struct fuse_owner *owner, struct fuse_attr_out *out);
+		    const struct fuse_owner *owner, uint64_t written,
+		    struct fuse_attr_out *out);
 void fuse_fill_statfs(const struct fuse_shape *shape,
 		      struct fuse_statfs_out *out);
 /* Takes over what may change. 0 or a negative errno; then nothing changed. */

@@ -145,6 +145,9 @@ static void write_done(struct request *req, int res)
 	struct fuse_slot *s = container_of(req, struct fuse_slot, req);
 	struct fuse_write_out out = { .size = req->len };
 
+	if (!res)
+		__atomic_fetch_add(&s->queue->common->written, req->len,
+				   __ATOMIC_RELAXED);
 	slot_answer(s, res, &out, res ? 0 : sizeof(out));
 	slot_free(s);
 }
@@ -311,7 +314,9 @@ static void owner_asked(struct message *msg)
 	if (s->in.head.opcode == FUSE_SETATTR)
 		s->res = fuse_set_owner(&c->shape, &s->in.arg.setattr,
 					&c->owner);
-	fuse_fill_attr(&c->shape, &c->owner, &s->attr);
+	fuse_fill_attr(&c->shape, &c->owner,
+		       __atomic_load_n(&c->written, __ATOMIC_RELAXED),
+		       &s->attr);
 	s->ask.fn = owner_answered;
 	thread_post(s->queue->thread, &s->ask);
 }

@@ -33,6 +33,8 @@ struct fuse_common {
 	struct root *root;
 	struct fuse_shape shape;
 	uint32_t depth;		/* requests of all queues at a time */
+	/* atomic, relaxed */
+	uint64_t written;	/* bytes */
 	/* main */
 	struct fuse_owner owner;
 };

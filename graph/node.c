@@ -80,6 +80,20 @@ struct node *node_backing_next(struct node *node)
 	return node ? node_skip_filters(node_cow_child(node)) : NULL;
 }
 
+uint64_t node_chain_allocated(struct node *node)
+{
+	uint64_t sum = 0;
+
+	for (; node; node = node_backing_next(node)) {
+		struct node *end = node, *primary;
+
+		while ((primary = node_primary_child(end)))
+			end = primary;
+		sum += min(end->allocated, end->size);
+	}
+	return sum;
+}
+
 const char *node_chain_warning(const struct node *node)
 {
 	while (node && !node->warning)

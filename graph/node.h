@@ -75,6 +75,8 @@ struct node {
 	uint32_t mark;		/* of walks */
 	unsigned id;		/* of query.c */
 	uint64_t dev, ino;	/* of the image's file; 0, 0: unknown */
+	uint64_t allocated;	/* protocols: bytes of storage when it was
+				 * opened; UINT64_MAX: not known */
 	/* in a transaction */
 	unsigned above, below;		/* longest ways up and down */
 	unsigned ways_above, ways_below;	/* how many there are */
@@ -95,6 +97,9 @@ struct node *node_primary_child(const struct node *node);
 struct node *node_skip_filters(struct node *node);
 struct node *node_skip_implicit(struct node *node);
 struct node *node_backing_next(struct node *node);
+/* Bytes of storage that the images of a chain had when they were opened; of
+ * those that do not know it, all. Without I/O. */
+uint64_t node_chain_allocated(struct node *node);
 /* What was found at open about the image or one below it; NULL: nothing. */
 const char *node_chain_warning(const struct node *node);
 

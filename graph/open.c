@@ -310,6 +310,7 @@ static int open_driver(struct node *node, struct error **err)
 
 	if (primary)
 		node->size = primary->size;
+	node->allocated = UINT64_MAX;
 	if (node->driver->open) {
 		co_node_busy(node);
 		ret = node->driver->open(node, err);

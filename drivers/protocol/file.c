@@ -153,6 +153,7 @@ static int file_open_rest(struct node *node, struct error **err)
 	if (ret < 0)
 		return ret;
 	node->size = s->info.size;
+	node->allocated = s->info.allocated;
 	node->dev = s->info.dev;
 	node->ino = s->info.ino;
 	if (!node->filename)

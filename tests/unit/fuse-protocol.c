@@ -116,6 +116,30 @@ static void seeking_steps_to_the_answer(void)
 	CU_ASSERT_EQUAL(at, 10 * MIB);
 }
 
+static uint64_t blocks(uint64_t size, uint64_t allocated, uint64_t written)
+{
+	const struct fuse_shape shape = { .size = size,
+					  .allocated = allocated };
+	const struct fuse_owner owner = { .mode = 0600 };
+	struct fuse_attr_out out;
+
+	fuse_fill_attr(&shape, &owner, written, &out);
+	CU_ASSERT_EQUAL(out.attr.size, size);
+	return out.attr.blocks;
+}
+
+static void blocks_are_what_is_used(void)
+{
+	CU_ASSERT_EQUAL(blocks(MIB, 65536, 0), 128);
+	CU_ASSERT_EQUAL(blocks(MIB, 65536, 4096), 136);
+	CU_ASSERT_EQUAL(blocks(MIB, 65536, UINT64_MAX), 2048);
+	CU_ASSERT_EQUAL(blocks(MIB, UINT64_MAX, UINT64_MAX), 2048);
+	/* no data is another thing */
+	CU_ASSERT_EQUAL(blocks(MIB, 0, 0), 1);
+	CU_ASSERT_EQUAL(blocks(100, UINT64_MAX, 0), 1);
+	CU_ASSERT_EQUAL(blocks(0, 0, 0), 0);
+}
+
 static int set(const struct fuse_shape *shape, uint32_t valid, uint64_t size,
 	       struct fuse_owner *owner)
 {
@@ -173,5 +197,6 @@ TEST_MAIN("fuse-protocol",
 	  TEST(fallocate_refuses_the_rest),
 	  TEST(seeking_steps_to_the_answer),
 	  TEST(the_size_stays),
+	  TEST(blocks_are_what_is_used),
 	  TEST(the_owner_changes_where_others_may_use_it),
 	  TEST(another_major_version_is_refused))
