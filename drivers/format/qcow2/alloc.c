@@ -14,6 +14,9 @@
 #include "drivers/format/qcow2/qcow2.h"
 #include "drivers/format/qcow2/refcount.h"
 
+/* So far a run that is long enough is looked for. */
+#define RUN_SLICES 4
+
 int qcow2_corrupt(struct qcow2 *s, bool locked)
 {
 	if (!locked)
@@ -30,11 +33,6 @@ int qcow2_corrupt(struct qcow2 *s, bool locked)
 	if (!locked)
 		co_unlock(&s->lock);
 	return -EIO;
-}
-
-static int no_space(const struct qcow2 *s)
-{
-	return s->limbo.clusters ? -EINPROGRESS : -ENOSPC;
 }
 
 /* The free clusters in `slice` from `cluster` on, up to `want`; skips what is
@@ -82,41 +80,88 @@ static int take(struct qcow2 *s, struct slice *slice, uint64_t first,
 		.count = count,
 		.virgin = first >= s->virgin,
 	};
-	s->hint = first + count;
+	if (first == s->hint)
+		s->hint += count;
 	s->virgin = max(s->virgin, first + count);
 	return 0;
 }
 
-int qcow2_alloc(struct qcow2 *s, uint64_t want, struct qcow2_extent *out)
+/* The device may be larger than it was when the image was opened. */
+static bool has_grown(struct qcow2 *s)
 {
-	const uint64_t limit = min(s->capacity, QCOW2_OFFSET_LIMIT >>
-						s->geo.cluster_bits);
+	uint64_t bytes;
+
+	if (s->capacity == UINT64_MAX ||
+	    co_edge_storage_size(qcow2_file(s), &bytes) < 0 ||
+	    bytes >> s->geo.cluster_bits <= s->capacity)
+		return false;
+	s->capacity = bytes >> s->geo.cluster_bits;
+	/* as it is new to us it may hold anything */
+	s->virgin = s->capacity;
+	return true;
+}
+
+static uint64_t clusters_end(const struct qcow2 *s)
+{
+	return min(s->capacity, QCOW2_OFFSET_LIMIT >> s->geo.cluster_bits);
+}
+
+/*
+ * The first run of `want` free clusters, or the longest of those that lie in
+ * RUN_SLICES slices from the first free cluster on. What has no refcounts yet
+ * gets them only where nothing is free before it.
+ */
+static int find_run(struct qcow2 *s, uint64_t want, uint64_t *first,
+		    uint64_t *count)
+{
+	uint64_t c = s->hint, end = clusters_end(s), n;
 	struct slice *slice;
-	uint64_t c, n;
 	int ret;
 
-	for (c = s->hint; c < limit;) {
+	for (*count = 0; *count < want && c < end; c += n) {
 		ret = qcow2_ref_slice(s, c, &slice);
+		n = 0;
+		if (ret < 0 && *count)
+			return 0;
 		if (ret == -ERANGE)
 			ret = qcow2_reftable_grow(s);
 		else if (ret == -ENOENT)
 			ret = qcow2_ref_block_create(s, c);
-		else if (ret == 0) {
+		else if (ret == 0)
 			n = scan(s, slice, &c, want);
-			if (!n) {
-				s->hint = c;
-				continue;
-			}
-			ret = take(s, slice, c, n, out);
-			if (ret == 0)
-				return 0;
-		}
-		if (ret == -ENOSPC)
-			break;
 		if (ret < 0)
 			return ret;
+		if (!*count)
+			s->hint = c;
+		else if (c - s->hint >= (uint64_t)RUN_SLICES <<
+					s->geo.slice_ref_bits)
+			return 0;
+		if (n > *count) {
+			*first = c;
+			*count = n;
+		}
 	}
-	return no_space(s);
+	return *count ? 0 : -ENOSPC;
+}
+
+int qcow2_alloc(struct qcow2 *s, uint64_t want, struct qcow2_extent *out)
+{
+	uint64_t first = 0, count;
+	struct slice *slice;
+	int ret;
+
+	do {
+		ret = find_run(s, want, &first, &count);
+		if (ret == 0)
+			ret = qcow2_ref_slice(s, first, &slice);
+		if (ret == 0)
+			ret = take(s, slice, first, count, out);
+		if (ret != -ENOSPC)
+			return ret;
+		if (s->limbo.clusters)
+			return -EINPROGRESS;
+	} while (has_grown(s));
+	return ret;
 }
 
 static int free_one(struct qcow2 *s, uint64_t cluster)
