@@ -105,6 +105,7 @@ static const struct definition {
 	{ "ImageInfoSpecificQCow2",
 	  "compat:str extended-l2?:bool lazy-refcounts?:bool corrupt?:bool "
 	  "refcount-bits:int compression-type:Qcow2CompressionType "
+	  "leaked-clusters?:int "
 	  "bitmaps-count?:int bitmaps?:[Qcow2BitmapInfo]" },
 	{ "Qcow2BitmapInfo",
 	  "name:str granularity:int flags:[Qcow2BitmapInfoFlags]" },

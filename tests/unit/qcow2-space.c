@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * qcow2-space.c - which clusters a write gets, and what happens when there are
- * none: runs before holes, devices that grow.
+ * none: runs before holes, devices that grow, clusters that are given up.
  */
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 
 #include "drivers/format/qcow2/l2.h"
@@ -170,6 +171,59 @@ static void a_device_that_grew(void)
 	}
 }
 
+/* --- given up --- */
+
+static json_int_t leaked_of(struct node *node)
+{
+	json_t *info = json_object(), *data;
+	json_int_t n;
+
+	node->driver->info(node, info);
+	data = json_object_get(json_object_get(info, "format-specific"),
+			       "data");
+	n = json_integer_value(json_object_get(data, "leaked-clusters"));
+	json_decref(info);
+	return n;
+}
+
+static int fail_reads(void *arg, const struct io *io)
+{
+	(void)arg;
+	return io->op == IO_READ ? -EIO : 0;
+}
+
+static void leaked_body(void *arg)
+{
+	(void)arg;
+	if (!begin(OPTIONS("file")))
+		return;
+	CU_ASSERT_EQUAL(now(REQ_DISCARD, OLD, 2), 0);
+	co_sleep(SECOND);
+	CU_ASSERT_EQUAL(leaked_of(disk.node), 0);
+	/* their refcounts were not needed before */
+	sim_set_fault(fail_reads, NULL);
+	CU_ASSERT_EQUAL(now(REQ_FLUSH, 0, 0), 0);
+	sim_set_fault(NULL, NULL);
+	CU_ASSERT_EQUAL(leaked_of(disk.node), 2);
+	disk_close(&disk);
+}
+
+static void what_is_given_up_is_shown(void)
+{
+	struct image_report report;
+	uint64_t size;
+	void *data;
+
+	make();
+	test_run(1, 1, leaked_body, NULL);
+	size = sim_file_get(IMAGE, &data);
+	image_check(data, size, &report);
+	free(data);
+	CU_ASSERT_EQUAL(report.errors, 0);
+	CU_ASSERT_EQUAL(report.leaks, 2);
+}
+
 TEST_MAIN("qcow2-space",
 	  TEST(a_run_before_a_hole),
-	  TEST(a_device_that_grew))
+	  TEST(a_device_that_grew),
+	  TEST(what_is_given_up_is_shown))

@@ -366,7 +366,7 @@ static int switch_reftable(struct qcow2 *s, const struct flush *f)
 		limbo_add(s, old, count);
 		limbo_unreserve(s, 1);
 	} else {
-		s->leaked += count;
+		qcow2_leak(s, count);
 	}
 	co_unlock(&s->lock);
 	return ret;

@@ -27,8 +27,12 @@ void qcow2_info(struct node *node, json_t *object)
 	uint64_t bits = __atomic_load_n(&h->incompatible, __ATOMIC_RELAXED);
 	bool corrupt = bits & QCOW2_INCOMPAT_CORRUPT || s->lost ||
 		       __atomic_load_n(&s->corrupt, __ATOMIC_ACQUIRE);
+	uint64_t leaked = __atomic_load_n(&s->leaked, __ATOMIC_RELAXED);
 	json_t *data = json_object();
 
+	if (leaked)
+		json_object_set_new(data, "leaked-clusters",
+				    json_integer((json_int_t)leaked));
 	json_object_set_new(data, "compat",
 			    json_string(s->v3 ? "1.1" : "0.10"));
 	json_object_set_new(data, "refcount-bits",

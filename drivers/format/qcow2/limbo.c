@@ -92,7 +92,7 @@ void limbo_add(struct qcow2 *s, uint64_t first, uint64_t count)
 
 	if (unlikely(qcow2_test_no_limbo)) {
 		if (qcow2_free(s, first, count, &done) < 0)
-			s->leaked += count - done;
+			qcow2_leak(s, count - done);
 		return;
 	}
 	l->clusters += count;
@@ -243,7 +243,7 @@ static int release_run(struct qcow2 *s, struct limbo_run *run)
 	if (ret == -EBUSY)
 		return ret;
 	l->clusters -= run->count;
-	s->leaked += run->count;
+	qcow2_leak(s, run->count);
 	run_free(l, run);
 	return 0;
 }

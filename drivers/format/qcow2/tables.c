@@ -165,7 +165,7 @@ static void unalloc(struct qcow2 *s, const struct qcow2_extent *e)
 	uint64_t done;
 
 	if (qcow2_free(s, e->first, e->count, &done) < 0)
-		s->leaked += e->count - done;
+		qcow2_leak(s, e->count - done);
 }
 
 /*

@@ -417,7 +417,7 @@ static int finish(struct write *w, int ret)
 		publish(w);
 	else if (w->plan == PLAN_FRESH &&
 		 qcow2_free(s, w->fresh.first, w->count, &done) < 0)
-		s->leaked += w->count - done;
+		qcow2_leak(s, w->count - done);
 	/* the file could not grow: what is in limbo needs no growing */
 	if (ret == -ENOSPC && s->limbo.clusters)
 		ret = -EINPROGRESS;
