@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * qcow2-space.c - which clusters a write gets, and what happens when there are
- * none: runs before holes, devices that grow, clusters that are given up.
+ * none: runs before holes, devices that grow, clusters that are given up, and
+ * the set of metadata clusters when it is full.
  */
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 
 #include "drivers/format/qcow2/l2.h"
+#include "drivers/format/qcow2/meta.h"
 #include "runtime/sim.h"
 #include "tests/lib/crew.h"
 #include "tests/lib/disk.h"
@@ -223,7 +225,35 @@ static void what_is_given_up_is_shown(void)
 	CU_ASSERT_EQUAL(report.leaks, 2);
 }
 
+/* --- the set of metadata clusters --- */
+
+static void metadata_is_never_forgotten(void)
+{
+	struct meta_set m;
+
+	CU_ASSERT_EQUAL_FATAL(meta_set_init(&m), 0);
+	for (uint64_t c = 0; c < 100000; c++) {
+		CU_ASSERT_EQUAL_FATAL(meta_set_reserve(&m, 1), 0);
+		meta_set_add(&m, c * 7);
+		if (c % 3 == 0)
+			meta_set_remove(&m, c * 7);
+	}
+	for (uint64_t c = 0; c < 100000 * 7; c++)
+		CU_ASSERT_EQUAL_FATAL(meta_set_has(&m, c),
+				      c % 7 == 0 && c % 3);
+	/* one that comes and goes leaves nothing behind */
+	for (uint64_t c = 0; c < 1000000; c++) {
+		CU_ASSERT_EQUAL_FATAL(meta_set_reserve(&m, 1), 0);
+		meta_set_add(&m, 1000000 + c);
+		meta_set_remove(&m, 1000000 + c);
+	}
+	CU_ASSERT_TRUE(meta_set_has(&m, 7));
+	CU_ASSERT_FALSE(meta_set_has(&m, 1000000));
+	meta_set_destroy(&m);
+}
+
 TEST_MAIN("qcow2-space",
 	  TEST(a_run_before_a_hole),
 	  TEST(a_device_that_grew),
-	  TEST(what_is_given_up_is_shown))
+	  TEST(what_is_given_up_is_shown),
+	  TEST(metadata_is_never_forgotten))

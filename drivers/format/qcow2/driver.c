@@ -272,6 +272,8 @@ static int meta_claim(struct qcow2 *s, uint64_t offset, uint64_t bytes,
 	uint64_t first = qcow2_host_cluster(&s->geo, offset);
 	uint64_t count = div_up(bytes, s->geo.cluster_size);
 
+	if (meta_set_reserve(&s->meta, count) < 0)
+		return error_set(err, ENOMEM, "Out of memory");
 	for (uint64_t c = first; c < first + count; c++) {
 		if (meta_set_has(&s->meta, c))
 			return error_set(err, EUCLEAN, "qcow2 node '%s': %s at"
@@ -311,18 +313,6 @@ static int meta_collect(struct qcow2 *s, struct error **err)
 			ret = meta_claim(s, host, 1, "refcount block", err);
 	}
 	return ret;
-}
-
-/* Clusters of metadata that this image can come to have, roughly. */
-static uint64_t meta_expected(const struct qcow2 *s)
-{
-	const struct qcow2_header *h = &s->header;
-	uint64_t blocks = (h->size >> s->geo.cluster_bits >>
-			   s->geo.block_bits) * 2;
-
-	return 64 + h->l1_entries * UINT64_C(8) / s->geo.cluster_size +
-	       h->reftable_clusters * UINT64_C(4) +
-	       min(h->l1_entries + blocks, UINT64_C(1) << 23);
 }
 
 static int read_l1(struct qcow2 *s, struct error **err)
@@ -400,7 +390,7 @@ static int prepare_writing(struct qcow2 *s, struct error **err)
 	s->reftable_offset = h->reftable_offset;
 	s->reftable_entries = bytes / 8;
 	meta_set_destroy(&s->meta);
-	if (meta_set_init(&s->meta, meta_expected(s)) < 0)
+	if (meta_set_init(&s->meta) < 0)
 		return error_set(err, ENOMEM, "Out of memory");
 	return meta_collect(s, err);
 }

@@ -15,17 +15,19 @@
 
 #include "runtime/compiler.h"
 
+struct meta_table;
+
 struct meta_set {
-	uint64_t *slots;	/* atomic; open addressing, cluster + 2 */
-	uint64_t mask;
-	uint64_t used;
-	size_t mapped;
+	struct meta_table *table;	/* atomic */
+	uint64_t used;			/* slots that are not empty */
 };
 
-/* Room for `expected` clusters; -ENOMEM. */
-int meta_set_init(struct meta_set *m, uint64_t expected) MUST_CHECK;
+/* -ENOMEM. */
+int meta_set_init(struct meta_set *m) MUST_CHECK;
 void meta_set_destroy(struct meta_set *m);
-/* A full set forgets: only the check gets weaker. */
+/* Makes sure that so many can be added: before what cannot be undone. -ENOMEM.
+ */
+int meta_set_reserve(struct meta_set *m, uint64_t clusters) MUST_CHECK;
 void meta_set_add(struct meta_set *m, uint64_t cluster);
 void meta_set_add_run(struct meta_set *m, uint64_t first, uint64_t count);
 void meta_set_remove(struct meta_set *m, uint64_t cluster);

@@ -101,8 +101,10 @@ int qcow2_ref_block_create(struct qcow2 *s, uint64_t cluster)
 
 	if (meta_set_has(&s->meta, cluster))
 		return qcow2_corrupt(s, true);
-	ret = qcow2_claim_chunk(s, s->reftable_offset, s->reftable,
-				s->reftable_claimed, pos.block);
+	ret = meta_set_reserve(&s->meta, 1);
+	if (ret == 0)
+		ret = qcow2_claim_chunk(s, s->reftable_offset, s->reftable,
+					s->reftable_claimed, pos.block);
 	if (ret == 0)
 		ret = take_slice(s, &slice);
 	if (ret < 0)
@@ -212,6 +214,8 @@ int qcow2_reftable_grow(struct qcow2 *s)
 	if (s->reftable_offset != s->header.reftable_offset)
 		return -EBUSY;
 	ret = plan_growth(s, &g);
+	if (ret == 0)
+		ret = meta_set_reserve(&s->meta, g.end - g.first);
 	if (ret < 0)
 		return ret;
 	for (uint64_t c = g.first; c < g.end; c++)

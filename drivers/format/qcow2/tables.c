@@ -168,6 +168,15 @@ static void unalloc(struct qcow2 *s, const struct qcow2_extent *e)
 		qcow2_leak(s, e->count - done);
 }
 
+/* What may fail of set_l1. */
+static int table_prepare(struct qcow2 *s, uint32_t l1)
+{
+	int ret = meta_set_reserve(&s->meta, 1);
+
+	return ret < 0 ? ret : qcow2_claim_chunk(s, s->header.l1_offset, s->l1,
+						 s->l1_claimed, l1);
+}
+
 /*
  * The first table of its range, all zeroes. The slice that is wanted comes
  * with it and is dirty, so that the file reaches the table when L1 names it.
@@ -180,8 +189,7 @@ static int table_create(struct qcow2 *s, uint64_t number)
 	uint64_t host;
 	int ret;
 
-	ret = qcow2_claim_chunk(s, s->header.l1_offset, s->l1, s->l1_claimed,
-				l1);
+	ret = table_prepare(s, l1);
 	if (ret == 0)
 		ret = l2_take(s, &slice);
 	if (ret < 0)
@@ -247,8 +255,7 @@ static int table_copy(struct qcow2 *s, uint64_t number)
 
 	if (!from)
 		return qcow2_corrupt(s, true);
-	ret = qcow2_claim_chunk(s, s->header.l1_offset, s->l1, s->l1_claimed,
-				l1);
+	ret = table_prepare(s, l1);
 	if (ret == 0)
 		ret = l2_take(s, &buf);
 	if (ret < 0)
