@@ -77,12 +77,14 @@ struct file_info {
 	uint64_t dev, ino;	/* identity; rdev of a block device in dev */
 	uint32_t io_align;	/* offset and length of O_DIRECT; else 1 */
 	uint32_t mem_align;	/* memory address of O_DIRECT; else 1 */
-	bool can_punch, can_zero, rotational;
+	/* deallocate, reading as zeroes; zero; tell a device what it may forget */
+	bool can_punch, can_zero, can_discard;
+	bool rotational;
 };
 
 /*
- * Coroutine calls for the control plane (main thread, A3), on helper threads.
- * -ETIMEDOUT: too many of the storage have not come back (storage.h). Flags are
+ * Coroutine calls for the control plane (main thread, A3; co_file_info: any
+ * thread), on helper threads. -ETIMEDOUT: too many of the storage have not come back (storage.h). Flags are
  * open(2)'s O_RDONLY, O_RDWR, O_DIRECT, O_CREAT, O_EXCL, O_NOFOLLOW; O_CLOEXEC
  * is implied. Negative errno; *out is written only on success. What is neither
  * a file nor a block device is not opened, since that alone may do something:
@@ -105,6 +107,18 @@ int co_file_truncate(struct file *f, uint64_t size) MUST_CHECK;
  */
 int co_file_extent(struct file *f, uint64_t offset, uint64_t *len, bool *data)
 	MUST_CHECK;
+/*
+ * Any thread, coroutine: tells a block device that the bytes may be forgotten.
+ * Until they are written again reading them gives anything. 0 or a negative
+ * errno, -EOPNOTSUPP of what cannot.
+ *
+ * That is the BLKDISCARD ioctl, on a helper thread; a device has a few of them
+ * at most (storage.h), and others wait in line. Punching a hole, which the
+ * ring knows, writes zeroes on a device: one that can only forget (TRIM without
+ * zeroing, dm-thin) refuses it, and no flag of fallocate that reaches devices
+ * means discard. The ring has had a command for it since 6.12 only.
+ */
+int co_file_discard(struct file *f, uint64_t offset, uint64_t len) MUST_CHECK;
 const char *file_path(const struct file *f);
 /*
  * Open file description locks (P3): each byte shared, exclusive or free. In

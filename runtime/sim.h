@@ -58,6 +58,8 @@ uint64_t sim_write_count(void);
 #define SIM_IO_TRUNCATE 16
 /* For co_file_lock, before it does anything, where sim_fault_locks says so. */
 #define SIM_IO_LOCK 17
+/* And for co_file_discard. */
+#define SIM_IO_DISCARD 18
 void sim_set_fault(int (*fn)(void *arg, const struct io *io), void *arg);
 /* Lets held operations go on: those of one file, or all with NULL. */
 void sim_release(struct file *f);

@@ -19,7 +19,7 @@
 #include "graph/reach.h"
 #include "runtime/storage.h"
 
-/* Punches of block devices are aligned to this: devices of 4 KiB blocks refuse
+/* Punches and discards of block devices are aligned to this: devices of 4 KiB blocks refuse
  * less, and none has larger ones. */
 #define FILE_BLOCK_ALIGN 4096u
 #define FILE_MAX_TRANSFER (1u << 30)
@@ -190,17 +190,17 @@ static void file_limits(const struct node *node, struct limits *lim)
 {
 	const struct file_state *s = node->state;
 	bool block = s->info.kind == FILE_BLOCK;
-	bool punch = s->info.can_punch && node->discard_unmap;
+	bool discard = s->info.can_discard && node->discard_unmap;
 
 	*lim = (struct limits){
 		/* a device's page cache takes bytes, its zeroing sectors */
 		.align = max(s->info.io_align, block ? 512u : 1u),
 		.mem_align = s->info.mem_align,
 		.max_transfer = FILE_MAX_TRANSFER,
-		.discard_align = punch ? FILE_BLOCK_ALIGN : 0,
+		.discard_align = discard ? FILE_BLOCK_ALIGN : 0,
 		.zeroes = s->info.can_zero ? SUPPORT_NATIVE
 					   : SUPPORT_EMULATED,
-		.discard = punch ? SUPPORT_NATIVE : SUPPORT_NONE,
+		.discard = discard ? SUPPORT_NATIVE : SUPPORT_NONE,
 		.rotational = s->info.rotational,
 		.fixed_size = block,
 	};
@@ -288,10 +288,13 @@ static void file_map_discard(struct node *node, struct map *map)
 {
 	const struct file_state *s = node->state;
 
-	if (node->discard_unmap && s->info.can_punch && file_divides(s, map))
-		file_submit(node, map, IO_PUNCH);
-	else
+	if (!node->discard_unmap || !s->info.can_discard ||
+	    !file_divides(s, map))
 		map->kind = MAP_DONE;
+	else if (s->info.kind == FILE_BLOCK)
+		map->kind = MAP_SLOW;
+	else
+		file_submit(node, map, IO_PUNCH);
 }
 
 static void file_map(struct node *node, struct map *map)
@@ -317,6 +320,13 @@ static void file_map(struct node *node, struct map *map)
 	case REQ_STATUS:
 		break;	/* never asked here */
 	}
+}
+
+static int64_t device_discard(struct node *node, uint64_t offset, uint32_t len)
+{
+	int ret = co_file_discard(file_io(node), offset, len);
+
+	return ret < 0 ? ret : (int64_t)len;
 }
 
 static int file_flush(struct node *node)
@@ -379,6 +389,7 @@ const struct driver host_device_driver = {
 	.perm_abort = file_perm_abort,
 	.perm_settle = file_perm_settle,
 	.map = file_map,
+	.discard = device_discard,
 	.flush = file_flush,
 	.status = file_status,
 };

@@ -365,8 +365,9 @@ static int info_block(struct file *f, struct file_info *info)
 	if (ioctl(f->fd, BLKGETSIZE64, &info->size))
 		return -errno;
 	info->allocated = info->size;
-	info->can_punch = queue_limit(dev, "discard_max_bytes", &v) && v;
+	info->can_discard = queue_limit(dev, "discard_max_bytes", &v) && v;
 	info->can_zero = queue_limit(dev, "write_zeroes_max_bytes", &v) && v;
+	info->can_punch = info->can_zero;
 	info->rotational = queue_limit(dev, "rotational", &v) && v;
 	return 0;
 }
@@ -400,6 +401,7 @@ static void info_run(void *arg)
 		/* file systems without them answer each try -EOPNOTSUPP */
 		info->can_punch = true;
 		info->can_zero = true;
+		info->can_discard = true;
 		info->rotational = queue_limit(st.st_dev, "rotational", &v) &&
 				   v;
 	}
@@ -437,6 +439,29 @@ int co_file_truncate(struct file *f, uint64_t size)
 	if (size > INT64_MAX)
 		return -EFBIG;
 	if (co_storage_call(f->storage, truncate_run, &j))
+		return -ETIMEDOUT;
+	return j.rc;
+}
+
+struct discard_job {
+	struct file *file;
+	uint64_t range[2];
+	int rc;
+};
+
+static void discard_run(void *arg)
+{
+	struct discard_job *j = arg;
+
+	j->rc = ioctl(j->file->fd, BLKDISCARD, j->range) ? -errno : 0;
+}
+
+int co_file_discard(struct file *f, uint64_t offset, uint64_t len)
+{
+	struct discard_job j = { .file = f, .range = { offset, len } };
+
+	assert(f->kind == FILE_BLOCK);
+	if (co_storage_call(f->storage, discard_run, &j))
 		return -ETIMEDOUT;
 	return j.rc;
 }

@@ -258,6 +258,7 @@ int co_file_info(struct file *f, struct file_info *out)
 		.mem_align = direct ? inode->align : 1,
 		.can_punch = true,
 		.can_zero = true,
+		.can_discard = true,
 	};
 	return 0;
 }
@@ -268,6 +269,19 @@ int co_file_truncate(struct file *f, uint64_t size)
 		.file = f,
 		.op = SIM_IO_TRUNCATE,
 		.offset = size,
+		.fixed = IO_NOT_FIXED,
+	};
+
+	return co_io(&io);
+}
+
+int co_file_discard(struct file *f, uint64_t offset, uint64_t len)
+{
+	struct io io = {
+		.file = f,
+		.op = SIM_IO_DISCARD,
+		.offset = offset,
+		.len = (uint32_t)len,
 		.fixed = IO_NOT_FIXED,
 	};
 

@@ -207,7 +207,7 @@ static int check_space(const struct io *io)
 		return -EFBIG;
 	if (inode->kind == FILE_BLOCK && end > store_size(inode->store))
 		return io->op == IO_WRITE ? -ENOSPC : -EINVAL;
-	if (io->op == IO_PUNCH)
+	if (io->op == IO_PUNCH || io->op == SIM_IO_DISCARD)
 		return 0;
 	return end <= inode->limit && has_space(io) ? 0 : -ENOSPC;
 }
@@ -221,6 +221,33 @@ static int effect_truncate(struct sim_op *op)
 	if (op->io->offset > inode->limit)
 		return -ENOSPC;
 	store_resize(inode->store, op->io->offset, &op->effect);
+	return 0;
+}
+
+/* What is forgotten reads as zeroes, as before, or as something else. */
+static int effect_discard(struct sim_op *op)
+{
+	const struct io *io = op->io;
+	struct store *s = io->file->inode->store;
+	char *junk;
+
+	if (io->file->inode->kind != FILE_BLOCK)
+		return -ENOTTY;
+	switch (random_below(3)) {
+	case 0:
+		store_zero(s, io->offset, io->len, false, &op->effect);
+		break;
+	case 1:
+		junk = malloc(io->len);
+		if (!junk)
+			abort();
+		memset(junk, 0xd5, io->len);
+		store_write(s, io->offset, junk, io->len, &op->effect);
+		free(junk);
+		break;
+	default:
+		break;
+	}
 	return 0;
 }
 
@@ -238,6 +265,8 @@ static int effect_change(struct sim_op *op)
 	if (rc < 0)
 		return rc;
 	switch (io->op) {
+	case SIM_IO_DISCARD:
+		return effect_discard(op);
 	case IO_WRITE:
 		store_write(s, io->offset, io_memory(io), io->len,
 			    &op->effect);
@@ -408,7 +437,8 @@ static void tear_one(const struct sim_op *op)
 	uint64_t len = io->len;
 
 	if ((io->file->flags & O_ACCMODE) == O_RDONLY ||
-	    io->op == SIM_IO_TRUNCATE || io->op == IO_ALLOCATE ||
+	    io->op == SIM_IO_TRUNCATE || io->op == SIM_IO_DISCARD ||
+	    io->op == IO_ALLOCATE ||
 	    !is_change(io) || check_space(io) < 0)
 		return;
 	store_tear(s, io->offset, io->op == IO_WRITE ? io_memory(io) : NULL,

@@ -24,7 +24,8 @@ static int hold_punches(void *arg, const struct io *io)
 {
 	struct hold *h = arg;
 
-	if (io->op != IO_PUNCH && io->op != IO_ZERO)
+	if (io->op != IO_PUNCH && io->op != IO_ZERO &&
+	    io->op != SIM_IO_DISCARD)
 		return 0;
 	if (random_next(&h->random, 4) == 0)
 		return 0;

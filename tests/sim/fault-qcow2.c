@@ -8,8 +8,8 @@
  * Each program (a seed) runs once and its writes, syncs, punches and
  * allocations are counted; then once for each of them with that one failing,
  * and for each cluster that the file may still grow by, and for each amount of
- * space that its host may have left (Q16). After each run the image is opened again: no errors, only leaks, and every sector holds what it
- * may.
+ * space that its host may have left (Q17). After each run the image is opened
+ * again: no errors, only leaks, and every sector holds what it may.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -24,13 +24,14 @@
 
 /* What the storage was asked, and what it refuses. */
 static struct {
-	unsigned ops[IO_ALLOCATE + 1], dsyncs;
+	unsigned ops[IO_ALLOCATE + 1], dsyncs, discards;
 	unsigned refuse;	/* bit per op: -EOPNOTSUPP */
 } seen;
 
 static int watch(void *arg, const struct io *io)
 {
 	(void)arg;
+	seen.discards += io->op == SIM_IO_DISCARD;
 	if (io->op > IO_ALLOCATE)
 		return 0;
 	seen.ops[io->op]++;
@@ -227,8 +228,14 @@ static void body_device(void *arg)
 	CU_ASSERT_EQUAL(disk_request(&d, REQ_DISCARD, 0, 1024, 512, NULL), 0);
 	CU_ASSERT_EQUAL(seen.ops[IO_PUNCH] + seen.ops[IO_ZERO], 0);
 	CU_ASSERT(file_holds(512, 512, 0) && file_holds(1024, 512, 0x11));
+	CU_ASSERT_EQUAL(seen.discards, 0);
+	/* a device that can forget cannot always zero, which a punch would */
 	CU_ASSERT_EQUAL(disk_request(&d, REQ_DISCARD, 0, 4096, 4096, NULL), 0);
+	CU_ASSERT_EQUAL(seen.ops[IO_PUNCH], 0);
+	CU_ASSERT_EQUAL(seen.discards, 1);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_ZEROES, 0, 8192, 4096, NULL), 0);
 	CU_ASSERT_EQUAL(seen.ops[IO_PUNCH], 1);
+	CU_ASSERT(file_holds(8192, 4096, 0));
 	disk_close(&d);
 }
 

@@ -18,8 +18,8 @@
 #define IMAGE "/sim/full.qcow2"
 #define BITS 12u
 #define CLUSTER (1u << BITS)
-#define OPTIONS "{\"driver\":\"qcow2\",\"node-name\":\"d\"," \
-	"\"discard\":\"unmap\",\"file\":{\"driver\":\"host_device\"," \
+#define OPTIONS(driver) "{\"driver\":\"qcow2\",\"node-name\":\"d\"," \
+	"\"discard\":\"unmap\",\"file\":{\"driver\":\"" driver "\"," \
 	"\"discard\":\"unmap\",\"filename\":\"" IMAGE "\"}}"
 #define SECOND UINT64_C(1000000000)
 
@@ -43,7 +43,7 @@ static struct disk disk;
 static uint64_t old_host;	/* byte of the file where OLD lies */
 
 /* An image with not one free cluster. */
-static void make(void)
+static void make_file(void)
 {
 	struct image_spec spec = {
 		.version = 3,
@@ -62,18 +62,28 @@ static void make(void)
 	old_host = be64_at((uint8_t *)data + l2 + OLD * 8) << 1 >> 1;
 	sim_file_create(IMAGE, 0);
 	sim_file_set(IMAGE, data, size);
-	sim_file_block_device(IMAGE);
 	free(data);
 }
 
-static bool begin(void)
+static void make(void)
+{
+	make_file();
+	sim_file_block_device(IMAGE);
+}
+
+static bool begin_with(const char *options)
 {
 	struct error *err = NULL;
-	int ret = disk_open(&disk, OPTIONS, DISK_WRITABLE, 0, &err);
+	int ret = disk_open(&disk, options, DISK_WRITABLE, 0, &err);
 
 	CU_ASSERT_EQUAL(ret, 0);
 	error_clear(&err);
 	return ret == 0;
+}
+
+static bool begin(void)
+{
+	return begin_with(OPTIONS("host_device"));
 }
 
 /* --- requests that the test does not wait for --- */
@@ -144,7 +154,7 @@ static int first_byte(unsigned cluster)
 
 /* --- what is held --- */
 
-static enum io_op held_op;
+static unsigned held_op;
 static unsigned to_hold;
 
 static int hold(void *arg, const struct io *io)
@@ -156,7 +166,7 @@ static int hold(void *arg, const struct io *io)
 	return SIM_HOLD;
 }
 
-static void hold_next(enum io_op op)
+static void hold_next(unsigned op)
 {
 	held_op = op;
 	to_hold = 1;
@@ -243,7 +253,7 @@ static void held_punch_body(void *arg)
 	CU_ASSERT_EQUAL(now(REQ_DISCARD, OLD), 0);
 	/* the grace period ends meanwhile */
 	co_sleep(SECOND);
-	hold_next(IO_PUNCH);
+	hold_next(SIM_IO_DISCARD);
 	first = start(REQ_FLUSH, 0, 0);
 	CU_ASSERT_EQUAL(to_hold, 0);
 	second = start(REQ_WRITE, NEW, 0x66);
@@ -269,7 +279,7 @@ static void a_punch_in_flight(void)
 static int punch_without_space(void *arg, const struct io *io)
 {
 	(void)arg;
-	return io->op == IO_PUNCH ? -ENOSPC : 0;
+	return io->op == IO_PUNCH || io->op == SIM_IO_DISCARD ? -ENOSPC : 0;
 }
 
 static uint64_t discard_one(void)
@@ -286,7 +296,7 @@ static void returned_body(void *arg)
 	uint64_t before;
 
 	(void)arg;
-	if (!begin())
+	if (!begin_with(OPTIONS("file")))
 		return;
 	before = discard_one();
 	CU_ASSERT_EQUAL(now(REQ_FLUSH, 0), 0);
@@ -297,7 +307,7 @@ static void returned_body(void *arg)
 static void it_comes_with_the_first_flush(void)
 {
 	for (uint64_t seed = 1; seed <= 10; seed++) {
-		make();
+		make_file();
 		test_run(1, seed, returned_body, NULL);
 	}
 }
@@ -307,7 +317,7 @@ static void refused_body(void *arg)
 	uint64_t before;
 
 	(void)arg;
-	if (!begin())
+	if (!begin_with(OPTIONS("file")))
 		return;
 	before = discard_one();
 	sim_set_fault(punch_without_space, NULL);
@@ -323,7 +333,7 @@ static void refused_body(void *arg)
 static void a_refused_punch_is_tried_again(void)
 {
 	for (uint64_t seed = 1; seed <= 10; seed++) {
-		make();
+		make_file();
 		test_run(1, seed, refused_body, NULL);
 	}
 }

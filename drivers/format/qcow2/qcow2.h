@@ -138,7 +138,7 @@ struct qcow2 {
 	uint64_t retire_seq;	/* of the slices of l2 taken from readers */
 	uint8_t *l1_state;	/* by entry, enum l1_state */
 	uint8_t *l1_dirty;	/* by chunk of slice_size */
-	uint8_t *l1_claimed;	/* by chunk: the file has its space (Q16) */
+	uint8_t *l1_claimed;	/* by chunk: the file has its space (Q17) */
 	unsigned l1_dirty_count;
 	struct be64 *reftable;	/* room for the largest */
 	uint64_t reftable_entries;
@@ -260,7 +260,7 @@ int qcow2_reftable_grow(struct qcow2 *s) MUST_CHECK;
 int qcow2_refcount(struct qcow2 *s, uint64_t cluster, uint64_t *out)
 	MUST_CHECK;
 
-/* --- space.c: lock held, coroutines (Q16) --- */
+/* --- space.c: lock held, coroutines (Q17) --- */
 
 /* Zeroes to the whole cluster. */
 int qcow2_blank_cluster(struct qcow2 *s, uint64_t cluster) MUST_CHECK;

@@ -6,7 +6,7 @@
  * with a hole wherever there were zeroes. Writing it then needs space of the
  * host, and a flush that finds none would lose what was acknowledged. So:
  *
- *  Q16	What becomes dirty has its space in the file before. A flush writes
+ *  Q17	What becomes dirty has its space in the file before. A flush writes
  *	in place only, and needs none.
  *
  * Under s->lock, kept across the write; coroutines of any thread.
