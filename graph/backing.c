@@ -315,10 +315,10 @@ void backing_file_free(struct backing_file *file)
 struct node *backing_find_shared(const struct node *overlay,
 				 const struct backing_file *file)
 {
-	struct node *node;
+	struct node *node = NULL;
 
-	for (node = node_first(); node; node = node->next)
-		if (node->ready && node->shareable && node->read_only &&
+	while ((node = node_next(node)) != NULL)
+		if (node->shareable && node->read_only &&
 		    node->driver == file->driver &&
 		    node->guessed == file->guessed &&
 		    node->dev == file->dev && node->ino == file->ino &&

@@ -42,7 +42,9 @@ static struct node *co_open_file(const struct create *c, struct error **err)
 	if (json_is_object(c->file))
 		return node_open(c->file, 0, err);
 	node = node_find(json_string_value(c->file));
-	if (!node)
+	if (node)
+		node_get(node, "opener");
+	else
 		error_set(err, ENOENT, "Cannot find device='%s' nor"
 			  " node-name='%s'", json_string_value(c->file),
 			  json_string_value(c->file));
@@ -58,15 +60,30 @@ static int co_create_in(const struct create *c, struct node *node,
 				     UINT64_C(1) << MAIN_THREAD, err);
 	int ret;
 
-	if (!root) {
-		node_unref(node);
+	if (!root)
 		return -EPERM;
-	}
 	co_root_busy(root);
 	ret = c->driver->create(c->opts, &root->edge, err);
 	root_idle(root);
 	root_free(root);
 	return ret;
+}
+
+/* What the close could not write is part of what was to be made. */
+static int co_create_on_file(const struct create *c, struct error **err)
+{
+	struct error *loss CLEANUP_ERROR = NULL;
+	struct node *node = co_open_file(c, err);
+	int ret, closed;
+
+	if (!node)
+		return -EINVAL;
+	ret = co_create_in(c, node, err);
+	closed = co_node_put(node, "opener", &loss);
+	if (ret < 0 || closed == 0)
+		return ret;
+	error_propagate(err, &loss);
+	return closed;
 }
 
 static void create_free(struct create *c)
@@ -82,14 +99,9 @@ static void create_free(struct create *c)
 static void create_work(struct late *work)
 {
 	struct create *c = container_of(work, struct create, work);
-	struct node *node;
 
-	if (c->file) {
-		node = co_open_file(c, &c->err);
-		c->ret = node ? co_create_in(c, node, &c->err) : -EINVAL;
-	} else {
-		c->ret = c->driver->create(c->opts, NULL, &c->err);
-	}
+	c->ret = c->file ? co_create_on_file(c, &c->err) :
+		c->driver->create(c->opts, NULL, &c->err);
 }
 
 static void create_undo(struct late *work)

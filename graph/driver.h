@@ -153,11 +153,12 @@ struct driver {
 	 * and, for formats, node->header_backing; anything it changed on disk
 	 * is undone or harmless when it fails. NULL: size and limits come from
 	 * the primary child. close: after every thread has stopped using the
-	 * node; writes back what close must (never fails; reports by return
-	 * value, which is logged).
+	 * node; writes back what close must. It closes in any case: a failure
+	 * says in *err what is lost, in words that follow "Node 'n' is closed,
+	 * but": to who deleted the node, and by event and log.
 	 */
 	int (*open)(struct node *node, struct error **err);
-	int (*close)(struct node *node);
+	int (*close)(struct node *node, struct error **err);
 	/* Limits after the children's; starts as the primary child's. Asked
 	 * before a change is sure, under I/O: it changes *lim and no more. */
 	void (*limits)(const struct node *node, struct limits *lim);

@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+#include "graph/node-life.h"
+
 struct edge *edge_new(struct node *parent, const char *name, unsigned role)
 {
 	struct edge *edge = calloc(1, sizeof(*edge));
@@ -94,7 +96,14 @@ void edge_commit(struct edge *edge)
 		edge->next_parent = new->parents;
 		new->parents = edge;
 	}
+	if (new && edge_keeps(edge)) {
+		node_get(new, "edge");
+		node_is_kept(new);
+	}
 	edge->child = new;
+	/* the transaction has a reference to it until it has ended */
+	if (old && edge_keeps(edge))
+		node_put(old, "edge");
 	if (!edge->parent)
 		return;
 	if (!old)

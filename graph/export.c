@@ -189,9 +189,9 @@ static int export_begin(struct export *exp, struct node *node,
 {
 	int ret;
 
-	node->pins++;
+	node_get(node, "export");
 	ret = exp->type->open(exp, node, err);
-	node->pins--;
+	node_put(node, "export");
 	if (ret < 0)
 		return ret;
 	ret = exp->type->start(exp, err);

@@ -9,6 +9,7 @@
  *	io.h		data operations for drivers and jobs
  *	status.h	what is data, zero, or in which image of a chain
  *	node.h		nodes and edges; node.c, edge.c their life and shape
+ *	ending.h	what the last reference's end begins (A32)
  *	open.c		from options to nodes; backing.h from names to files
  *	driver.h	the driver's operations; options.h their parameters
  *	flush.h		write counters and flush generations (A29)
@@ -51,12 +52,15 @@ void graph_forget(void);
 /*
  * Puts a filter above `below` (C4): all parents of `below` move to it, or one
  * root or node only when parent is not NULL (its name). options: a filter's,
- * without the child. Returns the new node.
+ * without the child. Where others put filters above `below` meanwhile, this one
+ * is above theirs. The caller refers to `below`. Returns the new node, a
+ * reference whose owner is the "opener".
  */
 struct node *graph_insert(struct node *below, const char *parent,
 			  struct json_t *options, struct change_stats *stats,
 			  struct error **err) MUST_CHECK;
-/* Takes a filter away: its parents move to its filtered child. */
+/* Takes a filter away: its parents move to its filtered child. The caller
+ * refers to the filter. */
 int graph_remove(struct node *filter, struct change_stats *stats,
 		 struct error **err) MUST_CHECK;
 

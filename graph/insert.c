@@ -82,19 +82,15 @@ static struct node *open_filter(struct node *below, json_t *options,
 	return filter;
 }
 
-/* Nothing would hold the filter, nor see it (G1). */
-static bool is_only_parent(const struct node *below, const struct node *filter)
-{
-	const struct edge *e = below->parents;
-
-	return !e || (e->parent == filter && !e->next_parent);
-}
-
-/* Under the change lock: while the filter was opened others made changes. */
+/*
+ * Under the change lock. While the filter was opened others made changes: who
+ * put one above the same node came first, so ours is above that one.
+ */
 static void move_to_filter(struct transaction *t, struct node *below,
 			   const char *parent, struct node *filter)
 {
-	struct edge *e = parent ? find_parent(below, parent) : NULL;
+	struct node *child = node_filtered_child(filter);
+	struct edge *e = parent ? find_parent(child, parent) : NULL;
 	struct error *err = NULL;
 
 	if (e && e->parent != filter)
@@ -102,11 +98,9 @@ static void move_to_filter(struct transaction *t, struct node *below,
 	else if (parent)
 		error_set(&err, ENOENT, "'%s' is not a parent of node '%s'",
 			  parent, below->name);
-	else if (is_only_parent(below, filter))
+	else if (!transaction_move_parents(t, child, filter))
 		error_set(&err, EINVAL, "Node '%s' has no parent that could "
 			  "move to a filter", below->name);
-	else
-		transaction_move_parents(t, below, filter);
 	if (err)
 		transaction_fail(t, err);
 }
@@ -115,51 +109,39 @@ struct node *graph_insert(struct node *below, const char *parent,
 			  json_t *options, struct change_stats *stats,
 			  struct error **err)
 {
+	struct error *ignored CLEANUP_ERROR = NULL;
 	struct transaction *t;
 	struct node *filter;
-	int ret = -EINVAL;
+	int ret;
 
 	assert(thread_is_main());
-	/* pinned: the commands that wait beside us may close it otherwise */
-	below->pins++;
 	filter = open_filter(below, options, err);
-	if (filter) {
-		filter->pins++;
-		t = transaction_begin();
-		move_to_filter(t, below, parent, filter);
-		ret = transaction_commit(t, stats, err);
-		filter->pins--;
-		if (ret < 0) {
-			node_unref(filter);
-			filter = NULL;
-		}
-	}
-	below->pins--;
-	if (ret < 0)
-		node_unref(below);
-	return filter;
+	if (!filter)
+		return NULL;
+	t = transaction_begin();
+	move_to_filter(t, below, parent, filter);
+	ret = transaction_commit(t, stats, err);
+	if (ret == 0)
+		return filter;
+	(void)!co_node_put(filter, "opener", &ignored);
+	return NULL;
 }
 
 int graph_remove(struct node *filter, struct change_stats *stats,
 		 struct error **err)
 {
-	struct node *child = node_filtered_child(filter);
 	struct transaction *t;
-	int ret;
+	struct node *child;
 
 	assert(thread_is_main());
-	if (filter->driver->kind != DRIVER_FILTER || !child)
+	if (filter->driver->kind != DRIVER_FILTER ||
+	    !node_filtered_child(filter))
 		return error_set(err, EINVAL, "Node '%s' is not a filter",
 				 filter->name);
-	filter->pins++;
 	t = transaction_begin();
-	/* again, now that nobody else changes anything */
+	/* now that nobody else changes anything */
 	child = node_filtered_child(filter);
 	transaction_move_parents(t, filter, child);
-	ret = transaction_commit(t, stats, err);
-	filter->pins--;
-	/* what blockdev-add made stays until blockdev-del (G1); failed or not,
-	 * who else held it may have gone meanwhile */
-	node_unref(filter);
-	return ret;
+	/* what blockdev-add made stays until blockdev-del (G1) */
+	return transaction_commit(t, stats, err);
 }

@@ -125,7 +125,7 @@ void limits_prepare(const struct transaction *t, const struct node_list *order,
 		limits_forget(t, above->list[i]);
 	/* parents were listed first; limits come from the children */
 	for (unsigned i = above->count; i--;)
-		if (above->list[i]->opened)
+		if (node_is_open(above->list[i]))
 			limits_compute(t, above->list[i]);
 	for (unsigned i = 0; i < above->count; i++)
 		granularity_compute(t, above->list[i]);
@@ -144,7 +144,7 @@ static bool limits_equal(const struct limits *a, const struct limits *b)
 
 bool limits_change(const struct node *node)
 {
-	return node->opened &&
+	return node_is_open(node) &&
 	       (!limits_equal(&node->limits, &node->new_limits) ||
 		node->own_mask != node->new_own_mask ||
 		node->serialise != node->new_serialise);

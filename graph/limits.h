@@ -8,13 +8,6 @@
 
 #include "graph/transaction.h"
 
-struct node_list {
-	struct node **list;
-	unsigned count, room;
-};
-
-void node_list_add(struct node_list *list, struct node *node);
-
 /*
  * Computes new_limits, new_own_mask and new_serialise for the nodes of order
  * (parents before children) and of everything above them, which it puts into

@@ -8,23 +8,31 @@
 
 #include "graph/node.h"
 
-/* Nodes that lost their last parent, to be closed by node_reap. */
-struct orphans {
-	struct node *first;
+/* Nodes with a reference to each, whose owner is named so. */
+struct node_list {
+	struct node **list;
+	unsigned count, room;
+	const char *owner;
 };
 
-void node_orphan(struct orphans *orphans, struct node *node);
-void node_reap(struct orphans *orphans);
+void node_list_add(struct node_list *list, struct node *node);
+/* Drops the references; the list is empty then. */
+void node_list_free(struct node_list *list);
 
-/* A node with options parsed that nobody can find yet by name. */
+/* A node whose name is taken, to which nobody refers yet. */
 struct node *node_new(const struct driver *driver, const char *name);
+/* Whether a transaction may give it a parent. */
+bool node_may_be_child(const struct node *node);
+/* By the table of node.c alone. */
+void node_set_life(struct node *node, enum node_life life);
+/* A node has a new parent, or a hold: who waits for its close need not. */
+void node_is_kept(struct node *node);
 /* name NULL: generates one. Refuses one that is taken or malformed. */
 int node_check_name(const char *name, struct error **err) MUST_CHECK;
 void node_generate_name(char name[NODE_NAME_MAX + 1]);
 /* graph_forget: what was open is neither closed nor freed. */
 void node_forget_all(void);
-
-/* Closes a node that node_new made, with whatever it has by now. */
-void node_discard(struct node *node);
+/* Of graph_stop: names who refers to a node that is left. */
+void node_blame(void);
 
 #endif

@@ -14,12 +14,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/edge.h"
 #include "graph/node-io.h"
 #include "graph/node-life.h"
 #include "graph/transaction.h"
 #include "graph/walk.h"
+#include "runtime/co.h"
 
-static struct node *nodes;
+/* How long whoever lets go of a node waits for its close (A3). */
+#define CLOSE_BOUND_NS 30000000000ull
+
+static struct node *nodes;	/* of every life, oldest first */
 static unsigned generated;
 
 /* ---- meaning ---- */
@@ -103,22 +108,25 @@ const char *node_chain_warning(const struct node *node)
 
 /* ---- names ---- */
 
-struct node *node_first(void)
+struct node *node_next(const struct node *prev)
 {
-	return nodes;
+	struct node *node = prev ? prev->next : nodes;
+
+	while (node && !node_is_live(node))
+		node = node->next;
+	return node;
 }
 
 struct node *node_find(const char *name)
 {
-	struct node *node;
+	struct node *node = NULL;
 
-	for (node = nodes; node; node = node->next)
-		if (node->ready && !strcmp(node->name, name))
-			return node;
-	return NULL;
+	while ((node = node_next(node)) && strcmp(node->name, name))
+		;
+	return node;
 }
 
-/* Those being opened have taken theirs already. */
+/* From before the opening's first wait until the close's last one. */
 static bool name_is_taken(const char *name)
 {
 	struct node *node;
@@ -155,6 +163,44 @@ void node_generate_name(char name[NODE_NAME_MAX + 1])
 
 /* ---- life ---- */
 
+#define BIT(life) (1u << NODE_##life)
+
+static const unsigned life_follows[NODE_LIVES] = {
+	[NODE_OPENING] = BIT(OPENED) | BIT(CLOSED),
+	[NODE_OPENED] = BIT(LIVE) | BIT(CLOSING),
+	[NODE_LIVE] = BIT(LEAVING) | BIT(CLOSING),
+	[NODE_LEAVING] = BIT(CLOSING),
+	[NODE_CLOSING] = BIT(CLOSED),
+};
+
+void node_set_life(struct node *node, enum node_life life)
+{
+	assert(life_follows[node->life] >> life & 1);
+	node->life = life;
+}
+
+static bool life_is_in(const struct node *node, unsigned lives)
+{
+	return lives >> node->life & 1;
+}
+
+bool node_is_live(const struct node *node)
+{
+	return life_is_in(node, BIT(LIVE));
+}
+
+bool node_is_open(const struct node *node)
+{
+	return life_is_in(node, BIT(OPENED) | BIT(LIVE) | BIT(LEAVING) |
+			  BIT(CLOSING));
+}
+
+/* An opening's own nodes get each other, everybody else only what is live. */
+bool node_may_be_child(const struct node *node)
+{
+	return life_is_in(node, BIT(OPENED) | BIT(LIVE));
+}
+
 static void *xcalloc(size_t size)
 {
 	void *p = calloc(1, size ? size : 1);
@@ -182,16 +228,175 @@ struct node *node_new(const struct driver *driver, const char *name)
 	node->forwards = driver_forwards(driver);
 	node->shared = PERM_ALL;
 	node->limits.align = node->limits.mem_align = 1;
-	/* oldest first: queries show nodes in the order of opening */
+	/* queries show nodes in the order of opening */
 	for (last = &nodes; *last; last = &(*last)->next)
 		;
 	*last = node;
 	return node;
 }
 
+/* ---- who waits for a close ---- */
+
+/* A wait for a node; in the lists of both. */
+struct close_link {
+	struct close_wait *wait;
+	struct node *node;
+	struct close_link *next_of_wait, *next_of_node;
+};
+
+static void (*close_listener)(const struct node *node,
+			      const struct error *err);
+
+void node_set_close_listener(void (*failed)(const struct node *node,
+					    const struct error *err))
+{
+	close_listener = failed;
+}
+
+void close_wait_add(struct close_wait *wait, struct node *node)
+{
+	struct close_link *link;
+
+	for (link = wait->links; link; link = link->next_of_wait)
+		if (link->node == node)
+			return;
+	link = xcalloc(sizeof(*link));
+	link->wait = wait;
+	link->node = node;
+	link->next_of_wait = wait->links;
+	wait->links = link;
+	link->next_of_node = node->close_links;
+	node->close_links = link;
+}
+
+static void close_wait_drop(struct close_link *link)
+{
+	struct close_wait *wait = link->wait;
+	struct close_link **at;
+
+	for (at = &wait->links; *at != link; at = &(*at)->next_of_wait)
+		;
+	*at = link->next_of_wait;
+	for (at = &link->node->close_links; *at != link;
+	     at = &(*at)->next_of_node)
+		;
+	*at = link->next_of_node;
+	free(link);
+	if (wait->links || !wait->waiter)
+		return;
+	co_wake(wait->waiter);
+	wait->waiter = NULL;
+}
+
+static void close_wait_drop_all(struct node *node)
+{
+	while (node->close_links)
+		close_wait_drop(node->close_links);
+}
+
+void node_is_kept(struct node *node)
+{
+	/* what is closing loses its children in the end, whoever has it */
+	if (node->close_links && node->life < NODE_LEAVING)
+		close_wait_drop_all(node);
+}
+
+struct close_bound {
+	struct timer timer;
+	struct close_wait *wait;
+	bool passed;
+};
+
+static void close_wait_expire(struct timer *timer)
+{
+	struct close_bound *bound = container_of(timer, struct close_bound,
+						 timer);
+
+	bound->passed = true;
+	if (bound->wait->waiter)
+		co_wake(bound->wait->waiter);
+	bound->wait->waiter = NULL;
+}
+
+static bool node_has_parents(const struct node *node)
+{
+	const struct edge *edge = node->parents;
+
+	while (edge && !edge_keeps(edge))
+		edge = edge->next_parent;
+	return edge;
+}
+
+static bool close_is_over(const struct close_link *link, bool until_kept)
+{
+	const struct node *node = link->node;
+
+	return node->life < NODE_LEAVING &&
+	       (!until_kept || node->held || node_has_parents(node));
+}
+
+/* To those that close. */
+static void close_wait_narrow(struct close_wait *wait, bool until_kept)
+{
+	struct close_link *link, *next;
+
+	for (link = wait->links; link; link = next) {
+		next = link->next_of_wait;
+		if (close_is_over(link, until_kept))
+			close_wait_drop(link);
+	}
+}
+
+int co_close_wait(struct close_wait *wait, bool until_kept, struct error **err)
+{
+	struct close_bound bound = { .wait = wait };
+	int ret;
+
+	close_wait_narrow(wait, until_kept);
+	if (wait->links) {
+		timer_start(&bound.timer, CLOSE_BOUND_NS, close_wait_expire);
+		while (wait->links && !bound.passed) {
+			wait->waiter = co_self();
+			co_wait();
+		}
+		timer_stop(&bound.timer);
+	}
+	if (wait->links && !wait->err)
+		error_set(&wait->err, ETIMEDOUT, "Node '%s' has been closing"
+			  " for %llu s: its storage does not answer",
+			  wait->links->node->name,
+			  CLOSE_BOUND_NS / 1000000000);
+	while (wait->links)
+		close_wait_drop(wait->links);
+	if (!wait->err)
+		return 0;
+	ret = -(wait->err->code ? wait->err->code : EIO);
+	error_propagate(err, &wait->err);
+	return ret;
+}
+
+static void close_failed(struct node *node, const struct error *err)
+{
+	for (struct close_link *link = node->close_links; link;
+	     link = link->next_of_node)
+		if (!link->wait->err)
+			error_set(&link->wait->err, err->code, "%s",
+				  err->text);
+	if (close_listener)
+		close_listener(node, err);
+}
+
+/* ---- references ---- */
+
 static void node_free(struct node *node)
 {
+	struct node **at;
+
 	assert(!node->children && !node->parents && !node->busy);
+	for (at = &nodes; *at != node; at = &(*at)->next)
+		;
+	*at = node->next;
+	close_wait_drop_all(node);
 	options_free(node->driver->options, node->opts);
 	free(node->opts);
 	free(node->state);
@@ -204,93 +409,141 @@ static void node_free(struct node *node)
 	free(node);
 }
 
-static void node_unlist(struct node *node)
+static void co_close_driver(struct node *node)
 {
-	struct node **at;
+	struct error *err CLEANUP_ERROR = NULL, *why CLEANUP_ERROR = NULL;
+	int ret = 0;
 
-	for (at = &nodes; *at != node; at = &(*at)->next)
-		;
-	*at = node->next;
-	node->next = NULL;
-}
-
-/* Without a name from the start, so that nobody takes hold of it meanwhile. */
-static void node_close(struct node *node, struct orphans *orphans)
-{
-	struct transaction *t;
-	struct edge *edge;
-
-	node_unlist(node);
 	/* a drain that covers it knows it until it ends */
 	co_node_busy(node);
-	if (node->opened && node->driver->close)
-		/* what close could not write is the driver's to log */
-		(void)node->driver->close(node);
+	if (node->driver->close)
+		ret = node->driver->close(node, &why);
 	node_idle(node);
-	node->opened = false;
-	if (node->children) {
-		t = transaction_begin();
-		transaction_set_loosening(t);
-		transaction_set_orphans(t, orphans);
-		for (edge = node->children; edge; edge = edge->next_child)
-			transaction_move(t, edge, NULL);
-		if (transaction_commit(t, NULL, NULL) < 0)
+	assert((ret < 0) == (why != NULL));
+	node_set_life(node, NODE_CLOSED);
+	if (!why)
+		return;
+	error_set(&err, why->code, "Node '%s' is closed, but %s", node->name,
+		  why->text);
+	close_failed(node, err);
+}
+
+/* Who waits for the node waits for what closes with it. */
+static void co_let_go_of_children(struct node *node)
+{
+	struct transaction *t = transaction_begin();
+	struct close_link *link;
+	struct edge *edge;
+
+	transaction_set_loosening(t);
+	for (edge = node->children; edge; edge = edge->next_child) {
+		transaction_move(t, edge, NULL);
+		for (link = node->close_links; link; link = link->next_of_node)
+			close_wait_add(link->wait, edge->child);
+	}
+	if (transaction_commit(t, NULL, NULL) < 0)
+		abort();
+	for (link = node->close_links; link; link = link->next_of_node)
+		close_wait_narrow(link->wait, false);
+}
+
+static void node_close(struct ending *ending)
+{
+	struct node *node = container_of(ending, struct node, ending);
+
+	/* nobody else has an edge to it */
+	while (node->parents)
+		node->parents->root->ops->end(node->parents->root);
+	if (node->life == NODE_CLOSING)
+		co_close_driver(node);
+	if (node->children)
+		co_let_go_of_children(node);
+	node_put(node, "close");
+}
+
+/*
+ * In every life but the last a last reference gone means that the node is to be
+ * closed; the close has one of its own meanwhile, and so may a transaction that
+ * found the node above what it changes.
+ */
+void node_put(struct node *node, const char *owner)
+{
+	assert(thread_is_main());
+	if (!ref_put(&node->ref, owner))
+		return;
+	if (node->life == NODE_CLOSED) {
+		node_free(node);
+		return;
+	}
+	node_set_life(node, node->life == NODE_OPENING ? NODE_CLOSED
+						       : NODE_CLOSING);
+	node_get(node, "close");
+	node->ending.fn = node_close;
+	ending_start(&node->ending);
+}
+
+int co_node_put(struct node *node, const char *owner, struct error **err)
+{
+	struct close_wait wait = { .links = NULL };
+
+	close_wait_add(&wait, node);
+	node_put(node, owner);
+	return co_close_wait(&wait, true, err);
+}
+
+void node_list_add(struct node_list *list, struct node *node)
+{
+	if (list->count == list->room) {
+		list->room = list->room ? 2 * list->room : 16;
+		list->list = realloc(list->list, list->room *
+				     sizeof(*list->list));
+		if (!list->list)
 			abort();
 	}
-	node_free(node);
+	list->list[list->count++] = node_get(node, list->owner);
 }
 
-void node_orphan(struct orphans *orphans, struct node *node)
+void node_list_free(struct node_list *list)
 {
-	if (node->orphan || node->parents || node->held || node->pins)
-		return;
-	node->orphan = true;
-	node->next_orphan = orphans->first;
-	orphans->first = node;
+	for (unsigned i = 0; i < list->count; i++)
+		node_put(list->list[i], list->owner);
+	free(list->list);
+	list->list = NULL;
+	list->count = list->room = 0;
 }
 
-void node_reap(struct orphans *orphans)
+void node_blame(void)
 {
-	struct node *node;
-
-	while ((node = orphans->first)) {
-		orphans->first = node->next_orphan;
-		node->orphan = false;
-		if (!node->parents && !node->held && !node->pins)
-			node_close(node, orphans);
-	}
+	if (nodes)
+		ref_blame(&nodes->ref, nodes->name);
+	assert(!nodes);
 }
 
-void node_unref(struct node *node)
-{
-	struct orphans orphans = { NULL };
-
-	assert(thread_is_main());
-	node_orphan(&orphans, node);
-	node_reap(&orphans);
-}
-
-void node_discard(struct node *node)
-{
-	assert(!node->parents && !node->held);
-	node->pins = 0;
-	node_unref(node);
-}
+/* ---- the monitor's hold ---- */
 
 struct node *node_add(struct json_t *options, struct error **err)
 {
 	struct node *node = node_open(options, 0, err);
+	struct error *ignored CLEANUP_ERROR = NULL;
 
 	if (!node)
 		return NULL;
 	if (node->name[0] == '#') {
 		error_set(err, EINVAL, "'node-name' must be specified for the"
 			  " root node");
-		node_unref(node);
+		(void)!co_node_put(node, "opener", &ignored);
 		return NULL;
 	}
 	node->held = true;
-	return node;
+	return node_get(node, "monitor");
+}
+
+void node_let_go(struct node *node)
+{
+	if (!node->held)
+		return;
+	node->held = false;
+	node_put(node, "monitor");
 }
 
 /* Says who keeps it, in the words that the protocol's users know. */
@@ -315,17 +568,20 @@ static int node_del_refuse(const struct node *node, struct error **err)
 int node_del(const char *name, struct error **err)
 {
 	struct node *node = node_find(name);
+	struct close_wait wait = { .links = NULL };
 
 	assert(thread_is_main());
 	if (!node)
 		return error_set(err, ENOENT,
 				 "Failed to find node with node-name='%s'",
 				 name);
-	if (node->parents || node->pins || !node->held)
+	if (node_has_parents(node) || !node->held ||
+	    transaction_gives_parent(node))
 		return node_del_refuse(node, err);
-	node->held = false;
-	node_unref(node);
-	return 0;
+	node_set_life(node, NODE_LEAVING);
+	close_wait_add(&wait, node);
+	node_let_go(node);
+	return co_close_wait(&wait, false, err);
 }
 
 void node_forget_all(void)

@@ -10,11 +10,28 @@
 #define GRAPH_NODE_H
 
 #include "graph/driver.h"
+#include "graph/ending.h"
+#include "runtime/ref.h"
 
 #define NODE_NAME_MAX 31	/* bytes, as the protocol's users know it */
 #define NODE_CHAIN_MAX 200	/* depth of a backing chain */
 
-/* An edge's parent is a node or a root, never both. */
+/*
+ * The life of a node (A33); node.c has the table of what may follow what, and
+ * what may be asked in which.
+ */
+enum node_life {
+	NODE_OPENING,	/* its name is taken; its driver is not open */
+	NODE_OPENED,	/* its driver is; what else its opening does is not */
+	NODE_LIVE,	/* whole: others find it by its name */
+	NODE_LEAVING,	/* deleted: found by nobody, nobody's child any more */
+	NODE_CLOSING,	/* nobody refers to it; its driver closes */
+	NODE_CLOSED,	/* its driver is closed, its children are let go of */
+	NODE_LIVES
+};
+
+/* An edge's parent is a node or a root, never both. It has a reference to its
+ * child, but for that of a root that is the node's own (root_ops.end). */
 struct edge {
 	const char *name;	/* "file", "backing", "root" */
 	struct node *parent;
@@ -49,14 +66,16 @@ struct node {
 	uint32_t own_mask;	/* this very node's alignment, - 1 */
 
 	/* main thread */
+	struct ref ref;		/* node_get, node_put */
+	enum node_life life;
+	struct ending ending;
+	struct close_link *close_links;	/* who waits for its end */
 	bool implicit;		/* a job's filter (G5) */
-	bool held;		/* by the monitor (G1) */
+	bool held;		/* the monitor has a reference (G1) */
 	bool guessed;		/* format was probed (A26) */
 	bool auto_read_only, cache_direct, temporary;
 	bool no_flush, force_share;
 	bool shareable;		/* a base that attach opened (P3) */
-	bool opened;		/* driver->open succeeded */
-	bool ready;		/* all of node_open did: has a name now */
 	char *header_backing;		/* name in the header, or NULL (C7) */
 	char *header_backing_format;
 	char *warning;		/* found at open: a sentence, or NULL */
@@ -65,13 +84,10 @@ struct node {
 	struct edge *children, *parents;
 	struct node *next;		/* all nodes */
 	unsigned perm, shared;		/* of all parents together */
-	unsigned pins;		/* control commands that use it just now */
 	unsigned busy;		/* its open or close does I/O (A14) */
 	struct idle_waiter *waiters;	/* for busy to become 0 */
 	bool drained;		/* by the drain under way, or above such */
 	struct node *next_drained;
-	struct node *next_orphan;
-	bool orphan;
 	uint32_t mark;		/* of walks */
 	unsigned id;		/* of query.c */
 	uint64_t dev, ino;	/* of the image's file; 0, 0: unknown */
@@ -103,15 +119,62 @@ uint64_t node_chain_allocated(struct node *node);
 /* What was found at open about the image or one below it; NULL: nothing. */
 const char *node_chain_warning(const struct node *node);
 
+/* The live node of that name: the caller's only until it waits, unless it
+ * takes a reference. */
 struct node *node_find(const char *name);
-struct node *node_first(void);	/* with node->next: all nodes */
+/* All that are live; nothing may wait in between. prev NULL: the first. */
+struct node *node_next(const struct node *prev);
+bool node_is_live(const struct node *node);
+/* Whether its driver may be asked anything. */
+bool node_is_open(const struct node *node);
+
+/*
+ * References (A32): a pointer to a node that is kept across a wait is one. The
+ * owner is a word, the same for both (ref.h). The last put closes the node,
+ * and below it what nothing else needs: soon, in a coroutine of its own,
+ * parents first; never inside the call. Main thread.
+ */
+static inline struct node *node_take(struct node *node, const char *owner,
+				     const char *file, int line)
+{
+	ref_take(&node->ref, owner, file, line);
+	return node;
+}
+#define node_get(node, owner) node_take(node, owner, __FILE__, __LINE__)
+void node_put(struct node *node, const char *owner);
+/*
+ * The same; then, unless a parent or the monitor's hold keeps the node, waits
+ * until it is closed, whoever drops the last one. Says how that went: see
+ * co_close_wait. Coroutine, which has no other reference to it.
+ */
+int co_node_put(struct node *node, const char *owner, struct error **err);
+
+/*
+ * Hears how nodes are closed, whoever drops the last reference. A wait begins
+ * while the caller refers to the node; co_close_wait then waits until the node,
+ * and what is closed with it, is gone. Of nodes that are not closing it waits
+ * for none, with `until_kept` for those that nobody keeps for long: till they
+ * are closed, or have a parent or the monitor's hold. 0, or -errno and *err:
+ * one sentence of what was lost, or that it takes longer than a bound.
+ */
+struct close_wait {
+	struct close_link *links;
+	struct error *err;	/* of the first that failed */
+	struct co *waiter;
+};
+void close_wait_add(struct close_wait *wait, struct node *node);
+int co_close_wait(struct close_wait *wait, bool until_kept,
+		  struct error **err) MUST_CHECK;
+/* Hears of every close that fails; the node is still there. NULL: nobody. */
+void node_set_close_listener(void (*failed)(const struct node *node,
+					    const struct error *err));
 
 /*
  * Opens a node and its children from options (as blockdev-add takes them):
  * "driver", "node-name", "read-only", "auto-read-only", "discard", "cache",
  * the driver's own, and children as objects, names, or null. Coroutine of the
- * main thread. The result has no parent and no hold; node_unref closes it.
- * Takes a copy of options. flags: NODE_GUESSED, NODE_SHARE.
+ * main thread. The result is a reference, whose owner is the "opener". Takes a
+ * copy of options. flags: NODE_GUESSED, NODE_SHARE.
  */
 #define NODE_GUESSED 1u
 #define NODE_SHARE 2u	/* bases may be nodes that are there already (P3) */
@@ -123,11 +186,15 @@ struct json_t *node_options_for_file(const char *path, const char *format,
 				     bool read_only, bool direct,
 				     bool *guessed, struct error **err)
 	MUST_CHECK;
-/* Closes the node, and below it what nothing else needs, if it has neither
- * parent nor hold. Coroutine of the main thread. */
-void node_unref(struct node *node);
-/* The monitor's hold (G1); blockdev-add, which gives the node, and -del. */
+/*
+ * The monitor's hold (G1). node_add opens a node and gives it one, beside the
+ * opener's reference. node_del takes it away, and the name with it, and waits
+ * for the close: an error may say that the node is gone and what was lost;
+ * refused (-EBUSY) while the node has parents or is about to have one.
+ */
 struct node *node_add(struct json_t *options, struct error **err) MUST_CHECK;
 int node_del(const char *name, struct error **err) MUST_CHECK;
+/* Takes the hold away, where there is one. */
+void node_let_go(struct node *node);
 
 #endif

@@ -31,7 +31,8 @@ struct inherit {
 /* One call of node_open. */
 struct opening {
 	unsigned flags;
-	struct node_list made;	/* in the order of opening */
+	/* made by it, in the order of opening, and found */
+	struct node_list nodes;
 	struct error **err;
 };
 
@@ -239,7 +240,7 @@ static struct node *open_tree(struct opening *o, json_t *options,
 			      const struct inherit *from, bool guessed,
 			      unsigned nesting);
 
-/* An object is opened, a name looked up. *made: opened here. */
+/* An object is opened, a name looked up. */
 static struct node *open_or_find(struct opening *o, json_t *value,
 				 const struct inherit *from, const char *name,
 				 unsigned nesting)
@@ -254,7 +255,9 @@ static struct node *open_or_find(struct opening *o, json_t *value,
 		return NULL;
 	}
 	node = node_find(json_string_value(value));
-	if (!node)
+	if (node)
+		node_list_add(&o->nodes, node);
+	else
 		error_set(o->err, ENOENT, "Cannot find device='%s' nor"
 			  " node-name='%s'", json_string_value(value),
 			  json_string_value(value));
@@ -318,7 +321,7 @@ static int open_driver(struct node *node, struct error **err)
 		if (ret < 0)
 			return ret;
 	}
-	node->opened = true;
+	node_set_life(node, NODE_OPENED);
 	limits_open(node);
 	node_identify(node);
 	return 0;
@@ -335,14 +338,13 @@ static struct node *make_node(struct opening *o, const struct driver *driver,
 	if (!name)
 		node_generate_name(generated);
 	node = node_new(driver, name ? name : generated);
-	node->pins = 1;
-	node_list_add(&o->made, node);
+	node_list_add(&o->nodes, node);
 	return node;
 }
 
 /*
  * One node with everything but its backing child. options is used up. On
- * failure what was made stays in o->made.
+ * failure what was made stays in o->nodes.
  */
 static struct node *open_node(struct opening *o, json_t *options,
 			      const struct inherit *from, bool guessed,
@@ -406,7 +408,9 @@ static struct node *open_by_header(struct opening *o, struct node *node,
 		return NULL;
 	backing = o->flags & NODE_SHARE ? backing_find_shared(node, &file)
 					: NULL;
-	if (!backing) {
+	if (backing) {
+		node_list_add(&o->nodes, backing);
+	} else {
 		backing = open_node(o, file.options, &from, file.guessed,
 				    children, nesting);
 		if (backing)
@@ -450,7 +454,7 @@ static struct node *open_tree(struct opening *o, json_t *options,
 			      const struct inherit *from, bool guessed,
 			      unsigned nesting)
 {
-	struct node_list chain = { 0 };
+	struct node_list chain = { .owner = "opening" };
 	json_t *children;
 	struct node *top, *node;
 
@@ -467,25 +471,30 @@ static struct node *open_tree(struct opening *o, json_t *options,
 		node = open_next(o, node, &chain, &children, nesting);
 	}
 	json_decref(children);
-	free(chain.list);
+	node_list_free(&chain);
 	return *o->err ? NULL : top;
 }
 
-static void opening_end(struct opening *o, bool ok)
+/* All of it is there and gets names, or all of it goes. */
+static void opening_end(struct opening *o, struct node *top)
 {
-	struct orphans orphans = { NULL };
+	struct close_wait wait = { .links = NULL };
+	struct error *ignored CLEANUP_ERROR = NULL;
 
-	for (unsigned i = 0; i < o->made.count; i++) {
-		struct node *node = o->made.list[i];
+	for (unsigned i = 0; i < o->nodes.count; i++) {
+		struct node *node = o->nodes.list[i];
 
-		node->pins--;
-		node->ready = ok;
-		/* those with a parent follow it */
-		if (!ok && !node->parents)
-			node_orphan(&orphans, node);
+		if (!top)
+			close_wait_add(&wait, node);
+		else if (node->life == NODE_OPENED)
+			node_set_life(node, NODE_LIVE);
 	}
-	free(o->made.list);
-	node_reap(&orphans);
+	if (top)
+		node_get(top, "opener");
+	node_list_free(&o->nodes);
+	/* who tries again at once finds names and files free */
+	if (!top)
+		(void)!co_close_wait(&wait, false, &ignored);
 }
 
 struct node *node_open(json_t *options, unsigned flags, struct error **err)
@@ -497,8 +506,9 @@ struct node *node_open(json_t *options, unsigned flags, struct error **err)
 
 	assert(thread_is_main() && co_self() && !*err);
 	graph_open_zero_file();
+	o.nodes.owner = "opening";
 	node = open_tree(&o, copy, &from, flags & NODE_GUESSED, 0);
 	json_decref(copy);
-	opening_end(&o, node != NULL);
+	opening_end(&o, node);
 	return node;
 }

@@ -97,7 +97,7 @@ static int permission_check_node(const struct node *node, struct error **err)
 
 	if (perm & PERM_WRITES && node->read_only)
 		return error_set(err, EPERM, "Block node is read-only");
-	if (node->opened && perm & PERM_WRITES && !(perm & PERM_RESIZE) &&
+	if (node_is_open(node) && perm & PERM_WRITES && !(perm & PERM_RESIZE) &&
 	    !is_aligned(node->size, node->limits.align))
 		return error_set(err, EPERM, "Cannot get 'write' permission"
 				 " without 'resize': Image size is not a"
@@ -182,7 +182,7 @@ static int permission_ask_driver(struct node *node, bool loosening,
 	struct error *refusal = NULL;
 	int ret;
 
-	if (!node->driver->perm_check || !node->opened ||
+	if (!node->driver->perm_check || !node_is_open(node) ||
 	    (node->new_perm == node->perm && node->new_shared == node->shared))
 		return 0;
 	ret = node->driver->perm_check(node, node->new_perm, node->new_shared,
@@ -275,10 +275,6 @@ void permission_abort(const struct transaction *t, struct node **list,
 void co_permission_settle(struct node **list, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++)
-		list[i]->pins++;
-	for (unsigned i = 0; i < count; i++)
-		if (list[i]->driver->perm_settle && list[i]->opened)
+		if (list[i]->driver->perm_settle && node_is_open(list[i]))
 			list[i]->driver->perm_settle(list[i]);
-	for (unsigned i = 0; i < count; i++)
-		list[i]->pins--;
 }

@@ -189,11 +189,10 @@ static json_t *node_info(const struct node *node, bool flat)
 json_t *graph_query_nodes(bool flat)
 {
 	json_t *list = json_array();
-	struct node *node;
+	struct node *node = NULL;
 
-	for (node = node_first(); node; node = node->next)
-		if (node->ready)
-			json_array_append_new(list, node_info(node, flat));
+	while ((node = node_next(node)) != NULL)
+		json_array_append_new(list, node_info(node, flat));
 	return list;
 }
 
@@ -234,25 +233,25 @@ static const char *root_type(const struct root *root)
 json_t *graph_query_graph(void)
 {
 	json_t *vertices = json_array(), *edges = json_array();
-	struct node *node;
+	struct node *node = NULL;
 	struct root *root;
 	struct edge *e;
 	unsigned id = 0;
 
-	for (node = node_first(); node; node = node->next) {
+	while ((node = node_next(node)) != NULL) {
 		node->id = ++id;
 		json_array_append_new(vertices, vertex(id, "block-driver",
 						       node->name));
 	}
 	for (root = root_first(); root; root = root->next) {
-		if (!root->edge.child)
+		if (!root->edge.child || !node_is_live(root->edge.child))
 			continue;
 		json_array_append_new(vertices, vertex(++id, root_type(root),
 						       root->name));
 		json_array_append_new(edges, edge_info(&root->edge, id,
 						root->edge.child->id));
 	}
-	for (node = node_first(); node; node = node->next)
+	while ((node = node_next(node)) != NULL)
 		for (e = node->children; e; e = e->next_child)
 			json_array_append_new(edges, edge_info(e, node->id,
 							e->child->id));

@@ -260,11 +260,11 @@ struct root *root_new(const struct root_ops *ops, void *owner,
 	root->writable = perm & (PERM_WRITE | PERM_WRITE_UNCHANGED);
 	root->edge.perm = root->edge.new_perm = perm;
 	root->edge.shared = root->edge.new_shared = shared;
-	node->pins++;
+	node_get(node, "root");
 	t = transaction_begin();
 	transaction_move(t, &root->edge, node);
 	ret = transaction_commit(t, NULL, err);
-	node->pins--;
+	node_put(node, "root");
 	if (ret < 0) {
 		root_dealloc(root);
 		return NULL;
@@ -289,9 +289,12 @@ static int root_detach(struct root *root)
  */
 void root_free(struct root *root)
 {
+	struct close_wait wait = { .links = NULL };
+	struct error *ignored CLEANUP_ERROR = NULL;
 	struct root **at;
 
 	assert(thread_is_main());
+	close_wait_add(&wait, root->edge.child);
 	/* should requests be in flight all the same, what they use must stay;
 	 * between the deadlines others get the change lock */
 	while (root_detach(root) == -ETIMEDOUT)
@@ -304,4 +307,6 @@ void root_free(struct root *root)
 		assert(!root->gates[i].first && !root->gates[i].open_waiters &&
 		       !gate_count(&root->gates[i]));
 	root_dealloc(root);
+	/* who wants to hear what it says waits as well */
+	(void)!co_close_wait(&wait, false, &ignored);
 }

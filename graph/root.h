@@ -16,6 +16,13 @@ struct root_ops {
 	const char *kind;	/* "export", "job", "control" */
 	bool gated;		/* false: closes when it is idle only (A16) */
 	/*
+	 * It belongs to its node: drains find it through that, but it keeps
+	 * nothing alive and moves nowhere. `end` stops what the owner does with
+	 * it and frees it, before the node's driver is closed. Main thread,
+	 * coroutine; NULL for roots of others.
+	 */
+	void (*end)(struct root *root);
+	/*
 	 * Makes the payload of a fixed request visible: sets req->buf (with a
 	 * WRITE's bytes in it) and req->fixed = IO_NOT_FIXED. Coroutine of the
 	 * request, on its thread, holding nothing; may wait for memory. 0 or a
@@ -113,8 +120,8 @@ struct root *root_new(const struct root_ops *ops, void *owner,
 		      const char *name, struct node *node, unsigned perm,
 		      unsigned shared, uint32_t granularity, uint64_t threads,
 		      struct error **err) MUST_CHECK;
-/* Nothing in flight and nothing waiting. Lets go of the node (which may close
- * it). Coroutine. */
+/* Nothing in flight and nothing waiting. Lets go of the node, and waits for its
+ * close where that was the last reference. Coroutine. */
 void root_free(struct root *root);
 
 /*

@@ -164,7 +164,9 @@ void graph_stop(void)
 {
 	assert(thread_is_main());
 	/* a root is left only where the kernel keeps its device (A6) */
-	assert(!node_first() || root_first());
+	if (!root_first())
+		node_blame();
+	ending_forget();
 	if (zero_file && co_self())
 		co_file_close(zero_file);
 	zero_file = NULL;
@@ -175,6 +177,7 @@ void graph_stop(void)
 void graph_forget(void)
 {
 	node_forget_all();
+	ending_forget();
 	root_forget_all();
 	transaction_forget();
 	zero_file = NULL;

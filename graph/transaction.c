@@ -39,24 +39,12 @@ struct transaction {
 	struct timer late;	/* of the decision */
 	struct drain drain;
 	struct root *own;
-	struct orphans *orphans, own_orphans;
 	bool loosening;
 };
 
+static struct transaction *current;	/* that has the change lock */
 static struct co_mutex change_lock;
 static bool change_lock_ready;
-
-void node_list_add(struct node_list *list, struct node *node)
-{
-	if (list->count == list->room) {
-		list->room = list->room ? 2 * list->room : 16;
-		list->list = realloc(list->list, list->room *
-				     sizeof(*list->list));
-		if (!list->list)
-			abort();
-	}
-	list->list[list->count++] = node;
-}
 
 /* ---- steps ---- */
 
@@ -72,8 +60,9 @@ struct transaction *transaction_begin(void)
 		change_lock_ready = true;
 	}
 	t->last_hook = &t->hooks;
-	t->orphans = &t->own_orphans;
+	t->touched.owner = t->order.owner = t->above.owner = "transaction";
 	co_lock(&change_lock);
+	current = t;
 	return t;
 }
 
@@ -125,20 +114,24 @@ static bool is_below(const struct transaction *t, struct node *top,
 	return false;
 }
 
-void transaction_move_parents(struct transaction *t, struct node *from,
-			      struct node *to)
+unsigned transaction_move_parents(struct transaction *t, struct node *from,
+				  struct node *to)
 {
 	struct edge *e, *next;
+	unsigned moved = 0;
 
 	for (e = transaction_first_parent(t, from); e; e = next) {
 		struct walk walk;
 
 		next = transaction_next_parent(t, from, e);
 		walk_begin(&walk);
-		if (e->parent && is_below(t, to, e->parent, walk.stamp))
+		if (!edge_keeps(e) ||
+		    (e->parent && is_below(t, to, e->parent, walk.stamp)))
 			continue;
 		transaction_move(t, e, to);
+		moved++;
 	}
+	return moved;
 }
 
 void transaction_touch(struct transaction *t, struct node *node)
@@ -178,11 +171,6 @@ void transaction_fail(struct transaction *t, struct error *err)
 void transaction_set_loosening(struct transaction *t)
 {
 	t->loosening = true;
-}
-
-void transaction_set_orphans(struct transaction *t, struct orphans *orphans)
-{
-	t->orphans = orphans;
 }
 
 void transaction_set_own(struct transaction *t, struct root *own)
@@ -437,6 +425,21 @@ static int check_slots(const struct transaction *t, struct error **err)
 	return 0;
 }
 
+/* What was found by its name before the lock may be on its way out by now. */
+static int check_lives(const struct transaction *t, struct error **err)
+{
+	for (unsigned i = 0; i < t->count; i++) {
+		const struct edge *e = t->edges[i];
+
+		if (e->target && e->target != e->child &&
+		    !node_may_be_child(e->target))
+			return error_set(err, ENOENT, "Node '%s' has been"
+					 " deleted meanwhile",
+					 e->target->name);
+	}
+	return 0;
+}
+
 static int prepare(struct transaction *t, struct error **err)
 {
 	int ret;
@@ -446,7 +449,9 @@ static int prepare(struct transaction *t, struct error **err)
 		error_propagate(err, &t->failed);
 		return ret;
 	}
-	ret = check_slots(t, err);
+	ret = check_lives(t, err);
+	if (ret == 0)
+		ret = check_slots(t, err);
 	if (ret == 0)
 		ret = check_sort(t, err);
 	if (ret == 0)
@@ -536,15 +541,12 @@ static void commit_edges(struct transaction *t)
 {
 	for (unsigned i = 0; i < t->count; i++) {
 		struct edge *e = t->edges[i];
-		struct node *old = e->child;
 
 		e->changing = false;
 		edge_commit(e);
 		/* A14: it may carry requests as soon as somebody has it */
 		if (e->root && e->child && drain_covers(&t->drain, e->child))
 			drain_join(&t->drain, e->root);
-		if (old && old != e->child)
-			node_orphan(t->orphans, old);
 		if (!e->child && e->parent)
 			edge_free(e);
 	}
@@ -578,9 +580,9 @@ static void transaction_free(struct transaction *t)
 	}
 	error_clear(&t->failed);
 	free(t->edges);
-	free(t->touched.list);
-	free(t->order.list);
-	free(t->above.list);
+	node_list_free(&t->touched);
+	node_list_free(&t->order);
+	node_list_free(&t->above);
 	free(t);
 }
 
@@ -611,6 +613,14 @@ static int commit(struct transaction *t, struct change_stats *stats,
 	return 0;
 }
 
+static void transaction_unlock(void)
+{
+	current = NULL;
+	co_unlock(&change_lock);
+}
+
+/* What nobody but the transaction refers to closes in the end: behind the drain,
+ * without the lock. */
 int transaction_commit(struct transaction *t, struct change_stats *stats,
 		       struct error **err)
 {
@@ -623,11 +633,8 @@ int transaction_commit(struct transaction *t, struct change_stats *stats,
 	if (ret < 0)
 		undo_edges(t);
 	error_clear(&failure);
-	co_unlock(&change_lock);
+	transaction_unlock();
 	co_permission_settle(t->order.list, t->order.count);
-	/* closing is slow: after the lock and the drain */
-	if (t->orphans == &t->own_orphans)
-		node_reap(t->orphans);
 	transaction_free(t);
 	return ret;
 }
@@ -635,11 +642,21 @@ int transaction_commit(struct transaction *t, struct change_stats *stats,
 void transaction_forget(void)
 {
 	change_lock_ready = false;
+	current = NULL;
 }
 
 void transaction_abort(struct transaction *t)
 {
 	undo_edges(t);
-	co_unlock(&change_lock);
+	transaction_unlock();
 	transaction_free(t);
+}
+
+bool transaction_gives_parent(const struct node *node)
+{
+	for (unsigned i = 0; current && i < current->count; i++)
+		if (current->edges[i]->target == node &&
+		    current->edges[i]->child != node)
+			return true;
+	return false;
 }

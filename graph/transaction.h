@@ -8,6 +8,10 @@
  * and says why. Nothing of a step is visible before, to I/O least of all.
  * Steps do not fail: what is wrong is reported by commit.
  *
+ * begin waits: what the steps name is referred to by the caller and looked at
+ * again behind it. From the first wait of commit on the transaction has
+ * references of its own to every node that it touches.
+ *
  * Main thread, coroutine. What is slow (opening) is done before begin.
  */
 #ifndef GRAPH_TRANSACTION_H
@@ -28,9 +32,12 @@ struct edge *transaction_attach(struct transaction *t, struct node *parent,
  * freed; a root's edge is the root's own. */
 void transaction_move(struct transaction *t, struct edge *edge,
 		      struct node *to);
-/* All parents of `from` move to `to`, except those that lie below `to` (C1). */
-void transaction_move_parents(struct transaction *t, struct node *from,
-			      struct node *to);
+/*
+ * All parents of `from` move to `to`, except those that lie below `to` (C1) and
+ * roots that are the node's own. How many did.
+ */
+unsigned transaction_move_parents(struct transaction *t, struct node *from,
+				  struct node *to);
 /* Limits or options of the node change: it is drained at commit. */
 void transaction_touch(struct transaction *t, struct node *node);
 /* Called under the drain, when nothing can fail any more; must not wait. */
@@ -60,8 +67,6 @@ void transaction_set_decision(struct transaction *t,
 void transaction_fail(struct transaction *t, struct error *err);
 /* Only lets go of permissions: drivers' refusals do not count. */
 void transaction_set_loosening(struct transaction *t);
-/* Nodes left without parent go there instead of being closed. */
-void transaction_set_orphans(struct transaction *t, struct orphans *orphans);
 /* This root's requests are the change's own: not waited for (A14). */
 void transaction_set_own(struct transaction *t, struct root *own);
 /*
@@ -71,6 +76,8 @@ void transaction_set_own(struct transaction *t, struct root *own);
 int transaction_commit(struct transaction *t, struct change_stats *stats,
 		       struct error **err);
 void transaction_abort(struct transaction *t);
+/* Whether the one under way, which may wait, gives the node a new parent. */
+bool transaction_gives_parent(const struct node *node);
 /* Of graph_forget. */
 void transaction_forget(void);
 

@@ -242,6 +242,7 @@ static json_t *attach_with_id(json_t *args, const char *id, struct error **err)
 	const struct export_type *type;
 	struct node *node = co_open_by_deadline(
 		attach_open, args, arg_string(args, "filename", ""), err);
+	struct error *ignored CLEANUP_ERROR = NULL;
 	json_auto_t *options = NULL;
 	const char *format;
 	struct export *exp;
@@ -250,20 +251,18 @@ static json_t *attach_with_id(json_t *args, const char *id, struct error **err)
 
 	if (!node)
 		return NULL;
-	/* while we wait the node may become another's matter */
 	format = node->driver->name;
 	guessed = node->guessed;
 	log_node_warning(node);
-	node->pins++;
 	type = attach_choose_type(arg_string(args, "via", "auto"), err);
-	node->pins--;
 	if (type)
 		options = attach_export_options(args, id, type, node);
 	exp = type ? export_add(options, err) : NULL;
 	if (!exp) {
-		node_unref(node);
+		(void)!co_node_put(node, "opener", &ignored);
 		return NULL;
 	}
+	node_put(node, "opener");
 	exp->pins++;
 	shown = export_describe(exp);
 	exp->pins--;

@@ -85,14 +85,14 @@ static json_t *co_check_file(json_t *args, uint64_t *progress,
 	json_auto_t *file = NULL;
 	const struct driver *driver = check_driver(args, &file, err);
 	struct node *node = driver ? node_open(file, 0, err) : NULL;
+	struct error *ignored CLEANUP_ERROR = NULL;
 	json_t *result;
 
 	if (!node)
 		return NULL;
-	node->pins++;
 	result = co_check(driver, node, progress, err);
-	node->pins--;
-	node_unref(node);
+	/* nothing was written to it */
+	(void)!co_node_put(node, "opener", &ignored);
 	if (!result) {
 		error_prefix(err, "Could not check '%s'", filename);
 		return NULL;

@@ -70,13 +70,12 @@ struct node *open_to_look(json_t *args, bool chain, struct error **err)
 json_t *cmd_blockdev_add(json_t *args, struct error **err)
 {
 	const char *name = arg_string(args, "node-name", "");
-
-	const struct node *node = co_open_by_deadline(node_add, args, name,
-						      err);
+	struct node *node = co_open_by_deadline(node_add, args, name, err);
 
 	if (!node)
 		return NULL;
 	log_node_warning(node);
+	node_put(node, "opener");
 	return json_object();
 }
 
@@ -84,9 +83,7 @@ json_t *cmd_blockdev_del(json_t *args, struct error **err)
 {
 	const char *name = arg_string(args, "node-name", "");
 
-	if (!node_by_name(name, err) || node_del(name, err) < 0)
-		return NULL;
-	return json_object();
+	return node_del(name, err) < 0 ? NULL : json_object();
 }
 
 json_t *cmd_query_named_block_nodes(json_t *args, struct error **err)

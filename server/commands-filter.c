@@ -25,27 +25,30 @@ static json_t *filter_result(const struct change_stats *stats)
 			 "in-flight", (json_int_t)stats->in_flight);
 }
 
-/* The node that "node-name" names, or that the export "id" shows. */
+/* The node that "node-name" names, or that the export "id" shows: a reference
+ * of the "command". */
 static struct node *filter_place(json_t *args, struct error **err)
 {
 	const char *id = arg_string(args, "id", NULL);
 	const char *name = arg_string(args, "node-name", NULL);
-	struct export *exp;
+	struct export *exp = NULL;
+	struct node *node;
 
 	if (!id == !name) {
 		error_set(err, EINVAL, "Either 'id' or 'node-name' must say "
 			  "where the filter goes");
 		return NULL;
 	}
-	if (name)
-		return node_by_name(name, err);
-	exp = export_by_name(id, err);
-	return exp ? export_node(exp) : NULL;
+	if (id)
+		exp = export_by_name(id, err);
+	node = name ? node_by_name(name, err) : exp ? export_node(exp) : NULL;
+	return node ? node_get(node, "command") : NULL;
 }
 
 json_t *cmd_insert(json_t *args, struct error **err)
 {
 	struct node *below = filter_place(args, err), *filter;
+	struct error *ignored CLEANUP_ERROR = NULL;
 	struct change_stats stats;
 	json_t *result;
 
@@ -53,6 +56,7 @@ json_t *cmd_insert(json_t *args, struct error **err)
 		return NULL;
 	filter = graph_insert(below, arg_string(args, "parent", NULL),
 			      json_object_get(args, "options"), &stats, err);
+	(void)!co_node_put(below, "command", &ignored);
 	if (!filter) {
 		error_prefix(err, "Could not insert '%s'", arg_string(
 			     json_object_get(args, "options"), "driver", ""));
@@ -60,6 +64,7 @@ json_t *cmd_insert(json_t *args, struct error **err)
 	}
 	result = filter_result(&stats);
 	json_object_set_new(result, "node-name", json_string(filter->name));
+	node_put(filter, "opener");
 	return result;
 }
 
@@ -118,6 +123,7 @@ json_t *cmd_remove(json_t *args, struct error **err)
 	struct node *node = id ? filter_of_export(id, name, err) :
 		node_by_name(name, err);
 	struct change_stats stats;
+	int rc;
 
 	if (!node)
 		return NULL;
@@ -126,7 +132,11 @@ json_t *cmd_remove(json_t *args, struct error **err)
 			  node->name, node->driver->name);
 		return NULL;
 	}
-	if (graph_remove(node, &stats, err) < 0)
-		return NULL;
-	return filter_result(&stats);
+	node_get(node, "command");
+	rc = graph_remove(node, &stats, err);
+	if (rc < 0)
+		node_put(node, "command");
+	else
+		rc = co_node_put(node, "command", err);
+	return rc < 0 ? NULL : filter_result(&stats);
 }

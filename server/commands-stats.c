@@ -102,9 +102,7 @@ json_t *cmd_query_blockstats(json_t *args, struct error **err)
 	(void)err;
 	if (!arg_bool(args, "query-nodes", false))
 		return list;
-	for (struct node *n = node_first(); n; n = n->next)
-		if (n->ready)
-			json_array_append_new(list, node_stats(n,
-							DEPTH_SHOWN));
+	for (struct node *n = node_next(NULL); n; n = node_next(n))
+		json_array_append_new(list, node_stats(n, DEPTH_SHOWN));
 	return list;
 }

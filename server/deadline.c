@@ -62,8 +62,8 @@ static void image_work_undo(struct late *late)
 	if (w->node) {
 		error_set(&w->err, ETIMEDOUT, "Node '%s', which opened past "
 			  "its deadline, is closed again", w->node->name);
-		w->node->held = false;
-		node_unref(w->node);
+		node_let_go(w->node);
+		node_put(w->node, "opener");
 	}
 	if (w->err)
 		tell(w->err);

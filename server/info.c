@@ -33,6 +33,7 @@ static json_t *info_describe(json_t *filename, const struct node *node)
 static json_t *co_info(json_t *args, uint64_t *progress, struct error **err)
 {
 	struct error *problem CLEANUP_ERROR = NULL;
+	struct error *ignored CLEANUP_ERROR = NULL;
 	struct node *node = open_to_look(args, false, err);
 	uint64_t disk;
 	json_t *info;
@@ -47,12 +48,10 @@ static json_t *co_info(json_t *args, uint64_t *progress, struct error **err)
 	if (node->driver->info)
 		node->driver->info(node, info);
 	/* the rest of a damaged image is worth knowing all the same */
-	node->pins++;
 	if (co_node_contents(node, info, &problem) < 0)
 		json_object_set_new(info, "problem",
 				    json_text(problem->text));
-	node->pins--;
-	node_unref(node);
+	(void)!co_node_put(node, "opener", &ignored);
 	return info;
 }
 

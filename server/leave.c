@@ -82,24 +82,25 @@ static int leave_stop_exports(struct error **err)
 /* A held node with no parent: it can go now. */
 static struct node *leave_top_node(void)
 {
-	struct node *n = node_first();
+	struct node *n = node_next(NULL);
 
 	while (n && (n->parents || !n->held))
-		n = n->next;
+		n = node_next(n);
 	return n;
 }
 
 static void leave_close_nodes(void)
 {
 	struct node *n;
+	int rc = 0;
 
-	while ((n = leave_top_node()) != NULL) {
+	while (rc != -EBUSY && (n = leave_top_node()) != NULL) {
 		struct error *err CLEANUP_ERROR = NULL;
 
-		if (node_del(n->name, &err) == 0)
-			continue;
-		log_error(LOG_ERROR, &err);
-		return;
+		/* else it is gone, and said what was lost to the log */
+		rc = node_del(n->name, &err);
+		if (rc == -EBUSY || rc == -ETIMEDOUT)
+			log_error(LOG_ERROR, &err);
 	}
 }
 

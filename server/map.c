@@ -152,13 +152,12 @@ static unsigned count_images(struct node *node)
 
 static json_t *co_page(struct root *root, uint64_t at, struct error **err)
 {
-	struct node *node = root->edge.child;
 	struct page page = { .root = root, .extents = json_array() };
-	uint64_t size = node->size;
+	uint64_t size = root->edge.child->size;
 	json_t *result;
 	int ret;
 
-	page.images = count_images(node);
+	page.images = count_images(root->edge.child);
 	/* busy: the nodes that answers name stay while they are looked at */
 	co_root_busy(root);
 	ret = co_fill(&page, size, &at);
@@ -166,7 +165,7 @@ static json_t *co_page(struct root *root, uint64_t at, struct error **err)
 	if (ret < 0) {
 		json_decref(page.extents);
 		error_set(err, -ret, "Could not read the metadata of node '%s'"
-			  " for offset %llu: %s", node->name,
+			  " for offset %llu: %s", root->edge.child->name,
 			  (unsigned long long)at, strerror(-ret));
 		return NULL;
 	}
@@ -196,15 +195,13 @@ static json_t *co_map_node(struct node *node, uint64_t at, struct error **err)
 static json_t *co_map_file(json_t *args, uint64_t at, struct error **err)
 {
 	struct node *node = open_to_look(args, true, err);
+	struct error *ignored CLEANUP_ERROR = NULL;
 	json_t *page;
 
 	if (!node)
 		return NULL;
-	/* attached or not, it ends with the command */
-	node->pins++;
 	page = co_map_node(node, at, err);
-	node->pins--;
-	node_unref(node);
+	(void)!co_node_put(node, "opener", &ignored);
 	return page;
 }
 

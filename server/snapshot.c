@@ -92,10 +92,8 @@ json_t *snapshot_take(void)
 {
 	json_t *state = json_object();
 
-	for (struct node *n = node_first(); n; n = n->next)
-		if (n->opened)
-			snapshot_set(state, "nodes", n->name,
-				     snapshot_node(n));
+	for (struct node *n = node_next(NULL); n; n = node_next(n))
+		snapshot_set(state, "nodes", n->name, snapshot_node(n));
 	for (const struct export *e = export_first(); e; e = e->next)
 		if (e->root)
 			snapshot_set(state, "exports", e->id,

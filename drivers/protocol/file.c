@@ -175,7 +175,7 @@ static int file_open(struct node *node, struct error **err)
 	return ret;
 }
 
-static int file_close(struct node *node)
+static int file_close(struct node *node, struct error **err)
 {
 	struct file_state *s = node->state;
 
@@ -183,6 +183,7 @@ static int file_close(struct node *node)
 	if (s->writer)
 		co_file_close(s->writer);
 	co_file_close(s->first);
+	(void)err;
 	return 0;
 }
 

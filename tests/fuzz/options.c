@@ -20,12 +20,12 @@ static void body(void *arg)
 	struct node *node = node_open(arg, 0, &err);
 
 	if (node) {
-		node_unref(node);
+		(void)!co_node_put(node, "opener", &err);
 	} else {
 		assert(err && err->text && err->text[0]);
-		error_clear(&err);
 	}
-	assert(!node_first());
+	error_clear(&err);
+	assert(!node_next(NULL));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

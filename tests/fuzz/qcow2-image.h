@@ -137,7 +137,7 @@ static inline bool open_and_run(struct input *in, const char *options,
 		crew_wait(&crew);
 	}
 	disk_close(&job.disk);
-	assert(!node_first());
+	assert(!node_next(NULL));
 	return true;
 }
 

@@ -539,6 +539,15 @@ static struct root *case_root(struct disk_case *c, struct node *node)
 	return root;
 }
 
+/* Its root has a reference by now, or it closes; not for long at a cut. */
+static void case_let_go(struct node *node)
+{
+	struct error *err = NULL;
+
+	(void)!co_node_put(node, "opener", &err);
+	error_clear(&err);
+}
+
 static void case_work_body(void *arg)
 {
 	struct disk_case *c = arg;
@@ -554,6 +563,7 @@ static void case_work_body(void *arg)
 	if (c->before)
 		c->before(c, node);
 	c->root = case_root(c, node);
+	case_let_go(node);
 	for (unsigned i = 0; c->root && i < count; i++) {
 		workers[i].c = c;
 		workers[i].random = c->seed * 1000 + i;
@@ -568,8 +578,6 @@ static void case_work_body(void *arg)
 		free(workers[i].buf);
 	if (c->root)
 		root_free(c->root);
-	else
-		node_unref(node);
 out:
 	free(workers);
 }
@@ -661,10 +669,9 @@ static void case_verify_body(void *arg)
 		return;
 	case_own_check(c, node);
 	c->root = case_root(c, node);
-	if (!c->root) {
-		node_unref(node);
+	case_let_go(node);
+	if (!c->root)
 		return;
-	}
 	buffer_take(&reader);
 	crew_start(&crew, &reader.member, 1, reader_run, &reader);
 	crew_wait(&crew);

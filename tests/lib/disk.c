@@ -18,6 +18,7 @@ static const struct root_ops disk_root_ops = {
 int disk_open(struct disk *d, const char *options, unsigned perm,
 	      unsigned flags, struct error **err)
 {
+	struct error *ignored CLEANUP_ERROR = NULL;
 	json_error_t where;
 	json_t *o = json_loads(options, 0, &where);
 
@@ -28,10 +29,8 @@ int disk_open(struct disk *d, const char *options, unsigned perm,
 		return -1;
 	d->root = root_new(&disk_root_ops, d, "the test", d->node, perm,
 			   PERM_ALL, 512, 2, err);
-	if (d->root)
-		return 0;
-	node_unref(d->node);
-	return -1;
+	(void)!co_node_put(d->node, "opener", &ignored);
+	return d->root ? 0 : -1;
 }
 
 void disk_close(struct disk *d)

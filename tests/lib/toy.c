@@ -120,7 +120,7 @@ static int toy_open_memory(struct node *node, struct error **err)
 	return 0;
 }
 
-static int toy_close(struct node *node)
+static int toy_close(struct node *node, struct error **err)
 {
 	struct toy *toy = node->state;
 
@@ -128,7 +128,10 @@ static int toy_close(struct node *node)
 	free(toy->data);
 	free(toy->stable);
 	toy_calls.closes++;
-	return toy_is_meant(node) ? toy_wishes.fail_close : 0;
+	if (!toy_wishes.fail_close || !toy_is_meant(node))
+		return 0;
+	return error_set(err, -toy_wishes.fail_close, "toy '%s' was full",
+			 node->name);
 }
 
 static void toy_limits(const struct node *node, struct limits *lim)
@@ -365,7 +368,7 @@ static int format_open(struct node *node, struct error **err)
 	return 0;
 }
 
-static int format_close(struct node *node)
+static int format_close(struct node *node, struct error **err)
 {
 	struct format *f = node->state;
 
@@ -373,6 +376,7 @@ static int format_close(struct node *node)
 	free(f->allocated);
 	free(f->loaded);
 	toy_calls.closes++;
+	(void)err;
 	return 0;
 }
 
@@ -689,11 +693,15 @@ static const struct driver full_driver = {
 
 /* ---- for tests ---- */
 
+/* toy_open's, until somebody takes over the reference */
+static struct node *opened[64];
+
 void toy_start(void)
 {
 	memset(&toy_wishes, 0, sizeof(toy_wishes));
 	memset(&toy_calls, 0, sizeof(toy_calls));
 	memset(toy_waiters, 0, sizeof(toy_waiters));
+	memset(opened, 0, sizeof(opened));
 	toy_quiesce = toy_resume = NULL;
 	driver_register(&toy_driver);
 	driver_register(&format_driver);
@@ -729,7 +737,47 @@ struct node *toy_open(const char *text)
 		fprintf(stderr, "%s\n", err->text);
 		abort();
 	}
-	return node;
+	for (unsigned i = 0; i < ARRAY_SIZE(opened); i++)
+		if (!opened[i]) {
+			opened[i] = node;
+			return node;
+		}
+	abort();
+}
+
+/* Whether the reference is still whoever's comes first. */
+static bool toy_take(const struct node *node)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(opened); i++)
+		if (opened[i] == node) {
+			opened[i] = NULL;
+			return true;
+		}
+	return false;
+}
+
+void toy_hold(struct node *node)
+{
+	bool taken = toy_take(node);
+
+	assert(taken);
+	(void)taken;
+}
+
+void toy_give(struct node *node)
+{
+	if (toy_take(node))
+		node_put(node, "opener");
+}
+
+void toy_let_go(struct node *node)
+{
+	struct error *err = NULL;
+
+	toy_take(node);
+	if (co_node_put(node, "opener", &err) < 0)
+		fprintf(stderr, "%s\n", err->text);
+	error_clear(&err);
 }
 
 char *toy_open_error(const char *text)
@@ -786,6 +834,7 @@ struct root *toy_root(const char *name, struct node *node, bool gated,
 		fprintf(stderr, "%s\n", err->text);
 		abort();
 	}
+	toy_give(node);
 	return root;
 }
 

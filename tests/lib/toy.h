@@ -89,8 +89,16 @@ extern void (*toy_resume)(struct root *root);
 int toy_request(struct root *root, enum req_op op, uint64_t offset,
 		uint32_t len, void *buf, unsigned flags);
 
-/* Opens from JSON text, in quotes of either kind; asserts that it works. */
+/*
+ * Opens from JSON text, in quotes of either kind; asserts that it works. The
+ * reference goes to the first toy_root on the node, unless toy_hold keeps it
+ * for the test; toy_let_go drops it and waits for the close.
+ */
 struct node *toy_open(const char *text);
+void toy_hold(struct node *node);
+void toy_let_go(struct node *node);
+/* Drops it if nobody has done so: whoever else has one keeps the node. */
+void toy_give(struct node *node);
 /* The same, expecting failure: the sentence, which the caller frees. */
 char *toy_open_error(const char *text);
 

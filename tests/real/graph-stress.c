@@ -145,9 +145,12 @@ static void change_under_load(struct load *load, struct node *top)
 			depth--;
 			CU_ASSERT_EQUAL_FATAL(graph_remove(filter[depth],
 							   &stats, &err), 0);
+			toy_let_go(filter[depth]);
 		}
 		in_flight += stats.in_flight;
 	}
+	while (depth)
+		toy_let_go(filter[--depth]);
 	CU_ASSERT(load->root->drains.count == rounds);
 	printf("%u changes, %.1f requests in flight at gate closing, mean"
 	       " pause %.0f us, longest %.0f us, %u requests\n", rounds,

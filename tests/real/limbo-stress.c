@@ -391,6 +391,7 @@ static void stress_body(void *arg)
 			   PERM_CONSISTENT_READ | PERM_WRITE, PERM_ALL, 512,
 			   ((1u << THREADS) - 1) << 1, &err);
 	assert(s->root);
+	node_put(node, "opener");
 	for (unsigned i = 0; i < ARRAY_SIZE(workers); i++) {
 		workers[i].s = s;
 		workers[i].index = i;

@@ -119,7 +119,7 @@ static void close_above(void *arg)
 {
 	struct node **above = arg;
 
-	node_unref(*above);
+	toy_let_go(*above);
 	*above = NULL;
 }
 
@@ -151,9 +151,9 @@ static void body_waits(void *arg)
 			       "'read-only':true}");
 	change.to = toy_open("{'driver':'toy','node-name':'to',"
 			     "'read-only':true}");
-	change.to->held = change.from->held = true;
+	toy_hold(change.to);
+	toy_hold(change.from);
 	open_above(&above);
-	above->held = true;
 	guest = (struct beside){ .root = toy_root("export 'd0'", change.from,
 						  true, 512) };
 	bare = (struct beside){ .root = toy_root("job 'b'", change.from, false,
@@ -164,7 +164,6 @@ static void body_waits(void *arg)
 	crew_start(&crew, &guest.member, 1, bare_read, &guest);
 	crew_start(&crew, &bare.member, 1, bare_read, &bare);
 	crew_start(&crew, &held.member, 2, held_read, &held);
-	above->held = false;
 	spawn(close_above, &above);
 	co_sleep(1000000);
 	CU_ASSERT(guest.begun && bare.begun && held.begun);
@@ -190,9 +189,8 @@ static void body_waits(void *arg)
 	error_clear(&change.err);
 	root_free(guest.root);
 	root_free(bare.root);
-	change.from->held = change.to->held = false;
-	node_unref(change.from);
-	node_unref(change.to);
+	toy_let_go(change.from);
+	toy_let_go(change.to);
 }
 
 static void run_waits(struct script s)
@@ -230,7 +228,8 @@ static void body_stuck(void *arg)
 	toy_start();
 	change.from = toy_open("{'driver':'toy','node-name':'held'}");
 	change.to = toy_open("{'driver':'toy','node-name':'to'}");
-	change.to->held = change.from->held = true;
+	toy_hold(change.to);
+	toy_hold(change.from);
 	change.root = toy_root("export 'd0'", change.from, true, 512);
 	spawn(change_run, &change);
 	co_sleep(SECONDS(9));
@@ -248,9 +247,8 @@ static void body_stuck(void *arg)
 	CU_ASSERT_PTR_EQUAL(change.root->edge.child, change.from);
 	error_clear(&change.err);
 	root_free(change.root);
-	change.from->held = change.to->held = false;
-	node_unref(change.from);
-	node_unref(change.to);
+	toy_let_go(change.from);
+	toy_let_go(change.to);
 }
 
 static void test_stuck(void)
@@ -368,7 +366,7 @@ static struct node *pivot_open(const char *name)
 	snprintf(json, sizeof(json), "{'driver':'file','filename':'/%s',"
 		 "'node-name':'%s'}", name, name);
 	node = toy_open(json);
-	node->held = true;
+	toy_hold(node);
 	return node;
 }
 
@@ -408,9 +406,8 @@ static void pivot_body(void *arg)
 	root_free(pivot.disk);
 	root_free(pivot.from);
 	root_free(pivot.to);
-	from->held = to->held = false;
-	node_unref(from);
-	node_unref(to);
+	toy_let_go(from);
+	toy_let_go(to);
 }
 
 static void pivot_run(uint64_t seed, uint64_t cut_at, uint64_t fail_at)

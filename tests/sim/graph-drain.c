@@ -152,6 +152,7 @@ static void body_live(void *arg)
 
 			CU_ASSERT_EQUAL_FATAL(graph_remove(filter[at], &stats,
 							   &err), 0);
+			toy_let_go(filter[at]);
 			depth--;
 			memmove(filter + at, filter + at + 1,
 				(depth - at) * sizeof(filter[0]));
@@ -164,6 +165,8 @@ static void body_live(void *arg)
 	load.stop = true;
 	crew_wait(&crew);
 	CU_ASSERT_EQUAL(load.errors, 0);
+	while (depth)
+		toy_let_go(filter[--depth]);
 	root_free(load.root);
 	free(workers);
 }
@@ -225,6 +228,8 @@ static void change_run(void *arg)
 	struct change *c = arg;
 
 	c->result = insert(c->below, "nop", c->name, &c->stats, &c->err);
+	if (c->result)
+		node_put(c->result, "opener");
 	c->done = true;
 }
 
@@ -402,7 +407,7 @@ static void test_job_roots(void)
 /* Only what reaches the changed edges waits; the rest goes on. */
 static void body_scope(void *arg)
 {
-	struct node *a, *b;
+	struct node *a, *b, *base;
 	struct root *ra, *rb, *rbase;
 	struct change change;
 	struct held held;
@@ -410,15 +415,16 @@ static void body_scope(void *arg)
 
 	(void)arg;
 	toy_start();
-	toy_open("{\"driver\":\"toy\",\"node-name\":\"base\","
-		 "\"read-only\":true}")->held = true;
+	base = toy_open("{\"driver\":\"toy\",\"node-name\":\"base\","
+			"\"read-only\":true}");
+	toy_hold(base);
 	a = toy_open("{\"driver\":\"toy-format\",\"node-name\":\"a\",\"file\":"
 		     "{\"driver\":\"toy\"},\"backing\":\"base\"}");
 	b = toy_open("{\"driver\":\"toy-format\",\"node-name\":\"b\",\"file\":"
 		     "{\"driver\":\"toy\"},\"backing\":\"base\"}");
 	ra = toy_root("export 'a'", a, true, 512);
 	rb = toy_root("export 'b'", b, true, 512);
-	rbase = toy_root("export 'base'", node_find("base"), true, 512);
+	rbase = toy_root("export 'base'", base, true, 512);
 	co_root_busy(ra);
 	change_start(&change, a, "f");
 	co_sleep(1000000);
@@ -431,7 +437,7 @@ static void body_scope(void *arg)
 	CU_ASSERT_EQUAL(rb->drains.count + rbase->drains.count, 0);
 	/* a filter above the base concerns both overlays' edges, and its own */
 	co_root_busy(rb);
-	change_start(&change, node_find("base"), "g");
+	change_start(&change, base, "g");
 	co_sleep(1000000);
 	CU_ASSERT(!change.done);
 	held_submit(ra, &held, 0);
@@ -444,7 +450,7 @@ static void body_scope(void *arg)
 	root_free(ra);
 	root_free(rb);
 	root_free(rbase);
-	CU_ASSERT_EQUAL(node_del("base", &change.err), 0);
+	toy_let_go(base);
 }
 
 static void test_scope(void)
@@ -471,7 +477,7 @@ static void body_opening(void *arg)
 	(void)arg;
 	toy_start();
 	leaf = toy_open("{\"driver\":\"toy\",\"node-name\":\"leaf\"}");
-	leaf->held = true;
+	toy_hold(leaf);
 	toy_wishes.hold = true;
 	spawned = co_spawn(open_beside, &late);
 	CU_ASSERT(spawned);
@@ -495,9 +501,8 @@ static void body_opening(void *arg)
 	while (!node_find("late"))
 		co_sleep(1000000);
 	CU_ASSERT_PTR_EQUAL(late->file->child, change.result);
-	node_unref(late);
-	leaf->held = false;
-	node_unref(leaf);
+	toy_let_go(late);
+	toy_let_go(leaf);
 }
 
 static void test_opening(void)
@@ -566,7 +571,7 @@ static void body_join(void *arg)
 	j.guest = toy_root("export 'a'", node, true, 512);
 	j.late = toy_root("export 'b'", node, true, 512);
 	filter = toy_open("{\"driver\":\"nop\",\"file\":\"n\"}");
-	filter->held = true;
+	toy_hold(filter);
 	/* take the late one off, and put it back onto a node being changed */
 	t = transaction_begin();
 	transaction_move(t, &j.late->edge, NULL);
@@ -584,8 +589,7 @@ static void body_join(void *arg)
 	CU_ASSERT_EQUAL(j.held.res, 0);
 	root_free(j.guest);
 	root_free(j.late);
-	filter->held = false;
-	node_unref(filter);
+	toy_let_go(filter);
 }
 
 static void test_join(void)

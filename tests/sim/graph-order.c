@@ -529,6 +529,8 @@ static void insert_beside(void *arg)
 
 	b->result = graph_insert(b->below, NULL, options, NULL, &b->err);
 	json_decref(options);
+	if (b->result)
+		node_put(b->result, "opener");
 	b->done = true;
 }
 

@@ -76,6 +76,7 @@ static void command_add(void)
 	};
 	unsigned d = (unsigned)sim_random_below(ARRAY_SIZE(drivers));
 	struct error *err = NULL;
+	struct node *node;
 	char name[8], child[8], other[8];
 	json_t *options;
 
@@ -94,7 +95,10 @@ static void command_add(void)
 				    json_string(child));
 	if (d == 1 && sim_random_below(2))
 		json_object_set_new(options, "backing", json_string(other));
-	count(node_add(options, &err) ? 0 : -1, &err);
+	node = node_add(options, &err);
+	count(node ? 0 : -1, &err);
+	if (node)
+		node_put(node, "opener");
 	json_decref(options);
 }
 
@@ -113,13 +117,13 @@ static struct node *any_node(void)
 	unsigned n = 0, at;
 	struct node *node;
 
-	for (node = node_first(); node; node = node->next)
-		n += node->ready;
+	for (node = node_next(NULL); node; node = node_next(node))
+		n++;
 	if (!n)
 		return NULL;
 	at = (unsigned)sim_random_below(n);
-	for (node = node_first(); node; node = node->next)
-		if (node->ready && !at--)
+	for (node = node_next(NULL); node; node = node_next(node))
+		if (!at--)
 			break;
 	return node;
 }
@@ -134,8 +138,12 @@ static void command_insert(void)
 		return;
 	options = json_pack("{s:s}", "driver", sim_random_below(2) ? "nop" :
 			    "toy-filter");
+	node_get(below, "command");
 	filter = graph_insert(below, NULL, options, NULL, &err);
 	count(filter ? 0 : -1, &err);
+	if (filter)
+		node_put(filter, "opener");
+	node_put(below, "command");
 	json_decref(options);
 }
 
@@ -144,8 +152,11 @@ static void command_remove(void)
 	struct node *filter = any_node();
 	struct error *err = NULL;
 
-	if (filter)
-		count(graph_remove(filter, NULL, &err), &err);
+	if (!filter)
+		return;
+	node_get(filter, "command");
+	count(graph_remove(filter, NULL, &err), &err);
+	node_put(filter, "command");
 }
 
 static void command_attach(struct slot *s)
@@ -231,16 +242,12 @@ static void close_all(void)
 
 	for (unsigned i = 0; i < EXPORTS; i++)
 		command_detach(&slots[i]);
-	for (node = node_first(); node;) {
+	for (node = node_next(NULL); node;) {
 		if (node->held && !node->parents) {
 			CU_ASSERT_EQUAL(node_del(node->name, &err), 0);
-			node = node_first();
-		} else if (!node->parents) {
-			/* a filter above nothing is nobody's any more */
-			node_unref(node);
-			node = node_first();
+			node = node_next(NULL);
 		} else {
-			node = node->next;
+			node = node_next(node);
 		}
 	}
 }
@@ -257,7 +264,7 @@ static void body_random(void *arg)
 		crew_start(&crew, &members[i], MAIN_THREAD, commander, NULL);
 	crew_wait(&crew);
 	close_all();
-	CU_ASSERT_PTR_NULL(node_first());
+	CU_ASSERT_PTR_NULL(node_next(NULL));
 	CU_ASSERT_EQUAL(toy_calls.opens, toy_calls.closes);
 }
 

@@ -408,7 +408,7 @@ static void body_closed_before_locks(void *arg)
 	CU_ASSERT_PTR_NULL(second_root(&a, DISK_WRITABLE, &err));
 	error_clear(&err);
 	disk_close(&a);
-	CU_ASSERT_PTR_NULL(node_first());
+	CU_ASSERT_PTR_NULL(node_next(NULL));
 	CU_ASSERT_EQUAL(late_count(), 2);
 	sim_fault_locks(false);
 	sim_set_fault(watch, NULL);

@@ -27,6 +27,8 @@ static struct root *try_root(const char *name, struct node *node,
 	if (!root) {
 		CU_ASSERT_STRING_EQUAL(err->text, text ? text : "no error");
 		error_clear(&err);
+	} else {
+		toy_give(node);
 	}
 	return root;
 }
@@ -62,14 +64,13 @@ SIM_TEST(test_conflicts)
 	root_free(b);
 	root_free(a);
 	node = toy_open("{'driver':'toy','node-name':'r','read-only':true}");
-	node->held = true;
+	toy_hold(node);
 	try_root("export 'a'", node, RW, PERM_ALL, "Block node is read-only");
 	CU_ASSERT_EQUAL(node->perm, 0);
-	node->held = false;
-	node_unref(node);
+	toy_let_go(node);
 	/* an image as the base of an overlay may not be written */
 	node = toy_open("{'driver':'toy','node-name':'base'}");
-	node->held = true;
+	toy_hold(node);
 	over = toy_open("{'driver':'toy-format','node-name':'over','file':"
 			 "{'driver':'toy'},'backing':'base'}");
 	b = try_root("export 'r'", over, RW, PERM_CONSISTENT_READ, NULL);
@@ -79,8 +80,7 @@ SIM_TEST(test_conflicts)
 		 " child) and unshared by node 'over' (uses node 'base' as"
 		 " 'backing' child).");
 	root_free(b);
-	node->held = false;
-	node_unref(node);
+	toy_let_go(node);
 }
 
 /* The defaults of each role, as tools of the same protocol expect them. */
@@ -116,7 +116,7 @@ static json_t *picture(void)
 	json_t *graph = graph_query_graph();
 	struct node *node;
 
-	for (node = node_first(); node; node = node->next) {
+	for (node = node_next(NULL); node; node = node_next(node)) {
 		const struct edge *e;
 		json_t *one = json_pack("[i,i,i,i,i]", (int)node->perm,
 					(int)node->shared,
@@ -199,7 +199,9 @@ SIM_TEST(test_undo)
 			 "{'driver':'toy','align':4096}}");
 	filter = toy_open("{'driver':'nop','node-name':'filter','read-only':"
 			   "false,'file':'mid'}");
-	extra->held = fine->held = filter->held = true;
+	toy_hold(extra);
+	toy_hold(fine);
+	toy_hold(filter);
 	root = toy_root("export 'e'", top, true, 512);
 	before = picture();
 
@@ -272,20 +274,20 @@ SIM_TEST(test_undo)
 	CU_ASSERT_PTR_NULL(node_find("base"));
 	json_decref(before);
 	root_free(root);
-	extra->held = fine->held = filter->held = false;
-	node_unref(filter);
-	node_unref(fine);
+	toy_let_go(extra);
+	toy_let_go(filter);
+	toy_let_go(fine);
 }
 
 /* A graph may branch and join again, but not without end. */
 SIM_TEST(test_ways)
 {
-	struct node *first;
+	struct node *below, *node;
 	char json[256], *text;
 	unsigned i;
 
 	toy_start();
-	toy_open("{'driver':'toy','node-name':'n0','read-only':true}");
+	below = toy_open("{'driver':'toy','node-name':'n0','read-only':true}");
 	for (i = 1; i < 30; i++) {
 		snprintf(json, sizeof(json), "{\"driver\":\"toy-format\","
 			 "\"node-name\":\"n%u\",\"read-only\":true,"
@@ -293,16 +295,15 @@ SIM_TEST(test_ways)
 			 i - 1);
 		if (i == 17)
 			break;
-		toy_open(json);
+		node = toy_open(json);
+		toy_let_go(below);
+		below = node;
 	}
-	node_find("n16")->held = true;
 	text = toy_open_error(json);
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "branches too often"));
 	free(text);
-	first = node_find("n16");
-	first->held = false;
-	node_unref(first);
-	CU_ASSERT_PTR_NULL(node_first());
+	toy_let_go(below);
+	CU_ASSERT_PTR_NULL(node_next(NULL));
 }
 
 /* C1: parents below the new node keep their edges, the others move. */
@@ -330,10 +331,11 @@ SIM_TEST(test_append)
 	CU_ASSERT_PTR_EQUAL(other->backing->child, over);
 	CU_ASSERT_PTR_EQUAL(over->backing->child, old);
 	CU_ASSERT_EQUAL(old->perm, PERM_CONSISTENT_READ);
+	toy_let_go(over);
 	root_free(a);
 	root_free(b);
-	node_unref(other);
-	CU_ASSERT_PTR_NULL(node_first());
+	toy_let_go(other);
+	CU_ASSERT_PTR_NULL(node_next(NULL));
 }
 
 /* Insert and remove on one parent's edge; what they refuse. */
@@ -366,6 +368,7 @@ SIM_TEST(test_insert)
 	CU_ASSERT_STRING_EQUAL(err->text, "Node 'n' is not a filter");
 	error_clear(&err);
 	CU_ASSERT_EQUAL(graph_remove(f, &stats, &err), 0);
+	toy_let_go(f);
 	CU_ASSERT_PTR_EQUAL(b->edge.child, node);
 	CU_ASSERT_PTR_NULL(node_find("f"));
 	json_object_set_new(options, "driver", json_string("toy"));
@@ -382,7 +385,8 @@ SIM_TEST(test_insert)
 	CU_ASSERT_STRING_EQUAL(err->text, "Node 'n' has no parent that could "
 			       "move to a filter");
 	error_clear(&err);
-	CU_ASSERT_PTR_NULL(node_first());
+	toy_let_go(node);
+	CU_ASSERT_PTR_NULL(node_next(NULL));
 	json_decref(options);
 }
 

@@ -132,7 +132,6 @@ SIM_TEST(test_export)
 	node = toy_open("{\"driver\":\"toy\",\"node-name\":\"n\"}");
 	ro = toy_open("{\"driver\":\"toy\",\"node-name\":\"r\","
 		      "\"read-only\":true}");
-	node->held = ro->held = true;
 	add("1x", NULL, "Invalid block export id");
 	add("a b", NULL, "Invalid block export id");
 	add("a", "colour", "Parameter 'colour' is unexpected");
@@ -169,9 +168,8 @@ SIM_TEST(test_export)
 	CU_ASSERT_EQUAL(closes, 2);
 	CU_ASSERT_PTR_NULL(export_find("a"));
 	CU_ASSERT_PTR_NULL(node->parents);
-	node->held = ro->held = false;
-	node_unref(node);
-	node_unref(ro);
+	toy_let_go(node);
+	toy_let_go(ro);
 }
 
 static struct export *add_sharing(const char *id, bool writable,
@@ -207,7 +205,7 @@ SIM_TEST(test_exclusive)
 	toy_start();
 	export_type_register(&door);
 	node = toy_open("{\"driver\":\"toy\",\"node-name\":\"n\"}");
-	node->held = true;
+	toy_hold(node);
 	fail_stop = 0;
 	add_sharing("one", true, false, NULL);
 	add_sharing("two", true, false, NULL);
@@ -224,8 +222,7 @@ SIM_TEST(test_exclusive)
 	add_sharing("one", true, false, "unshared by export 'strict'");
 	del("strict");
 	del("reader");
-	node->held = false;
-	node_unref(node);
+	toy_let_go(node);
 }
 
 TEST_MAIN("graph-export", TEST(test_export), TEST(test_exclusive))

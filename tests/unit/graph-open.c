@@ -27,7 +27,7 @@ static unsigned count_nodes(void)
 {
 	unsigned n = 0;
 
-	for (struct node *node = node_first(); node; node = node->next)
+	for (struct node *node = NULL; (node = node_next(node));)
 		n++;
 	return n;
 }
@@ -96,7 +96,7 @@ SIM_TEST(test_shape)
 	CU_ASSERT(!top->read_only && !leaf->read_only);
 	CU_ASSERT(filter->read_only && mid->read_only && base->read_only);
 	CU_ASSERT(!top->discard_unmap && leaf->discard_unmap);
-	node_unref(top);
+	toy_let_go(top);
 	CU_ASSERT_EQUAL(count_nodes(), 0);
 	CU_ASSERT_EQUAL(toy_calls.opens, toy_calls.closes);
 }
@@ -112,7 +112,7 @@ SIM_TEST(test_raw_window)
 	CU_ASSERT_EQUAL(node->file->role, ROLE_DATA | ROLE_PRIMARY);
 	CU_ASSERT_PTR_NULL(node_filtered_child(node));
 	CU_ASSERT_EQUAL(node->size, 65536);
-	node_unref(node);
+	toy_let_go(node);
 }
 
 SIM_TEST(test_options)
@@ -166,7 +166,7 @@ SIM_TEST(test_options)
 	CU_ASSERT(node->cache_direct && node->no_flush);
 	refused("{'driver':'toy','node-name':'a'}",
 		"Duplicate nodes with node-name='a'");
-	node_unref(node);
+	toy_let_go(node);
 	toy_wishes.name = "bad";
 	toy_wishes.fail_open = -EIO;
 	refused("{'driver':'toy-format','file':{'driver':'toy'},'backing':"
@@ -195,10 +195,12 @@ SIM_TEST(test_monitor)
 	json_t *options = json_pack("{s:s, s:s}", "driver", "toy",
 				    "node-name", "a");
 	struct error *err = NULL;
-	struct node *over;
+	struct node *node, *over;
 
 	toy_start();
-	CU_ASSERT_PTR_NOT_NULL(node_add(options, &err));
+	node = node_add(options, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(node);
+	node_put(node, "opener");
 	over = toy_open("{'driver':'nop','file':'a'}");
 	CU_ASSERT(node_del("a", &err) < 0);
 	CU_ASSERT_STRING_EQUAL(err->text, "Block device a is in use");
@@ -210,7 +212,7 @@ SIM_TEST(test_monitor)
 	CU_ASSERT(node_del(over->name, &err) < 0);
 	error_clear(&err);
 	/* closing the parent leaves what the monitor holds (G1) */
-	node_unref(over);
+	toy_let_go(over);
 	CU_ASSERT_PTR_NOT_NULL(node_find("a"));
 	CU_ASSERT_EQUAL(node_del("a", &err), 0);
 	CU_ASSERT_PTR_NULL(node_find("a"));
@@ -244,17 +246,17 @@ SIM_TEST(test_header)
 	CU_ASSERT_STRING_EQUAL(node->backing->child->driver->name, "raw");
 	CU_ASSERT(node->backing->child->guessed && base->read_only);
 	CU_ASSERT_STRING_EQUAL(node->header_backing, "base");
-	node_unref(node);
+	toy_let_go(node);
 	node = toy_open(OVERLAY("top", "../other/base"));
 	CU_ASSERT_STRING_EQUAL(node_backing_next(node)->filename,
 			       "/dir/../other/base");
-	node_unref(node);
+	toy_let_go(node);
 	/* options decide where they say something */
 	node = toy_open("{'driver':'toy-format','file':{'driver':'file',"
 		"'filename':'/dir/top'},'header-backing':'nbd:evil',"
 		"'backing':null}");
 	CU_ASSERT_PTR_NULL(node->backing);
-	node_unref(node);
+	toy_let_go(node);
 	refused(OVERLAY("top", "nbd://evil/x"), "The header of node 'top'"
 		" names 'nbd://evil/x' as its backing file; only plain local"
 		" file names are opened from an image, so give the backing"
@@ -303,7 +305,7 @@ SIM_TEST(test_guessed)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(node);
 	CU_ASSERT(node->guessed && node->read_only && node->discard_unmap);
 	CU_ASSERT_STRING_EQUAL(node->driver->name, "raw");
-	node_unref(node);
+	toy_let_go(node);
 	json_decref(options);
 	options = node_options_for_file("/dir/base", "raw", true, false,
 					&guessed, &err);
@@ -325,7 +327,7 @@ SIM_TEST(test_guessed)
 	error_clear(&err);
 	node = node_open(options, 0, &err);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(node);
-	node_unref(node);
+	toy_let_go(node);
 	json_decref(options);
 }
 
@@ -348,7 +350,7 @@ SIM_TEST(test_shared)
 		if (i == 2)
 			json_object_set_new(options, "read-only", json_true());
 		if (i == 2)
-			node_unref(node[1]);
+			toy_let_go(node[1]);
 		node[i] = node_open(options, i < 2 ? NODE_SHARE : 0, &err);
 		CU_ASSERT_PTR_NOT_NULL_FATAL(node[i]);
 		json_decref(options);
@@ -360,8 +362,8 @@ SIM_TEST(test_shared)
 	}
 	CU_ASSERT_PTR_NOT_EQUAL(node[0]->backing->child,
 				node[2]->backing->child);
-	node_unref(node[0]);
-	node_unref(node[2]);
+	toy_let_go(node[0]);
+	toy_let_go(node[2]);
 	CU_ASSERT_EQUAL(count_nodes(), 0);
 }
 
@@ -391,6 +393,7 @@ static void body_depth(void *arg)
 			base = node_backing_next(base);
 		toy_of(base)->data[0] = 5;
 		root = toy_root("export 'e'", node, true, 512);
+		toy_let_go(node);
 		CU_ASSERT_EQUAL(toy_request(root, REQ_READ, 0, 512, buf, 0),
 				0);
 		CU_ASSERT_EQUAL(buf[0], 5);

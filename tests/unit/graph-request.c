@@ -283,6 +283,7 @@ SIM_TEST(test_errors)
 	root = root_new(&reader, NULL, "export 'r'", node,
 			PERM_CONSISTENT_READ, PERM_ALL, 512, 2, &err);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(root);
+	toy_give(node);
 	CU_ASSERT(!node->serialise);
 	root_free(root);
 	free(buf);

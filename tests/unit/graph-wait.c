@@ -104,6 +104,7 @@ static void drain(struct node *node)
 	json_decref(options);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(nop);
 	CU_ASSERT_EQUAL(graph_remove(nop, NULL, &err), 0);
+	toy_let_go(nop);
 }
 
 /* ---- a throttle ---- */
@@ -461,7 +462,7 @@ static void body_no_request(void *arg)
 	CU_ASSERT_EQUAL(co_node_write(node, 0, 512, buf, 0), 0);
 	CU_ASSERT_EQUAL(toy_wishes.full, 0);
 	CU_ASSERT_EQUAL(toy_of(node_find("leaf"))->data[0], 'x');
-	node_unref(node);
+	toy_let_go(node);
 }
 
 #define SEEDED(name) \

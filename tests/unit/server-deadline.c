@@ -44,6 +44,8 @@ static struct node *open_slowly(unsigned ms, struct error **err)
 	/* the arguments are the caller's, who is gone before a late end */
 	json_object_clear(args);
 	json_decref(args);
+	if (node)
+		node_put(node, "opener");
 	return node;
 }
 

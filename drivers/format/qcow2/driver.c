@@ -496,13 +496,31 @@ static int settle(struct qcow2 *s)
 	return ret < 0 ? ret : co_edge_flush(qcow2_file(s));
 }
 
-static int qcow2_close(struct node *node)
+/* What a failed flush left in memory goes with it. */
+static void name_loss(const struct qcow2 *s, int ret, struct error **err)
+{
+	uint64_t slices = s->l2.dirty_count;
+
+	if (slices)
+		error_set(err, -ret, "up to %" PRIu64 " clusters of"
+			  " acknowledged data may be lost, whose places are in"
+			  " %" PRIu64 " parts of its tables that could not be"
+			  " written: %s", slices << s->geo.slice_l2_bits, slices,
+			  strerror(-ret));
+	else
+		error_set(err, -ret, "the rest of its metadata could not be"
+			  " written: %s", strerror(-ret));
+}
+
+static int qcow2_close(struct node *node, struct error **err)
 {
 	struct qcow2 *s = node->state;
 	int ret = 0;
 
 	if (!node->read_only)
 		ret = settle(s);
+	if (ret < 0)
+		name_loss(s, ret, err);
 	limbo_settle(s);
 	memory_free(s);
 	co_mutex_destroy(&s->lock);
