@@ -27,6 +27,7 @@ struct node_io *node_io_new(void)
 	if (!io)
 		abort();
 	memset(io, 0, size);
+	io->cut = UINT64_MAX;
 	co_mutex_init(&io->flush_lock);
 	co_mutex_init(&io->range_lock);
 	co_queue_init(&io->range_wait);

@@ -31,6 +31,7 @@ struct node_thread {
 struct node_io {
 	struct co_mutex flush_lock;	/* flush.c: one sync at a time */
 	uint64_t synced;	/* atomic: sum of writes that a sync covered */
+	uint64_t cut;		/* atomic: reach.h; UINT64_MAX: never */
 	bool failed;		/* atomic: a sync of cached pages failed */
 	/* atomic: the storage refused it once, so it is emulated (A12) */
 	bool no_punch, no_zero;

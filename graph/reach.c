@@ -4,6 +4,17 @@
  */
 #include "graph/reach.h"
 
+void node_cut(struct node *node, uint64_t end)
+{
+	uint64_t cut = node_uncut(node);
+
+	while (end < cut &&
+	       !__atomic_compare_exchange_n(&node->io->cut, &cut, end, true,
+					    __ATOMIC_RELEASE,
+					    __ATOMIC_ACQUIRE))
+		;
+}
+
 uint64_t node_reach(const struct node *node)
 {
 	uint64_t most = node->size;

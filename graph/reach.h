@@ -6,7 +6,8 @@
  *
  * Writes are noted by the thread on which they end, before they are answered
  * (like the counts of flush.h). A reader asks before it reads: else a write
- * that ends meanwhile would make an honest end look like a cut.
+ * that ends meanwhile would make an honest end look like a cut. A cut that
+ * nobody saw before the storage got longer again cannot be known.
  */
 #ifndef GRAPH_REACH_H
 #define GRAPH_REACH_H
@@ -16,6 +17,18 @@
 
 /* Bytes. Any thread. */
 uint64_t node_reach(const struct node *node);
+/*
+ * It was seen to end at `end`, short of its reach. From then on nothing behind
+ * that is read or written through this node, also where the storage has got
+ * longer again: what is there now is not what was. Any thread.
+ */
+void node_cut(struct node *node, uint64_t end);
+
+/* Bytes from its start that a read or write may still reach. */
+static inline uint64_t node_uncut(const struct node *node)
+{
+	return __atomic_load_n(&node->io->cut, __ATOMIC_ACQUIRE);
+}
 
 /* The operation has ended well. thread: the caller's index. */
 static inline void node_reached(struct node *node, unsigned thread,

@@ -187,6 +187,8 @@ static void request_submit(struct request *req, struct node *end,
 static bool request_is_one(const struct request *req, const struct node *end,
 			   const struct map *map)
 {
+	if (unlikely(map->offset + req->len > node_uncut(end)))
+		return false;
 	if (unlikely(req->op > REQ_FLUSH))
 		return !__atomic_load_n(map->io_op == IO_PUNCH ?
 					&end->io->no_punch : &end->io->no_zero,

@@ -84,6 +84,18 @@ static bool was_refused(const struct node *node, const struct map *map)
 	return map->op > REQ_FLUSH && __atomic_load_n(flag, __ATOMIC_RELAXED);
 }
 
+/* A read ended at `at`, which the file once reached: whether it does not any
+ * more is known only when it is asked. */
+static int64_t co_short(struct node *node, const struct map *map, uint64_t at)
+{
+	uint64_t len = 1;
+	bool data;
+
+	if (co_file_extent(map->file, at, &len, &data) == -ENXIO)
+		node_cut(node, len);
+	return -EIO;
+}
+
 static int64_t co_submit(struct node *node, const struct map *map, void *buf)
 {
 	struct errand *errand = errand_self();
@@ -108,6 +120,8 @@ static int64_t co_submit(struct node *node, const struct map *map, void *buf)
 		errand->req->end = node;
 	if (data)
 		io.len = min(io.len, node->limits.max_transfer);
+	if (io.offset + io.len > node_uncut(node))
+		return -EIO;
 	if (data && !is_aligned((uintptr_t)buf, node->limits.mem_align))
 		ret = co_bounce_io(node, &io, buf);
 	else
@@ -125,7 +139,7 @@ static int64_t co_submit(struct node *node, const struct map *map, void *buf)
 		node_reached(node, thread_index(thread_self()), &io);
 	} else if (ret < io.len) {
 		if (map->offset + (uint64_t)ret < reach)
-			return -EIO;
+			return co_short(node, map, map->offset + (uint64_t)ret);
 		memset((char *)buf + ret, 0, io.len - (size_t)ret);
 	}
 	return io.len;

@@ -103,7 +103,7 @@ int co_file_truncate(struct file *f, uint64_t size) MUST_CHECK;
 /*
  * Any thread, coroutine: whether the file has data at offset or a hole, and for
  * how long at most *len: shortened, to its end too. What cannot tell is data.
- * 0, or -ENXIO: it ends at offset or before.
+ * 0, or -ENXIO: it ends at *len, which is offset or before.
  */
 int co_file_extent(struct file *f, uint64_t offset, uint64_t *len, bool *data)
 	MUST_CHECK;

@@ -339,16 +339,20 @@ static int file_flush(struct node *node)
  * on a slow disk or over a network. */
 static int file_status(struct node *node, struct extent *e)
 {
-	uint64_t len = e->len, reach = node_reach(node);
-	bool data;
+	uint64_t cut = node_uncut(node), reach = node_reach(node), len;
+	bool data = false;
 	int ret;
 
-	ret = co_file_extent(file_io(node), e->offset, &len, &data);
-	if (ret == -ENXIO && e->offset >= reach)
-		data = false;
-	else if (ret < 0)
+	if (e->offset >= cut)
 		return -EIO;
-	e->len = (uint32_t)len;
+	len = min((uint64_t)e->len, cut - e->offset);
+	ret = co_file_extent(file_io(node), e->offset, &len, &data);
+	if (ret == -ENXIO && e->offset < reach)
+		node_cut(node, len);
+	if (ret < 0 && (ret != -ENXIO || e->offset < reach))
+		return -EIO;
+	if (ret == 0)
+		e->len = (uint32_t)len;
 	e->flags = STATUS_OFFSET | (data ? STATUS_DATA : STATUS_ZERO);
 	return 0;
 }

@@ -484,6 +484,8 @@ static void extent_run(void *arg)
 	if (data < 0 && !j->data) {
 		data = lseek(j->file->fd, 0, SEEK_END);
 		j->rc = data > at ? 0 : -ENXIO;
+		if (j->rc)
+			j->len = (uint64_t)max(data, (off_t)0);
 	}
 	if (!j->data && data > at)
 		j->len = min(j->len, (uint64_t)(data - at));

@@ -293,8 +293,10 @@ int co_file_extent(struct file *f, uint64_t offset, uint64_t *len, bool *data)
 	uint64_t size = store_size(f->inode->store);
 
 	take_time();
-	if (offset >= size)
+	if (offset >= size) {
+		*len = size;
 		return -ENXIO;
+	}
 	*len = min(*len, size - offset);
 	*data = store_extent(f->inode->store, offset, len);
 	return 0;

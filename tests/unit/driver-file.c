@@ -161,12 +161,36 @@ static void body_cut_off(void *arg)
 			0);
 	CU_ASSERT_EQUAL(disk_request(&d, REQ_STATUS, 0, 8192, 4096, &status),
 			-EIO);
-	/* a write makes it as long as it was */
+	/* who makes it as long as it was brings nothing back */
+	CU_ASSERT_EQUAL(co_file_truncate(other, SIZE), 0);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_READ, 0, 7168, 1024, buf), 0);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_READ, 0, 8192, 512, buf), -EIO);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_READ, 0, 16384, 512, buf), -EIO);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_STATUS, 0, 8192, 4096, &status),
+			-EIO);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_STATUS, 0, 0, 16384, &status), 0);
+	CU_ASSERT(status.len <= 8192);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_WRITE, 0, 4096, 512, buf), 0);
 	CU_ASSERT_EQUAL(disk_request(&d, REQ_WRITE, 0, SIZE - 512, 512, buf),
-			0);
-	CU_ASSERT_EQUAL(disk_request(&d, REQ_READ, 0, 16384, 512, buf), 0);
-	co_file_close(other);
+			-EIO);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_ZEROES, 0, 16384, 4096, NULL),
+			-EIO);
+	CU_ASSERT_EQUAL(disk_request(&d, REQ_FLUSH, 0, 0, 0, NULL), 0);
 	disk_close(&d);
+	/* as it is now, it is another file */
+	if (open_file(&d, FILE_NODE(""), DISK_WRITABLE)) {
+		CU_ASSERT_EQUAL(disk_request(&d, REQ_READ, 0, 16384, 512, buf),
+				0);
+		CU_ASSERT_EQUAL(co_file_truncate(other, 8192), 0);
+		/* seen by who asks for holes, too */
+		CU_ASSERT_EQUAL(disk_request(&d, REQ_STATUS, 0, 16384, 4096,
+					     &status), -EIO);
+		CU_ASSERT_EQUAL(co_file_truncate(other, SIZE), 0);
+		CU_ASSERT_EQUAL(disk_request(&d, REQ_READ, 0, 8192, 512, buf),
+				-EIO);
+		disk_close(&d);
+	}
+	co_file_close(other);
 }
 
 static void body_keeps_space(void *arg)
