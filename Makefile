@@ -164,6 +164,14 @@ $(REALT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_server) $(LIB_drivers) \
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $(call group,$^) \
 		$(LIBS_core) $(LIBS_real) -lcunit
 
+# What black box tests run beside the daemon: all of it, but its main.
+HELPERS := $(call progs,helper)
+$(HELPERS): $B/tests/%: $B/tests/%.o $(LIB_server) $(LIB_ublk) $(LIB_fuse) \
+		$(LIB_kernel_nbd) $(LIB_nbd) $(LIB_export) $(LIB_drivers) \
+		$(LIB_graph) $(LIB_real)
+	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $(call group,$^) \
+		$(LIBS_core) $(LIBS_real) $(LIBS_daemon)
+
 # Fuzzing, with V=fuzz only; all but seeds have libFuzzer's main function.
 FUZZ := $(call progs,fuzz)
 LDFLAGS_fuzzer := -fsanitize=fuzzer
@@ -191,7 +199,7 @@ bench-programs: $(BENCH) $B/tests/bench/runtime-io
 
 .PHONY: unit tests
 unit: $(UNIT)
-tests: $(UNIT) $(SIMT) $(REALT) bench-programs
+tests: $(UNIT) $(SIMT) $(REALT) $(HELPERS) bench-programs
 
 .PHONY: check check-quick soak bench demo lint asan tsan
 check:

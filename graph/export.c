@@ -127,6 +127,7 @@ static void export_free(struct export *exp)
 		*at = exp->next;
 	options_free(exp->type->options, exp->opts);
 	free(exp->opts);
+	json_decref(exp->given);
 	free(exp->state);
 	free(exp->id);
 	free(exp);
@@ -244,6 +245,7 @@ struct export *export_add(json_t *options, struct error **err)
 	exp->id = strdup(g.id);
 	exp->writable = g.writable;
 	exp->exclusive = g.exclusive;
+	exp->given = json_deep_copy(options);
 	exp->opts = xcalloc(type->options_size);
 	exp->state = xcalloc(type->state_size);
 	if (!exp->id)

@@ -61,6 +61,7 @@ struct export {
 	bool writable;
 	bool exclusive;		/* nobody else may write to the node (P1) */
 	void *opts;
+	struct json_t *given;	/* to export_add */
 	void *state;
 	struct root *root;
 	bool started, shutting_down, stuck;

@@ -27,8 +27,9 @@ bool node_may_be_child(const struct node *node);
 void node_set_life(struct node *node, enum node_life life);
 /* A node has a new parent, or a hold: who waits for its close need not. */
 void node_is_kept(struct node *node);
-/* name NULL: generates one. Refuses one that is taken or malformed. */
-int node_check_name(const char *name, struct error **err) MUST_CHECK;
+/* Refuses one that is taken or malformed; rebuild: or like a generated one. */
+int node_check_name(const char *name, bool rebuild, struct error **err)
+	MUST_CHECK;
 void node_generate_name(char name[NODE_NAME_MAX + 1]);
 /* graph_forget: what was open is neither closed nor freed. */
 void node_forget_all(void);

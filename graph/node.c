@@ -137,9 +137,9 @@ static bool name_is_taken(const char *name)
 	return false;
 }
 
-int node_check_name(const char *name, struct error **err)
+int node_check_name(const char *name, bool rebuild, struct error **err)
 {
-	const char *c = name;
+	const char *c = name + (rebuild && name[0] == '#');
 
 	if (strlen(name) > NODE_NAME_MAX)
 		return error_set(err, EINVAL, "Node name too long");
@@ -157,8 +157,10 @@ int node_check_name(const char *name, struct error **err)
 
 void node_generate_name(char name[NODE_NAME_MAX + 1])
 {
-	/* users cannot give names with a '#', so this is unique */
-	snprintf(name, NODE_NAME_MAX + 1, "#block%03u", generated++);
+	/* users cannot give names with a '#'; a rebuilt node may have one */
+	do
+		snprintf(name, NODE_NAME_MAX + 1, "#block%03u", generated++);
+	while (name_is_taken(name));
 }
 
 /* ---- life ---- */
@@ -401,7 +403,7 @@ static void node_free(struct node *node)
 	free(node->opts);
 	free(node->state);
 	node_io_free(node->io);
-	json_decref(node->strong);
+	json_decref(node->given);
 	free(node->filename);
 	free(node->header_backing);
 	free(node->header_backing_format);
@@ -534,8 +536,15 @@ struct node *node_add(struct json_t *options, struct error **err)
 		(void)!co_node_put(node, "opener", &ignored);
 		return NULL;
 	}
+	node_hold(node);
+	return node;
+}
+
+void node_hold(struct node *node)
+{
+	assert(!node->held);
 	node->held = true;
-	return node_get(node, "monitor");
+	(void)node_get(node, "monitor");
 }
 
 void node_let_go(struct node *node)

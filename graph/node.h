@@ -79,7 +79,7 @@ struct node {
 	char *header_backing;		/* name in the header, or NULL (C7) */
 	char *header_backing_format;
 	char *warning;		/* found at open: a sentence, or NULL */
-	struct json_t *strong;	/* options given that are part of its name */
+	struct json_t *given;	/* the driver's options that were given */
 	bool backing_given;	/* by options, not by the header */
 	struct edge *children, *parents;
 	struct node *next;		/* all nodes */
@@ -174,12 +174,20 @@ void node_set_close_listener(void (*failed)(const struct node *node,
  * "driver", "node-name", "read-only", "auto-read-only", "discard", "cache",
  * the driver's own, and children as objects, names, or null. Coroutine of the
  * main thread. The result is a reference, whose owner is the "opener". Takes a
- * copy of options. flags: NODE_GUESSED, NODE_SHARE.
+ * copy of options. flags: NODE_...
  */
 #define NODE_GUESSED 1u
 #define NODE_SHARE 2u	/* bases may be nodes that are there already (P3) */
+#define NODE_REBUILD 4u	/* its name may be one that was generated */
+#define NODE_BY_HEADER 8u	/* "backing" is what the header led to */
 struct node *node_open(struct json_t *options, unsigned flags,
 		       struct error **err) MUST_CHECK;
+/*
+ * The options that node_open makes the same node of, above children that are
+ * there: what was given for this driver, what it got from its parents as if it
+ * had been given, its children by name. New reference.
+ */
+struct json_t *node_describe(const struct node *node);
 /* Options for an image file as a user names it; format NULL: by name
  * (.qcow2) or probed (then *guessed). New reference. */
 struct json_t *node_options_for_file(const char *path, const char *format,
@@ -194,6 +202,8 @@ struct json_t *node_options_for_file(const char *path, const char *format,
  */
 struct node *node_add(struct json_t *options, struct error **err) MUST_CHECK;
 int node_del(const char *name, struct error **err) MUST_CHECK;
+/* Gives the hold; there is none. */
+void node_hold(struct node *node);
 /* Takes the hold away, where there is one. */
 void node_let_go(struct node *node);
 

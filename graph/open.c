@@ -159,17 +159,19 @@ static bool table_has(const struct option *table, const char *name)
 	return false;
 }
 
-static json_t *strong_options(json_t *options, const struct option *table)
+/* Those of the table that are given: the rest is what it is by default, also in
+ * a later version. */
+static json_t *given_options(json_t *options, const struct option *table)
 {
-	json_t *strong = json_object();
+	json_t *given = json_object();
 
 	for (; table && table->name; table++) {
 		json_t *value = json_object_get(options, table->name);
 
-		if (value && table->strong)
-			json_object_set(strong, table->name, value);
+		if (value)
+			json_object_set(given, table->name, value);
 	}
-	return strong;
+	return given;
 }
 
 static int parse_options(json_t *options, const struct inherit *from,
@@ -184,10 +186,10 @@ static int parse_options(json_t *options, const struct inherit *from,
 	node->auto_read_only = g->auto_read_only;
 	node->force_share = g->force_share;
 	node->discard_unmap = g->discard;
+	node->given = given_options(options, node->driver->options);
 	/* a driver that has to do with it gets it too */
 	if (g->force_share && table_has(node->driver->options, "force-share"))
 		json_object_set_new(options, "force-share", json_true());
-	node->strong = strong_options(options, node->driver->options);
 	ret = options_parse(options, node->driver->options, NULL, node->opts,
 			    err);
 	return ret < 0 ? ret : refuse_rest(options, err);
@@ -333,7 +335,7 @@ static struct node *make_node(struct opening *o, const struct driver *driver,
 	char generated[NODE_NAME_MAX + 1];
 	struct node *node;
 
-	if (name && node_check_name(name, o->err) < 0)
+	if (name && node_check_name(name, o->flags & NODE_REBUILD, o->err) < 0)
 		return NULL;
 	if (!name)
 		node_generate_name(generated);
@@ -441,7 +443,7 @@ static struct node *open_next(struct opening *o, struct node *node,
 		backing = open_node(o, value, &from, false, children, nesting);
 	else if (value && !json_is_null(value))
 		backing = open_or_find(o, value, &from, decl->name, nesting);
-	node->backing_given = value != NULL;
+	node->backing_given = value && !(o->flags & NODE_BY_HEADER);
 	if (*o->err && value)
 		error_prefix(o->err, "Could not open backing file");
 	json_decref(own);
@@ -495,6 +497,37 @@ static void opening_end(struct opening *o, struct node *top)
 	/* who tries again at once finds names and files free */
 	if (!top)
 		(void)!co_close_wait(&wait, false, &ignored);
+}
+
+json_t *node_describe(const struct node *node)
+{
+	const struct child_decl *decl = node->driver->children;
+	char name[NODE_NAME_MAX + 1];
+	struct generic g = {
+		.node_name = name,
+		.read_only = node->read_only,
+		.auto_read_only = node->auto_read_only,
+		.force_share = node->force_share,
+		.discard = node->discard_unmap,
+	};
+	struct cache cache = { node->cache_direct, node->no_flush };
+	json_t *options;
+
+	memcpy(name, node->name, sizeof(name));
+	options = options_describe(node_options, &g);
+	json_object_set_new(options, "driver",
+			    json_string(node->driver->name));
+	json_object_set_new(options, "cache",
+			    options_describe(node_cache_options, &cache));
+	json_object_update(options, node->given);
+	/* null: it has none, whatever a header says */
+	for (; decl && decl->name; decl++)
+		if (decl->optional)
+			json_object_set_new(options, decl->name, json_null());
+	for (const struct edge *e = node->children; e; e = e->next_child)
+		json_object_set_new(options, e->name,
+				    json_string(e->child->name));
+	return options;
 }
 
 struct node *node_open(json_t *options, unsigned flags, struct error **err)

@@ -205,6 +205,38 @@ int options_parse(json_t *object, const struct option *table, const char *what,
 	return 0;
 }
 
+json_t *option_value(const struct option *opt, const void *opts)
+{
+	const void *at = (const char *)opts + opt->offset;
+
+	switch (opt->type) {
+	case OPT_STRING:
+		return json_string(*(char *const *)at);
+	case OPT_BOOL:
+		return json_boolean(*(const bool *)at);
+	case OPT_SIZE:
+		return json_integer((json_int_t)*(const uint64_t *)at);
+	case OPT_UINT:
+		return json_integer(*(const uint32_t *)at);
+	case OPT_ENUM:
+		return json_string(opt->values[*(const int *)at]);
+	}
+	return NULL;
+}
+
+json_t *options_describe(const struct option *table, const void *opts)
+{
+	json_t *object = json_object();
+
+	for (; table && table->name; table++) {
+		json_t *value = option_value(table, opts);
+
+		if (value)
+			json_object_set_new(object, table->name, value);
+	}
+	return object;
+}
+
 void options_free(const struct option *table, void *out)
 {
 	const struct option *opt;

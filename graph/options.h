@@ -40,6 +40,11 @@ struct option {
  */
 int options_parse(struct json_t *object, const struct option *table,
 		  const char *what, void *out, struct error **err) MUST_CHECK;
+/* One as JSON, as options_parse takes it; new reference. NULL: a string that
+ * was not given. */
+struct json_t *option_value(const struct option *opt, const void *opts);
+/* All of them. New reference. */
+struct json_t *options_describe(const struct option *table, const void *opts);
 void options_free(const struct option *table, void *out);
 
 #endif

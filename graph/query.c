@@ -20,6 +20,21 @@ static json_t *number(uint64_t n)
 
 /* ---- names ---- */
 
+/* Options given that say what is seen: they are part of its name. */
+static json_t *strong_options(const struct node *node)
+{
+	const struct option *o = node->driver->options;
+	json_t *strong = json_object();
+
+	for (; o && o->name; o++) {
+		json_t *value = json_object_get(node->given, o->name);
+
+		if (value && o->strong)
+			json_object_set(strong, o->name, value);
+	}
+	return strong;
+}
+
 static bool backing_is_another(const struct node *node);
 
 /* What opens the node by one name: only files, and formats right on them. */
@@ -27,7 +42,11 @@ static const char *plain_name(const struct node *node)
 {
 	const struct node *primary = node_primary_child(node);
 
-	if (json_object_size(node->strong) || backing_is_another(node))
+	json_t *strong = strong_options(node);
+	bool is_strong = json_object_size(strong) > 0;
+
+	json_decref(strong);
+	if (is_strong || backing_is_another(node))
 		return NULL;
 	if (node->driver->plain_name)
 		return node->driver->plain_name;
@@ -59,11 +78,14 @@ static json_t *options_of(const struct node *node, unsigned depth)
 {
 	json_t *options = json_pack("{s:s}", "driver", node->driver->name);
 	const struct edge *e;
+	json_t *strong;
 
 	if (node->filename)
 		json_object_set_new(options, "filename",
 				    json_string(node->filename));
-	json_object_update(options, node->strong);
+	strong = strong_options(node);
+	json_object_update(options, strong);
+	json_decref(strong);
 	for (e = node->children; e && depth < 8; e = e->next_child)
 		if (!(e->role & ROLE_COW) || backing_is_another(node))
 			json_object_set_new(options, e->name,

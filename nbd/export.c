@@ -142,8 +142,12 @@ static int nbd_open(struct export *exp, struct node *node, struct error **err)
 
 	if (rc < 0)
 		return rc;
-	if (!opts->name)
+	/* it keeps this name also when another node is above later */
+	if (!opts->name) {
 		opts->name = strdup(node->name);
+		json_object_set_new(exp->given, "name",
+				    json_string(node->name));
+	}
 	fill_offer(&e->offer, exp, node);
 	rc = check(&e->offer, err);
 	if (rc < 0)

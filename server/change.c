@@ -30,7 +30,8 @@ static json_t *change_state(void)
 {
 	json_t *state = snapshot_take();
 
-	json_object_update(state, changes.intents);
+	if (changes.intents)
+		json_object_update(state, changes.intents);
 	return state;
 }
 
@@ -69,16 +70,21 @@ int co_change_begin(struct change *change, const char *command, json_t *args,
 	return rc;
 }
 
-void co_change_end(struct change *change)
+void co_change_note(void)
 {
 	struct error *err CLEANUP_ERROR = NULL;
 
-	change_forget(change);
 	/* The change is made; a log that cannot say so is behind, and the
 	 * next change is refused unless it can be written then. */
 	if (changes.log && statelog_active(changes.log) &&
 	    co_statelog_update(changes.log, change_state, &err) < 0)
 		log_error(LOG_ERROR, &err);
+}
+
+void co_change_end(struct change *change)
+{
+	change_forget(change);
+	co_change_note();
 }
 
 int change_forbid(struct error **err)

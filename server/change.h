@@ -33,6 +33,8 @@ void change_set_log(struct statelog *log);
 int co_change_begin(struct change *change, const char *command, json_t *args,
 		    bool shows, struct error **err) MUST_CHECK;
 void co_change_end(struct change *change);
+/* What changed without having begun here goes into the log. */
+void co_change_note(void);
 
 /*
  * The daemon wants to leave: no change begins from here on. Refused while one

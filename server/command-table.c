@@ -109,12 +109,14 @@ const struct command command_table[] = {
 		.name = "nbd-server-stop", .kind = COMMAND_CHANGE,
 		.run = cmd_nbd_server_stop,
 	},
-	/* not in the state log, which would have the secrets in it */
 	{
-		.name = "object-add", .takes = "ObjectOptions",
-		.run = cmd_object_add,
+		.name = "object-add", .kind = COMMAND_NOTE,
+		.takes = "ObjectOptions", .run = cmd_object_add,
 	},
-	{ .name = "object-del", .takes = "id:str", .run = cmd_object_del },
+	{
+		.name = "object-del", .kind = COMMAND_NOTE, .takes = "id:str",
+		.run = cmd_object_del,
+	},
 	{
 		.name = "qom-list", .takes = "path:str",
 		.gives = "[ObjectPropertyInfo]", .run = cmd_qom_list,

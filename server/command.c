@@ -69,6 +69,11 @@ json_t *command_run(const struct command *cmd, json_t *args,
 
 	if (cmd->kind == COMMAND_QUERY)
 		return cmd->run(args, err);
+	if (cmd->kind == COMMAND_NOTE) {
+		result = cmd->run(args, err);
+		co_change_note();
+		return result;
+	}
 	if (co_change_begin(&change, cmd->name, args,
 			    cmd->kind == COMMAND_SHOW, err) < 0)
 		return NULL;

@@ -17,6 +17,8 @@
 enum command_kind {
 	COMMAND_QUERY,		/* changes nothing that the state log keeps */
 	COMMAND_CHANGE,
+	COMMAND_NOTE,		/* a change, no word of which may be in the
+				 * log before it is made: its secrets */
 	COMMAND_SHOW,		/* a change that shows an export (A23) */
 };
 

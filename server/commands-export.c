@@ -147,12 +147,14 @@ static int take_bitmaps(json_t *args, struct error **err)
 
 json_t *cmd_block_export_add(json_t *args, struct error **err)
 {
+	json_auto_t *own = json_copy(args);
 	struct export *exp = NULL;
 
-	args = json_copy(args);
-	if (take_iothreads(args, err) == 0 && take_bitmaps(args, err) == 0)
-		exp = export_add(args, err);
-	json_decref(args);
+	if (take_iothreads(own, err) == 0 && take_bitmaps(own, err) == 0)
+		exp = export_add(own, err);
+	/* what has no effect here was given too */
+	if (exp)
+		json_object_update(exp->given, args);
 	return exp ? json_object() : NULL;
 }
 

@@ -109,24 +109,15 @@ static const char *place_type(const struct place *place)
 	return place->object ? place->object->type->name : "container";
 }
 
-static json_t *option_value(const struct option *o, const void *opts)
+/* What is no UTF-8, and what was not given, is a string too. */
+static json_t *property_value(const struct option *o, const void *opts)
 {
-	const void *at = (const char *)opts + o->offset;
+	json_t *value = option_value(o, opts);
 	const char *text;
 
-	switch (o->type) {
-	case OPT_BOOL:
-		return json_boolean(*(const bool *)at);
-	case OPT_SIZE:
-		return json_integer(*(const json_int_t *)at);
-	case OPT_UINT:
-		return json_integer(*(const uint32_t *)at);
-	case OPT_ENUM:
-		return json_string(o->values[*(const int *)at]);
-	case OPT_STRING:
-		break;
-	}
-	text = *(char *const *)at;
+	if (value)
+		return value;
+	text = *(char *const *)(const void *)((const char *)opts + o->offset);
 	return json_text(text ? text : "");
 }
 
@@ -156,7 +147,7 @@ json_t *cmd_qom_get(json_t *args, struct error **err)
 		return json_string(place_type(&place));
 	o = find_property(&place, name, err);
 	if (o && !o->secret)
-		return option_value(o, place.object->opts);
+		return property_value(o, place.object->opts);
 	if (o)
 		error_set(err, EACCES, "Property '%s.%s' is not readable",
 			  place_type(&place), name);

@@ -98,6 +98,7 @@ static void object_free(struct object *obj)
 	if (obj->type->options)
 		options_free(obj->type->options, obj->opts);
 	free(obj->opts);
+	json_decref(obj->given);
 	free(obj->state);
 	free(obj->id);
 	free(obj);
@@ -141,6 +142,18 @@ static int object_open(struct object *obj, json_t *options,
 	return rc;
 }
 
+/* A secret is in no list and in no log. */
+static json_t *given_in_public(const struct object_type *type, json_t *options)
+{
+	const struct option *o = type->options;
+	json_t *given = json_deep_copy(options);
+
+	for (; o && o->name; o++)
+		if (o->secret && json_object_del(given, o->name) == 0)
+			json_object_set_new(given, o->name, json_null());
+	return given;
+}
+
 struct object *object_add(json_t *options, struct error **err)
 {
 	const char *name = arg_string(options, "qom-type", "");
@@ -158,6 +171,7 @@ struct object *object_add(json_t *options, struct error **err)
 	if (object_check_id(id, err) < 0)
 		return NULL;
 	obj = object_new(type, id);
+	obj->given = given_in_public(type, options);
 	copy = json_copy(options);
 	rc = object_open(obj, copy, err);
 	json_decref(copy);

@@ -32,6 +32,7 @@ struct object {
 	const struct object_type *type;
 	char *id;
 	void *opts;
+	json_t *given;		/* to object_add, but what is secret */
 	void *state;
 	unsigned users;		/* who holds it: it cannot be deleted */
 	bool ready;		/* open is over */

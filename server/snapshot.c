@@ -2,7 +2,9 @@
 /*
  * snapshot.c - the graph and the exports as the state log keeps them.
  *
- * Main thread, never waits: what it sees is one moment.
+ * Main thread, never waits: what it sees is one moment. What a node or an
+ * export was given is kept as it was given, so no table of options can be
+ * forgotten here; what follows from it is not kept.
  */
 #include "server/snapshot.h"
 
@@ -12,69 +14,28 @@
 #include "graph/export.h"
 #include "graph/graph.h"
 #include "server/commands.h"
-
-static json_t *option_value(const struct option *opt, const void *opts)
-{
-	const char *at = (const char *)opts + opt->offset;
-
-	switch (opt->type) {
-	case OPT_STRING:
-		return json_string(*(char *const *)(const void *)at);
-	case OPT_BOOL:
-		return json_boolean(*(const bool *)at);
-	case OPT_SIZE:
-		return json_integer((json_int_t)*(const uint64_t *)
-				    (const void *)at);
-	case OPT_UINT:
-		return json_integer(*(const uint32_t *)(const void *)at);
-	case OPT_ENUM:
-		return json_string(opt->values[*(const int *)
-					       (const void *)at]);
-	}
-	return NULL;
-}
-
-static json_t *snapshot_options(const struct option *table, const void *opts)
-{
-	json_t *object = json_object();
-
-	for (; table && opts && table->name; table++) {
-		json_t *value = option_value(table, opts);
-
-		/* a string that was not given */
-		if (value)
-			json_object_set_new(object, table->name, value);
-	}
-	return object;
-}
+#include "server/object.h"
 
 static json_t *snapshot_node(const struct node *node)
 {
-	json_t *children = json_object();
-
-	for (const struct edge *e = node->children; e; e = e->next_child)
-		json_object_set_new(children, e->name,
-				    json_string(e->child->name));
-	return json_pack("{s:s,s:o,s:o,s:b,s:b,s:b,s:b}",
-			 "driver", node->driver->name,
-			 "options", snapshot_options(node->driver->options,
-						     node->opts),
-			 "children", children,
-			 "read-only", node->read_only,
-			 "direct", node->cache_direct,
+	return json_pack("{s:o,s:b,s:b,s:b,s:b,s:b}",
+			 "options", node_describe(node),
 			 "guessed", node->guessed,
-			 "held", node->held);
+			 "held", node->held,
+			 "implicit", node->implicit,
+			 "shareable", node->shareable,
+			 "by-header", !node->backing_given);
 }
 
 static json_t *snapshot_export(const struct export *exp)
 {
-	return json_pack("{s:s,s:s,s:b,s:s,s:o}",
-			 "type", exp->type->name,
-			 "node-name", exp->root->edge.child->name,
-			 "writable", exp->writable,
-			 "device", exp->device,
-			 "options", snapshot_options(exp->type->options,
-						     exp->opts));
+	json_t *options = json_deep_copy(exp->given);
+
+	/* what is shown may be another node by now */
+	json_object_set_new(options, "node-name",
+			    json_string(exp->root->edge.child->name));
+	return json_pack("{s:o,s:s}", "options", options, "device",
+			 exp->device);
 }
 
 static void snapshot_set(json_t *state, const char *kind, const char *name,
@@ -98,6 +59,10 @@ json_t *snapshot_take(void)
 		if (e->root)
 			snapshot_set(state, "exports", e->id,
 				     snapshot_export(e));
+	for (const struct object *o = object_first(); o; o = o->next)
+		if (o->ready)
+			snapshot_set(state, "objects", o->id,
+				     json_deep_copy(o->given));
 	if (nbd_server_args())
 		snapshot_set(state, "nbd", "server",
 			     json_deep_copy(nbd_server_args()));

@@ -27,6 +27,10 @@ int co_change_begin(struct change *change, const char *command, json_t *args,
 	return shows ? error_set(err, EBUSY, "no %s", command) : 0;
 }
 
+void co_change_note(void)
+{
+}
+
 void co_change_end(struct change *change)
 {
 	(void)change;

@@ -28,6 +28,10 @@ int co_change_begin(struct change *change, const char *command, json_t *args,
 	return error_set(err, ESHUTDOWN, "no more changes");
 }
 
+void co_change_note(void)
+{
+}
+
 void co_change_end(struct change *change)
 {
 	(void)change;
