@@ -46,8 +46,9 @@ static void change_forget(struct change *change)
 }
 
 int co_change_begin(struct change *change, const char *command, json_t *args,
-		    bool shows, struct error **err)
+		    enum change_use use, struct error **err)
 {
+	struct error *failed = NULL;
 	int rc = 0;
 
 	if (changes.forbidden)
@@ -63,10 +64,19 @@ int co_change_begin(struct change *change, const char *command, json_t *args,
 	json_object_set_new(changes.intents, change->key,
 			    json_pack("{s:s,s:O}", "command", command,
 				      "arguments", args));
-	if (changes.log && (shows || statelog_active(changes.log)))
-		rc = co_statelog_update(changes.log, change_state, err);
-	if (rc < 0)
-		change_forget(change);
+	if (changes.log && (use == CHANGE_SHOWS ||
+			    statelog_active(changes.log)))
+		rc = co_statelog_update(changes.log, change_state,
+					use != CHANGE_REMOVES, &failed);
+	if (rc == 0)
+		return 0;
+	/* what goes is not refused: recovery would find it gone */
+	if (use == CHANGE_REMOVES) {
+		log_error(LOG_ERROR, &failed);
+		return 0;
+	}
+	change_forget(change);
+	error_propagate(err, &failed);
 	return rc;
 }
 
@@ -77,7 +87,7 @@ void co_change_note(void)
 	/* The change is made; a log that cannot say so is behind, and the
 	 * next change is refused unless it can be written then. */
 	if (changes.log && statelog_active(changes.log) &&
-	    co_statelog_update(changes.log, change_state, &err) < 0)
+	    co_statelog_update(changes.log, change_state, false, &err) < 0)
 		log_error(LOG_ERROR, &err);
 }
 

@@ -29,9 +29,14 @@ struct change {
  * change. */
 void change_set_log(struct statelog *log);
 
-/* shows: the change shows the world an export, so the log must begin. */
+enum change_use {
+	CHANGE_ADDS,		/* or changes */
+	CHANGE_SHOWS,		/* an export to the world: the log must begin */
+	CHANGE_REMOVES,		/* not refused when the log cannot be written */
+};
+
 int co_change_begin(struct change *change, const char *command, json_t *args,
-		    bool shows, struct error **err) MUST_CHECK;
+		    enum change_use use, struct error **err) MUST_CHECK;
 void co_change_end(struct change *change);
 /* What changed without having begun here goes into the log. */
 void co_change_note(void);

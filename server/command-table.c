@@ -49,7 +49,7 @@ const struct command command_table[] = {
 		.takes = "BlockdevOptions", .run = cmd_blockdev_add,
 	},
 	{
-		.name = "blockdev-del", .kind = COMMAND_CHANGE,
+		.name = "blockdev-del", .kind = COMMAND_REMOVE,
 		.takes = "node-name:str", .run = cmd_blockdev_del,
 	},
 	{
@@ -74,7 +74,7 @@ const struct command command_table[] = {
 		.takes = "BlockExportOptions", .run = cmd_block_export_add,
 	},
 	{
-		.name = "block-export-del", .kind = COMMAND_CHANGE,
+		.name = "block-export-del", .kind = COMMAND_REMOVE,
 		.takes = "id:str mode?:BlockExportRemoveMode",
 		.run = cmd_block_export_del,
 	},
@@ -106,7 +106,7 @@ const struct command command_table[] = {
 		.run = cmd_nbd_server_start,
 	},
 	{
-		.name = "nbd-server-stop", .kind = COMMAND_CHANGE,
+		.name = "nbd-server-stop", .kind = COMMAND_REMOVE,
 		.run = cmd_nbd_server_stop,
 	},
 	{
@@ -151,7 +151,7 @@ const struct command command_table[] = {
 		.gives = "BlkgraphChange", .run = cmd_insert,
 	},
 	{
-		.name = "blkgraph-remove", .kind = COMMAND_CHANGE,
+		.name = "blkgraph-remove", .kind = COMMAND_REMOVE,
 		.takes = "node-name:str id?:str", .gives = "BlkgraphChange",
 		.run = cmd_remove,
 	},

@@ -75,7 +75,9 @@ json_t *command_run(const struct command *cmd, json_t *args,
 		return result;
 	}
 	if (co_change_begin(&change, cmd->name, args,
-			    cmd->kind == COMMAND_SHOW, err) < 0)
+			    cmd->kind == COMMAND_SHOW ? CHANGE_SHOWS :
+			    cmd->kind == COMMAND_REMOVE ? CHANGE_REMOVES :
+			    CHANGE_ADDS, err) < 0)
 		return NULL;
 	result = cmd->run(args, err);
 	co_change_end(&change);

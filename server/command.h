@@ -20,6 +20,7 @@ enum command_kind {
 	COMMAND_NOTE,		/* a change, no word of which may be in the
 				 * log before it is made: its secrets */
 	COMMAND_SHOW,		/* a change that shows an export (A23) */
+	COMMAND_REMOVE,		/* a change that only takes away */
 };
 
 struct command {

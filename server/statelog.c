@@ -15,22 +15,24 @@
 #include <unistd.h>
 
 #include "runtime/co.h"
-#include "runtime/io.h"
+#include "runtime/thread.h"
 #include "server/guarded.h"
+#include "server/statelog-file.h"
 #include "server/statelog-format.h"
 
 #define STATELOG_VERSION 1
-/* A log this long, and four times its state, is written anew. */
-#define COMPACT_BYTES (64u * 1024)
+/*
+ * What adds something leaves this much room: for its own result, and for the
+ * records of what goes later, when the disk may be full.
+ */
+#define KEEP_BYTES (64u * 1024)
 #define FILE_MAX (64u * 1024 * 1024)
 
 struct statelog {
-	char *path, *path_new;
-	struct file *file;	/* NULL: no log yet, or to be written anew */
+	struct statelog_file file;
 	bool active;
+	bool behind;	/* the last update failed: what the file says is old */
 	bool read;	/* what the last daemon left, by our caller */
-	uint64_t end;		/* where the next record goes */
-	uint64_t base;		/* end right after the file was written anew */
 	uint64_t seq, generation;
 	json_t *state;		/* as in the file */
 	struct co_mutex lock;
@@ -41,9 +43,7 @@ struct statelog *statelog_new(const char *path)
 	struct statelog *log = calloc(1, sizeof(*log));
 
 	assert(log);
-	log->path = strdup(path);
-	if (!log->path || asprintf(&log->path_new, "%s.new", path) < 0)
-		abort();
+	statelog_file_init(&log->file, path);
 	log->state = json_object();
 	co_mutex_init(&log->lock);
 	return log;
@@ -51,11 +51,10 @@ struct statelog *statelog_new(const char *path)
 
 void statelog_free(struct statelog *log)
 {
-	assert(!log->file);
+	assert(log->file.now.fd < 0);
+	statelog_file_free(&log->file);
 	co_mutex_destroy(&log->lock);
 	json_decref(log->state);
-	free(log->path_new);
-	free(log->path);
 	free(log);
 }
 
@@ -180,6 +179,9 @@ static void statelog_replay(struct statelog *log, const char *data, size_t len,
 		data += used;
 		len -= used;
 	}
+	/* room for further records is zero */
+	while (len && !data[len - 1])
+		len--;
 	past->dropped = len;
 	past->damaged = statelog_good_later(data, len);
 }
@@ -189,7 +191,7 @@ int co_statelog_load(struct statelog *log, struct statelog_past *past,
 {
 	char *data;
 	size_t len;
-	int rc = co_read_whole(log->path, &data, &len, err);
+	int rc = co_read_whole(log->file.path, &data, &len, err);
 
 	if (rc < 0)
 		return rc;
@@ -202,198 +204,138 @@ int co_statelog_load(struct statelog *log, struct statelog_past *past,
 
 /* --- writing ---------------------------------------------------------- */
 
-static int co_write_record(struct file *f, uint64_t *end, json_t *record)
-{
-	size_t len;
-	char *text = statelog_encode(record, &len);
-	int rc = -ENOMEM;
-
-	if (text && len <= STATELOG_RECORD_MAX)
-		rc = co_file_write(f, *end, text, (uint32_t)len);
-	else if (text)
-		rc = -EFBIG;
-	free(text);
-	if (rc == 0)
-		*end += len;
-	return rc;
-}
-
-static json_t *statelog_head(const struct statelog *log)
-{
-	char boot[40];
-
-	boot_id(boot);
-	return json_pack("{s:i,s:I,s:s,s:i}", "blkgraph-state",
-			 STATELOG_VERSION, "generation",
-			 (json_int_t)log->generation, "boot", boot, "pid",
-			 (int)getpid());
-}
-
-static json_t *statelog_whole(struct statelog *log)
-{
-	return json_pack("{s:I,s:O}", "seq", (json_int_t)log->seq, "set",
-			 log->state);
-}
-
-static void remove_new(void *arg)
-{
-	unlink(((const struct statelog *)arg)->path_new);
-}
-
-/* The new file's content, durable; *file open. */
-static int co_write_new(struct statelog *log, struct file **file)
-{
-	json_auto_t *head = statelog_head(log);
-	json_auto_t *whole = statelog_whole(log);
-	uint64_t end = 0;
-	int rc;
-
-	/* what is there is an unfinished one, or not ours */
-	co_blocking(remove_new, log);
-	rc = co_file_open(log->path_new, O_RDWR | O_CREAT | O_EXCL |
-			  O_NOFOLLOW, 0600, file);
-	if (rc < 0)
-		return rc;
-	rc = co_write_record(*file, &end, head);
-	if (rc == 0)
-		rc = co_write_record(*file, &end, whole);
-	if (rc == 0)
-		rc = co_file_sync(*file);
-	if (rc < 0)
-		co_file_close(*file);
-	else
-		log->end = log->base = end;
-	return rc;
-}
-
-struct rename_job {
-	const struct statelog *log;
+/* What one update writes, on a helper thread. */
+struct write_job {
+	struct statelog_file *file;
+	char *record, *whole;	/* whole: a generation of its own */
+	size_t record_len, whole_len;
+	uint64_t keep;
 	int rc;
 };
 
-static int sync_directory_of(const char *path)
+static void write_run(void *arg)
 {
-	const char *slash = strrchr(path, '/');
-	char *dir = slash ? strndup(path, (size_t)(slash + 1 - path)) :
-		strdup(".");
-	int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-	int rc = fd < 0 || fsync(fd) < 0 ? -errno : 0;
+	struct write_job *job = arg;
 
-	if (fd >= 0)
-		close(fd);
-	free(dir);
-	return rc;
+	job->rc = job->record ? statelog_file_append(job->file, job->record,
+			job->record_len, job->whole_len, job->keep) : -ENOSPC;
+	/* it has grown, or what it holds now is not known */
+	if (job->rc)
+		job->rc = statelog_file_anew(job->file, job->whole,
+					     job->whole_len, job->keep);
 }
 
-static void rename_into_place(void *arg)
+/* A head and all of the state. NULL: there is no memory, or it is too long. */
+static char *statelog_whole(struct statelog *log, size_t *len)
 {
-	struct rename_job *job = arg;
+	char boot[40], *text = NULL, *head, *rest;
+	size_t head_len, rest_len;
+	json_t *record;
 
-	if (rename(job->log->path_new, job->log->path) < 0)
-		job->rc = -errno;
-	else
-		job->rc = sync_directory_of(job->log->path);
+	boot_id(boot);
+	record = json_pack("{s:i,s:I,s:s,s:i}", "blkgraph-state",
+			   STATELOG_VERSION, "generation",
+			   (json_int_t)log->generation, "boot", boot, "pid",
+			   (int)getpid());
+	head = statelog_encode(record, &head_len);
+	json_decref(record);
+	record = json_pack("{s:I,s:O}", "seq", (json_int_t)log->seq, "set",
+			   log->state);
+	rest = statelog_encode(record, &rest_len);
+	json_decref(record);
+	if (head && rest && rest_len <= STATELOG_RECORD_MAX)
+		text = malloc(head_len + rest_len);
+	if (text) {
+		memcpy(text, head, head_len);
+		memcpy(text + head_len, rest, rest_len);
+		*len = head_len + rest_len;
+	}
+	free(head);
+	free(rest);
+	return text;
 }
 
-/* Writes log->state anew; the old file holds until the new one is in place. */
-static int co_statelog_compact(struct statelog *log)
+static int co_statelog_write(struct statelog *log, json_t *record, bool adds)
 {
-	struct rename_job job = { .log = log };
-	struct file *file;
-	int rc;
+	struct write_job job = {
+		.file = &log->file,
+		.keep = adds ? KEEP_BYTES : 0,
+	};
 
 	log->generation++;
-	rc = co_write_new(log, &file);
-	if (rc < 0)
-		return rc;
-	co_blocking(rename_into_place, &job);
-	if (job.rc < 0) {
-		co_file_close(file);
-		return job.rc;
+	job.whole = statelog_whole(log, &job.whole_len);
+	if (!job.whole)
+		return -EFBIG;
+	if (record && log->active) {
+		json_object_set_new(record, "seq",
+				    json_integer((json_int_t)log->seq));
+		job.record = statelog_encode(record, &job.record_len);
 	}
-	if (log->file)
-		co_file_close(log->file);
-	log->file = file;
-	log->active = true;
-	return 0;
-}
-
-static bool statelog_grown(const struct statelog *log)
-{
-	return log->end > COMPACT_BYTES && log->end > 4 * log->base;
-}
-
-static int co_statelog_append(struct statelog *log, json_t *record)
-{
-	int rc;
-
-	if (!log->file || statelog_grown(log))
-		return co_statelog_compact(log);
-	json_object_set_new(record, "seq", json_integer((json_int_t)log->seq));
-	rc = co_write_record(log->file, &log->end, record);
-	if (rc == 0)
-		rc = co_file_sync(log->file);
-	if (rc == 0)
-		return 0;
-	/* What the file holds now is not known: after a failed sync another
-	 * one may lie. It is written anew, elsewhere. */
-	co_file_close(log->file);
-	log->file = NULL;
-	return co_statelog_compact(log);
+	co_blocking(write_run, &job);
+	free(job.record);
+	free(job.whole);
+	log->active |= job.rc == 0;
+	/* what failed may still be there after a power cut: not undone, but
+	 * not known, until another generation is durable */
+	log->behind = job.rc != 0;
+	return job.rc;
 }
 
 static int co_statelog_update_locked(struct statelog *log, json_t *target,
-				     struct error **err)
+				     bool adds, struct error **err)
 {
 	json_auto_t *record = statelog_diff(log->state, target);
 	json_t *before = log->state;
 	int rc;
 
-	if (!record && log->file)
+	if (!record && log->active && !log->behind)
 		return 0;
-	if (!record)
-		record = json_object();
 	log->seq++;
 	log->state = json_incref(target);
-	rc = co_statelog_append(log, record);
+	/* one that is behind may hold what was refused: it is written anew */
+	rc = co_statelog_write(log, log->behind ? NULL : record, adds);
 	if (rc < 0) {
 		json_decref(log->state);
 		log->state = before;
 		return error_set(err, -rc, "Cannot write state log '%s': %s",
-				 log->path, strerror(-rc));
+				 log->file.path, strerror(-rc));
 	}
 	json_decref(before);
 	return 0;
 }
 
 int co_statelog_update(struct statelog *log, json_t *(*snapshot)(void),
-		       struct error **err)
+		       bool adds, struct error **err)
 {
 	json_t *target;
 	int rc;
 
 	co_lock(&log->lock);
 	target = snapshot();
-	rc = co_statelog_update_locked(log, target, err);
+	rc = co_statelog_update_locked(log, target, adds, err);
 	json_decref(target);
 	co_unlock(&log->lock);
 	return rc;
 }
 
-static void remove_files(void *arg)
-{
-	const struct statelog *log = arg;
+struct close_job {
+	struct statelog_file *file;
+	bool remove;
+};
 
-	unlink(log->path_new);
-	unlink(log->path);
+static void close_run(void *arg)
+{
+	const struct close_job *job = arg;
+
+	statelog_file_close(job->file, job->remove);
 }
 
 void co_statelog_close(struct statelog *log, bool remove)
 {
-	if (log->file)
-		co_file_close(log->file);
-	log->file = NULL;
 	/* one that could not be read stays for who can */
-	if (remove && (log->active || log->read))
-		co_blocking(remove_files, log);
+	struct close_job job = {
+		&log->file, remove && (log->active || log->read),
+	};
+
+	co_blocking(close_run, &job);
 }

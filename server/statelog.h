@@ -2,12 +2,12 @@
 /*
  * statelog.h - the daemon's state as a write-ahead log (A23).
  *
- * One file of records (statelog-format.h). It comes into being with the first
- * update, is appended to with one fdatasync a record, and is written anew
- * (temporary file, fsync, rename, fsync of the directory) when it has grown.
+ * Records (statelog-format.h) in a file of written blocks (statelog-file.h). It
+ * comes into being with the first update and is appended to with one fsync a
+ * record; when it is full a new generation is written beside it.
  *
  * What always holds: after a crash the file gives the state of some update that
- * had returned, or of one that was under way; its end may be torn.
+ * had returned, or of one that was under way or failed; its end may be torn.
  *
  * Main thread, coroutines.
  */
@@ -39,9 +39,16 @@ int co_statelog_load(struct statelog *log, struct statelog_past *past,
 /*
  * Makes what snapshot() gives (a new reference, called when earlier updates
  * are over) the durable state. Writes nothing when nothing changed.
+ *
+ * adds: what is to come may need room in the log, so some is kept, for it and
+ * for what goes later: a disk that is full refuses it. Without, room that was
+ * kept is used: it fails only where the disk does.
+ *
+ * An update that failed may be the durable one all the same, until the next
+ * that succeeds.
  */
 int co_statelog_update(struct statelog *log, json_t *(*snapshot)(void),
-		       struct error **err) MUST_CHECK;
+		       bool adds, struct error **err) MUST_CHECK;
 /* Whether there was an update: the log exists. */
 bool statelog_active(const struct statelog *log);
 /* remove: the state is empty, and the file goes, unless it is one that could

@@ -20,11 +20,12 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int co_change_begin(struct change *change, const char *command, json_t *args,
-		    bool shows, struct error **err)
+		    enum change_use use, struct error **err)
 {
 	(void)change;
 	(void)args;
-	return shows ? error_set(err, EBUSY, "no %s", command) : 0;
+	return use != CHANGE_SHOWS ? 0 :
+		error_set(err, EBUSY, "no %s", command);
 }
 
 void co_change_note(void)

@@ -10,6 +10,7 @@
 
 #include "runtime/co.h"
 #include "runtime/thread.h"
+#include "server/statelog-file.h"
 #include "server/statelog-format.h"
 #include "server/statelog.h"
 #include "tests/lib/suite.h"
@@ -46,7 +47,7 @@ static void update(struct statelog *log)
 {
 	struct error *err = NULL;
 
-	CU_ASSERT_EQUAL(co_statelog_update(log, snapshot, &err), 0);
+	CU_ASSERT_EQUAL(co_statelog_update(log, snapshot, true, &err), 0);
 	CU_ASSERT_PTR_NULL(err);
 }
 
@@ -70,11 +71,21 @@ static bool load_equals(json_t *wanted)
 	return same;
 }
 
-static off_t file_size(void)
+/* Bytes that are not room for more; -1: there is no file. */
+static off_t file_used(void)
 {
-	struct stat st = { 0 };
+	FILE *f = fopen(path, "re");
+	off_t used = 0, at = 0;
+	int c;
 
-	return stat(path, &st) < 0 ? -1 : st.st_size;
+	if (!f)
+		return -1;
+	while ((c = getc(f)) != EOF) {
+		at++;
+		used = c ? at : used;
+	}
+	fclose(f);
+	return used;
 }
 
 static void remembers_run(void *arg)
@@ -98,14 +109,14 @@ static void remembers_run(void *arg)
 	set("c", 4);
 	update(log);
 	CU_ASSERT_TRUE(load_equals(now));
-	size = file_size();
+	size = file_used();
 	update(log);
-	CU_ASSERT_EQUAL(file_size(), size);
+	CU_ASSERT_EQUAL(file_used(), size);
 	past = load(path);
 	CU_ASSERT(past.same_boot && !past.dropped && !past.damaged);
 	json_decref(past.state);
 	co_statelog_close(log, true);
-	CU_ASSERT_EQUAL(file_size(), -1);
+	CU_ASSERT_EQUAL(file_used(), -1);
 	statelog_free(log);
 	runtime_quit();
 }
@@ -139,7 +150,7 @@ static void torn_run(void *arg)
 {
 	json_t *states = json_pack("[{}]");
 	struct statelog *log = statelog_new(path);
-	static char data[8192];
+	static char data[8192], whole[8192];
 	size_t size;
 	FILE *f;
 
@@ -157,9 +168,20 @@ static void torn_run(void *arg)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
 	size = fread(data, 1, sizeof(data), f);
 	fclose(f);
-	CU_ASSERT(size > 400 && size < sizeof(data));
-	for (size_t i = 0; i <= size; i++)
+	CU_ASSERT(size == sizeof(data) && !data[size - 1]);
+	while (size && !data[size - 1])
+		size--;
+	CU_ASSERT(size > 400);
+	for (size_t i = 0; i <= size; i++) {
+		char kept = data[i];
+
 		check_cut_at(data, i, states);
+		/* what was not written yet is the room that was there */
+		memset(whole, 0, sizeof(whole));
+		memcpy(whole, data, i);
+		check_cut_at(whole, sizeof(whole), states);
+		data[i] = kept;
+	}
 	/* a bad byte in the middle is no torn end */
 	data[size / 2] ^= 1;
 	f = fopen(path, "we");
@@ -190,12 +212,13 @@ static void compact_run(void *arg)
 		set("counter", i);
 		set("other", i / 7);
 		update(log);
-		largest = max(largest, file_size());
+		if (i % 64 == 0)
+			largest = max(largest, file_used());
 	}
 	CU_ASSERT(largest > 32 * 1024 && largest < 80 * 1024);
 	CU_ASSERT_TRUE(load_equals(now));
-	CU_ASSERT_EQUAL(access(path_new, F_OK), -1);
 	co_statelog_close(log, true);
+	CU_ASSERT_EQUAL(access(path_new, F_OK), -1);
 	statelog_free(log);
 	runtime_quit();
 }
@@ -212,7 +235,7 @@ static void refuse_run(void *arg)
 
 	(void)arg;
 	set("a", 1);
-	CU_ASSERT(co_statelog_update(log, snapshot, &err) < 0);
+	CU_ASSERT(co_statelog_update(log, snapshot, true, &err) < 0);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(err);
 	CU_ASSERT_PTR_NOT_NULL(strstr(err->text, "/nonexistent/log"));
 	CU_ASSERT_FALSE(statelog_active(log));
@@ -225,6 +248,170 @@ static void refuse_run(void *arg)
 static void what_cannot_be_written_is_refused(void)
 {
 	in_run(refuse_run);
+}
+
+/* --- faults ----------------------------------------------------------- */
+
+static struct {
+	unsigned calls, at;
+	bool stays;
+	int error;
+} fault;
+
+static bool full_disk;
+
+static int fault_now(const char *call)
+{
+	if (full_disk)
+		return !strcmp(call, "grow") ? ENOSPC : 0;
+	fault.calls++;
+	return fault.calls == fault.at ||
+		(fault.stays && fault.at && fault.calls > fault.at) ?
+		fault.error : 0;
+}
+
+/* What a change sets: now and then more than fits behind the last record. */
+static void set_much(int i)
+{
+	size_t len = i % 5 == 3 ? 60000 : 200;
+	char *text = malloc(len + 1);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+	memset(text, 'a' + i, len);
+	text[len] = 0;
+	json_object_set_new(now, i % 2 ? "x" : "y", json_string(text));
+	free(text);
+}
+
+/*
+ * The file says what the last update that succeeded made durable, or what one
+ * that failed after it wanted. Whoever is told of a failure undoes the change.
+ */
+static void run_updates(struct statelog *log)
+{
+	json_t *durable = json_object(), *wanted[16];
+	unsigned failed = 0;
+
+	for (int i = 0; i < 16; i++) {
+		struct error *err CLEANUP_ERROR = NULL;
+		struct statelog_past past;
+		bool known;
+
+		set_much(i);
+		if (co_statelog_update(log, snapshot, i % 3 != 0, &err) == 0) {
+			json_decref(durable);
+			durable = json_deep_copy(now);
+			while (failed)
+				json_decref(wanted[--failed]);
+		} else {
+			CU_ASSERT_PTR_NOT_NULL(err);
+			wanted[failed++] = now;
+			now = json_deep_copy(durable);
+		}
+		past = load(path);
+		known = json_equal(past.state, durable);
+		for (unsigned k = 0; k < failed; k++)
+			known |= json_equal(past.state, wanted[k]);
+		CU_ASSERT_TRUE(known);
+		CU_ASSERT_FALSE(past.damaged);
+		json_decref(past.state);
+	}
+	if (!fault.stays)
+		CU_ASSERT_EQUAL(failed, 0);
+	while (failed)
+		json_decref(wanted[--failed]);
+	json_decref(durable);
+}
+
+static void faults_run(void *arg)
+{
+	static const int errors[] = { EIO, ENOSPC };
+
+	(void)arg;
+	statelog_file_fault = fault_now;
+	for (unsigned n = 0; n < 2 * ARRAY_SIZE(errors); n++) {
+		fault.stays = n % 2;
+		fault.error = errors[n / 2];
+		fault.at = 0;
+		do {
+			struct statelog *log = statelog_new(path);
+
+			unlink(path);
+			unlink(path_new);
+			json_object_clear(now);
+			fault.calls = 0;
+			fault.at++;
+			run_updates(log);
+			fault.at = fault.calls < fault.at ? 0 : fault.at;
+			co_statelog_close(log, true);
+			statelog_free(log);
+		} while (fault.at);
+	}
+	statelog_file_fault = NULL;
+	runtime_quit();
+}
+
+static void a_fault_anywhere_leaves_a_state_that_was_asked_for(void)
+{
+	in_run(faults_run);
+}
+
+/* A disk that is full from a moment on takes what goes, and no more of what
+ * needs room, until there is some. */
+static void full_run(void *arg)
+{
+	struct statelog *log = statelog_new(path);
+	struct error *err = NULL;
+	unsigned added = 0;
+	char key[16];
+
+	(void)arg;
+	set("first", 1);
+	update(log);
+	statelog_file_fault = fault_now;
+	full_disk = true;
+	do {
+		json_t *before = json_deep_copy(now);
+
+		snprintf(key, sizeof(key), "k%u", added);
+		json_object_set_new(now, key, json_string(
+			"as long as what a node has to say for itself, which "
+			"is why the room that there is goes to its end soon"));
+		if (co_statelog_update(log, snapshot, true, &err) < 0) {
+			json_decref(now);
+			now = before;
+			break;
+		}
+		json_decref(before);
+	} while (added++ < 10000);
+	CU_ASSERT(added > 100 && added < 10000);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(err);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err->text, "No space left"));
+	error_clear(&err);
+	CU_ASSERT_TRUE(load_equals(now));
+	while (added) {
+		/* with its intent, as a command has */
+		set("intent", (int)added);
+		CU_ASSERT_EQUAL(co_statelog_update(log, snapshot, false, &err),
+				0);
+		snprintf(key, sizeof(key), "k%u", --added);
+		json_object_del(now, key);
+		json_object_del(now, "intent");
+		CU_ASSERT_EQUAL(co_statelog_update(log, snapshot, false, &err),
+				0);
+		CU_ASSERT_PTR_NULL(err);
+	}
+	CU_ASSERT_TRUE(load_equals(now));
+	full_disk = false;
+	statelog_file_fault = NULL;
+	co_statelog_close(log, true);
+	statelog_free(log);
+	runtime_quit();
+}
+
+static void a_full_disk_takes_what_goes(void)
+{
+	in_run(full_run);
 }
 
 struct updater {
@@ -292,6 +479,8 @@ int main(void)
 		TEST(a_torn_end_is_an_older_state),
 		TEST(a_grown_log_is_written_anew),
 		TEST(what_cannot_be_written_is_refused),
+		TEST(a_fault_anywhere_leaves_a_state_that_was_asked_for),
+		TEST(a_full_disk_takes_what_goes),
 		TEST(updates_follow_each_other),
 		TEST(hostile_records_are_refused),
 	};

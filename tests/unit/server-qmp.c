@@ -18,11 +18,11 @@ static unsigned begun, ended;
 static bool shown;
 
 int co_change_begin(struct change *change, const char *command, json_t *args,
-		    bool shows, struct error **err)
+		    enum change_use use, struct error **err)
 {
 	(void)change;
 	(void)args;
-	shown = shows;
+	shown = use == CHANGE_SHOWS;
 	if (begun++ == 0 && !strcmp(command, "change"))
 		return 0;
 	return error_set(err, ESHUTDOWN, "no more changes");
