@@ -159,8 +159,8 @@ $(UNIT) $(SIMT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIBS_unit) \
 		$(LIB_drivers) $(LIB_graph) $(LIB_sim)
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $(call group,$^) \
 		$(LIBS_core) -lcunit
-$(REALT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_server) $(LIB_drivers) \
-		$(LIB_graph) $(LIB_real)
+$(REALT): $B/tests/%: $B/tests/%.o $(TESTLIB) $(LIB_server) $(LIB_ublk) \
+		$(LIB_export) $(LIB_drivers) $(LIB_graph) $(LIB_real)
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $(call group,$^) \
 		$(LIBS_core) $(LIBS_real) -lcunit
 

@@ -271,16 +271,22 @@ int co_ublk_device_start(struct ublk_device *dev, struct error **err)
 		.name = dev->export_id, .disk = dev->disk.name,
 	};
 	unsigned i;
-	int rc;
+	int rc = 0;
 
 	assert(dev->state == UBLK_ADDED);
 	co_blocking(settle_begin_run, &s);
 	dev->state = UBLK_STARTING;
-	for (i = 0; i < dev->queues; i++) {
+	for (i = 0; i < dev->queues && !rc; i++) {
 		dev->queue[i].root = dev->root;
-		co_ublk_queue_fetch(&dev->queue[i]);
+		rc = co_ublk_queue_fetch(&dev->queue[i]);
 	}
-	rc = co_ublk_start(dev->id, err);
+	/* START_DEV would wait for the tag that is missing */
+	if (rc)
+		rc = error_set(err, -rc, "the kernel refuses to fetch for "
+			       "queue %u of ublk device %u: %s", i - 1, dev->id,
+			       strerror(-rc));
+	else
+		rc = co_ublk_start(dev->id, err);
 	if (!rc) {
 		dev->state = UBLK_LIVE;
 		co_blocking(settle_wait_run, &s);

@@ -133,6 +133,8 @@ static void tag_delivered(struct ring_op *op, int res, unsigned flags)
 
 	(void)flags;
 	if (unlikely(res != UBLK_IO_RES_OK)) {
+		if (!q->fetch_error)
+			q->fetch_error = res;
 		tag_dead(t);
 		return;
 	}
@@ -191,18 +193,24 @@ struct reserve {
 	int rc;
 };
 
+/* Each tag, and what tells that all of them have been taken. */
+static uint32_t ring_room(const struct ublk_queue *q)
+{
+	return q->depth + 1u;
+}
+
 static void reserve_run(void *arg)
 {
 	struct reserve *r = arg;
 	struct ublk_queue *q = r->q;
 
-	if (!ring_reserve(q->depth)) {
+	if (!ring_reserve(ring_room(q))) {
 		r->rc = -ENOSPC;
 		return;
 	}
 	q->first_buffer = r->buffers ? ring_buffers_get(q->depth) : -1;
 	if (r->buffers && q->first_buffer < 0) {
-		ring_release(q->depth);
+		ring_release(ring_room(q));
 		r->rc = -ENOBUFS;
 	}
 }
@@ -221,7 +229,7 @@ static void release_run(void *arg)
 	struct ublk_queue *q = arg;
 
 	assert(!q->alive);
-	ring_release(q->depth);
+	ring_release(ring_room(q));
 	if (q->first_buffer >= 0)
 		ring_buffers_put(q->first_buffer, q->depth);
 	q->first_buffer = -1;
@@ -248,6 +256,21 @@ static void queue_died(struct message *msg)
 	wait_event_set(&q->dead);
 }
 
+static void fetches_taken(struct ring_op *op, int res, unsigned flags)
+{
+	struct ublk_queue *q = container_of(op, struct ublk_queue, taken_op);
+
+	(void)res;
+	(void)flags;
+	thread_post(thread_by_index(MAIN_THREAD), &q->taken_msg);
+}
+
+static void queue_fetched(struct message *msg)
+{
+	wait_event_set(&container_of(msg, struct ublk_queue,
+				     taken_msg)->taken);
+}
+
 int ublk_queue_map(struct ublk_queue *q)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
@@ -263,6 +286,8 @@ int ublk_queue_map(struct ublk_queue *q)
 		return errno;
 	q->descs = at;
 	q->dead_msg.fn = queue_died;
+	q->taken_op.done = fetches_taken;
+	q->taken_msg.fn = queue_fetched;
 	for (i = 0; i < q->depth; i++) {
 		struct ublk_tag *t = &q->tags[i];
 
@@ -284,20 +309,36 @@ void ublk_queue_unmap(struct ublk_queue *q)
 	q->tags = NULL;
 }
 
+/*
+ * The ring takes its entries in order and completes at once what it refuses:
+ * when the last entry, which does nothing, has completed, no fetch will be
+ * refused any more.
+ */
 static void fetch_run(void *arg)
 {
 	struct ublk_queue *q = arg;
+	struct io_uring_sqe *sqe;
 	uint16_t i;
 
 	q->alive = q->depth;
+	q->fetch_error = 0;
 	for (i = 0; i < q->depth; i++)
 		tag_command(&q->tags[i], UBLK_U_IO_FETCH_REQ, 0);
+	sqe = ring_sqe();
+	io_uring_prep_nop(sqe);
+	ring_set_op(sqe, &q->taken_op);
 }
 
-void co_ublk_queue_fetch(struct ublk_queue *q)
+int co_ublk_queue_fetch(struct ublk_queue *q)
 {
+	bool taken;
+
 	q->fetching = true;
+	q->taken = (struct wait_event) { 0 };
 	co_call(q->thread, fetch_run, q);
+	taken = co_wait_event(&q->taken, WAIT_FOREVER);
+	assert(taken);
+	return q->fetch_error;
 }
 
 struct stats {

@@ -9,7 +9,8 @@
  *	                          |            waiting for memory    v
  *	                          +------------------------------ committed
  *	                                   COMMIT_AND_FETCH
- *	  armed ---> dead: CQE of any error, once the device stops
+ *	  armed ---> dead: CQE of any error, when the kernel refuses the FETCH
+ *			   or the device stops
  *
  * A tag is in exactly one of these states (U3). The queue is dead when all its
  * tags are; then nothing of it is in the kernel any more.
@@ -20,6 +21,7 @@
 #include <linux/ublk_cmd.h>
 
 #include "graph/root.h"
+#include "runtime/ring.h"
 #include "runtime/wait.h"
 
 struct ublk_tag;
@@ -37,10 +39,15 @@ struct ublk_queue {
 	uint32_t alive;		/* tags that are not dead */
 	uint64_t completed;	/* requests */
 	uint64_t copied;	/* of these, with a payload in our memory */
+	int fetch_error;	/* of the first tag that died; main reads it
+				 * after taken_msg */
+	struct ring_op taken_op;
 	/* main */
 	bool reserved, fetching;
 	struct wait_event dead;
 	struct message dead_msg;
+	struct wait_event taken;
+	struct message taken_msg;
 };
 
 /* Main thread, coroutines. */
@@ -55,8 +62,12 @@ void co_ublk_queue_release(struct ublk_queue *q);
 /* Makes the tags and maps the descriptors. Positive errno. */
 int ublk_queue_map(struct ublk_queue *q) MUST_CHECK;
 void ublk_queue_unmap(struct ublk_queue *q);
-/* Arms every tag; returns when the commands are filled in. */
-void co_ublk_queue_fetch(struct ublk_queue *q);
+/*
+ * Arms every tag; returns when the kernel has taken or refused each. 0, or the
+ * negative errno of the first that it refused: the others are armed all the
+ * same, and the queue is dead once STOP_DEV has ended them.
+ */
+int co_ublk_queue_fetch(struct ublk_queue *q) MUST_CHECK;
 
 struct ublk_queue_stats {
 	uint64_t completed, copied;
