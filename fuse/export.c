@@ -209,6 +209,7 @@ static int fuse_open(struct export *exp, struct node *node, struct error **err)
 					 fuse_file_threads(f), err);
 	if (!f->common.root) {
 		rc = *err && (*err)->code ? -(*err)->code : -EPERM;
+		/* it was not shown yet: nothing keeps it */
 		if (!co_fuse_file_close(f))
 			return rc;
 		goto free_file;
@@ -229,6 +230,8 @@ static int fuse_start(struct export *exp, struct error **err)
 	if (!rc && f->loop.disk.name[0])
 		snprintf(exp->device, sizeof(exp->device), "/dev/%s",
 			 f->loop.disk.name);
+	if (rc)
+		exp->stuck = !co_fuse_file_close(f);
 	return rc;
 }
 
@@ -257,7 +260,6 @@ static void fuse_close(struct export *exp)
 		return;
 	state->file = NULL;
 	exp->root = NULL;
-	/* what is stuck keeps its slots, their memory and the root they use */
 	if (!co_fuse_file_close(f))
 		return;
 	root_free(f->common.root);

@@ -22,7 +22,8 @@
 #define POLL_NS 5000000ull
 /* A call into the kernel that should return at once. */
 #define CALL_NS SECONDS(30)
-/* From the end of the connection to the last answer of the graph. */
+/* From the end of the connection to the last answer of the graph, and to the
+ * end of what makes a loop device late. */
 #define END_TIMEOUT_NS SECONDS(10)
 
 uint64_t fuse_file_threads(const struct fuse_file *f)
@@ -365,15 +366,22 @@ static bool co_queues_end(struct fuse_file *f)
 
 static int co_file_end(struct fuse_file *f, struct error **err)
 {
-	if (co_queues_end(f)) {
+	bool ended = co_queues_end(f);
+	uint64_t end = clock_ns() + END_TIMEOUT_NS;
+
+	while (ended && f->loop.attaching && clock_ns() < end)
+		co_sleep(POLL_NS);
+	if (ended && !f->loop.attaching) {
 		f->state = FUSE_STOPPED;
 		return 0;
 	}
 	if (f->state != FUSE_STUCK)
 		f->stuck_since_ns = clock_ns();
 	f->state = FUSE_STUCK;
-	return error_set(err, ETIMEDOUT, "'%s' is unmounted, but its storage "
-			 "has requests that do not end, for %llu s", f->path,
+	return error_set(err, ETIMEDOUT, "'%s' is unmounted, but %s, for "
+			 "%llu s", f->path, ended ?
+			 "the kernel is still making a loop device on it" :
+			 "its storage has requests that do not end",
 			 (unsigned long long)(clock_ns() - f->stuck_since_ns) /
 			 SECONDS(1));
 }

@@ -35,7 +35,9 @@ struct attach_job {
 	struct late work;
 	struct loop *loop;
 	void (*abort)(struct loop *loop);
-	const char *name;
+	char name[64];		/* the export's id */
+	char disk[16];		/* "loop3" */
+	bool direct;
 	struct settle settle;
 	bool settling;
 	struct error *err;
@@ -84,18 +86,11 @@ static int file_open(const struct loop *loop, struct error **err)
 	return fd;
 }
 
-static void look_at_flags(struct loop *loop, int device)
-{
-	struct loop_info64 info;
-
-	loop->direct = !ioctl(device, LOOP_GET_STATUS64, &info) &&
-		       info.lo_flags & LO_FLAGS_DIRECT_IO;
-}
-
 /* -EBUSY, without a sentence: somebody else has taken this one. */
-static int configure(struct loop *loop, int device, int file,
-		     struct error **err)
+static int configure(struct attach_job *job, int device, int file)
 {
+	const struct loop *loop = job->loop;
+	struct loop_info64 info;
 	struct loop_config config = {
 		.fd = (uint32_t)file,
 		.block_size = loop->block_size,
@@ -107,40 +102,43 @@ static int configure(struct loop *loop, int device, int file,
 	snprintf((char *)config.info.lo_file_name, LO_NAME_SIZE, "%s",
 		 loop->file);
 	if (!ioctl(device, LOOP_CONFIGURE, &config)) {
-		look_at_flags(loop, device);
+		job->direct = !ioctl(device, LOOP_GET_STATUS64, &info) &&
+			      info.lo_flags & LO_FLAGS_DIRECT_IO;
 		return 0;
 	}
 	if (errno == EBUSY)
 		return -EBUSY;
-	return error_set(err, errno, "cannot put /dev/%s on '%s': %s",
-			 loop->disk.name, loop->file, strerror(errno));
+	return error_set(&job->err, errno, "cannot put /dev/%s on '%s': %s",
+			 job->disk, loop->file, strerror(errno));
 }
 
-static void unsettle(struct attach_job *job)
+static void unsettle(void *arg)
 {
+	struct attach_job *job = arg;
+
 	settle_end(&job->settle);
-	settle_forget(job->loop->disk.name);
+	settle_forget(job->disk);
 	job->settling = false;
 }
 
 static int attach_free_one(struct attach_job *job, int control, int file)
 {
-	struct loop *loop = job->loop;
+	const struct loop *loop = job->loop;
 	char path[32];
 	int rc, device, n = ioctl(control, LOOP_CTL_GET_FREE);
 
 	if (n < 0)
 		return error_set(&job->err, errno, "no loop device is to be "
 				 "had: %s", strerror(errno));
-	snprintf(loop->disk.name, sizeof(loop->disk.name), "loop%d", n);
+	snprintf(job->disk, sizeof(job->disk), "loop%d", n);
 	snprintf(path, sizeof(path), "/dev/loop%d", n);
 	device = open(path, (loop->writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
 	if (device < 0)
 		return error_set(&job->err, errno, "cannot open %s: %s", path,
 				 strerror(errno));
-	settle_begin(&job->settle, loop->disk.name, job->name);
+	settle_begin(&job->settle, job->disk, job->name);
 	job->settling = true;
-	rc = configure(loop, device, file, &job->err);
+	rc = configure(job, device, file);
 	close(device);
 	if (rc)
 		unsettle(job);
@@ -203,7 +201,15 @@ static uint64_t attach_progress(struct late *late)
 static void attach_late(struct late *late)
 {
 	struct attach_job *job = container_of(late, struct attach_job, work);
+	struct loop *loop = job->loop;
 
+	if (job->settling)
+		co_blocking(unsettle, job);
+	if (!job->rc) {
+		memcpy(loop->disk.name, job->disk, sizeof(job->disk));
+		co_loop_abandon(loop);
+	}
+	loop->attaching = false;
 	error_clear(&job->err);
 	free(job);
 }
@@ -230,20 +236,20 @@ int co_loop_attach(struct loop *loop, const char *name,
 	job->work.progress = attach_progress;
 	job->loop = loop;
 	job->abort = abort_file;
-	job->name = name;
+	snprintf(job->name, sizeof(job->name), "%s", name);
+	loop->attaching = true;
 	if (!co_late(&job->work, DISK_STALL_NS, err, "A loop device on '%s'",
-		     loop->file)) {
-		loop->disk.name[0] = '\0';
+		     loop->file))
 		return -ETIMEDOUT;
-	}
-	if (!job->rc)
+	loop->attaching = false;
+	if (!job->rc) {
+		memcpy(loop->disk.name, job->disk, sizeof(job->disk));
+		loop->direct = job->direct;
 		co_blocking(attach_settle_run, job);
-	rc = job->rc;
-	if (rc) {
-		error_propagate(err, &job->err);
-		if (!job->settling)
-			loop->disk.name[0] = '\0';
 	}
+	rc = job->rc;
+	if (rc)
+		error_propagate(err, &job->err);
 	if (rc && loop->disk.name[0])
 		co_loop_abandon(loop);
 	free(job);

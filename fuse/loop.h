@@ -18,6 +18,7 @@ struct loop {
 	bool writable, partition_scan;
 	uint32_t block_size;	/* bytes */
 	bool stuck;		/* in the kernel, on its way out */
+	bool attaching;		/* what makes it is late, and knows this */
 	bool direct;		/* past the page cache of the file */
 	const char *note;	/* what the user should know; static */
 };
@@ -25,7 +26,8 @@ struct loop {
 /*
  * Makes the device, called `name` under /dev/blkgraph; returns when it can be
  * used. abort: ends every request to the file with an error, for when the file
- * does not answer; called on a helper thread. On failure nothing is left.
+ * does not answer; called on a helper thread. On failure nothing is left, or it
+ * is attaching still: then it stays where it is, and goes when it comes.
  */
 int co_loop_attach(struct loop *loop, const char *name,
 		   void (*abort)(struct loop *loop), struct error **err)

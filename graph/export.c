@@ -193,16 +193,16 @@ static int export_begin(struct export *exp, struct node *node,
 	node_get(node, "export");
 	ret = exp->type->open(exp, node, err);
 	node_put(node, "export");
-	if (ret < 0)
-		return ret;
-	ret = exp->type->start(exp, err);
-	if (ret < 0) {
-		co_export_unpinned(exp);
-		exp->type->close(exp);
-		return ret;
+	if (ret == 0) {
+		ret = exp->type->start(exp, err);
+		if (ret < 0 && !exp->stuck) {
+			co_export_unpinned(exp);
+			exp->type->close(exp);
+		}
 	}
-	exp->started = true;
-	return 0;
+	/* what is stuck is there: it is shown, and export_del may end it */
+	exp->started = ret == 0 || exp->stuck;
+	return ret;
 }
 
 struct root *export_root_new(struct export *exp, const struct root_ops *ops,
@@ -252,7 +252,8 @@ struct export *export_add(json_t *options, struct error **err)
 		abort();
 	export_list(exp);
 	if (parse_own(exp, copy, err) < 0 || export_begin(exp, node, err) < 0) {
-		export_free(exp);
+		if (!exp->stuck)
+			export_free(exp);
 		exp = NULL;
 	}
 out:

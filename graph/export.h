@@ -33,7 +33,12 @@ struct export_type {
 	 * that needs (modules). NULL: the type makes no block device.
 	 */
 	int (*available)(struct error **err);
-	/* Creates the root on node. */
+	/*
+	 * open creates the root on node. Either leaves nothing when it fails,
+	 * but for what start is to have closed; or sets exp->stuck, when the
+	 * kernel has not let go of something (A6): then stop and close follow
+	 * some day, as if it had started.
+	 */
 	int (*open)(struct export *exp, struct node *node, struct error **err);
 	int (*start)(struct export *exp, struct error **err);
 	/* Nobody uses it any more, nothing is in flight; ends what start
@@ -91,7 +96,8 @@ struct root *export_root_new(struct export *exp, const struct root_ops *ops,
 			     struct error **err) MUST_CHECK;
 
 /* Takes a copy of options ("type", "id", "node-name", "writable", "exclusive",
- * the type's own). On failure nothing is left. */
+ * the type's own). On failure nothing is left, unless it is stuck: then it is
+ * listed so. */
 struct export *export_add(struct json_t *options, struct error **err)
 	MUST_CHECK;
 int export_del(const char *id, enum export_stop mode, struct error **err)

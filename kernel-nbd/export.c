@@ -51,6 +51,7 @@ struct knbd {
 	char backend[KNBD_BACKEND_MAX];
 	uint64_t flags;
 	const char *note;	/* what the user should know; static */
+	bool connecting;	/* CONNECT passed its deadline */
 	bool disconnected;
 	/* What does not end, and since when; NULL: nothing. */
 	const char *stuck_in;
@@ -188,8 +189,9 @@ static int knbd_stuck(struct knbd *k, const char *in, uint64_t waited_ns,
 	if (!k->stuck_in)
 		k->stuck_since_ns = clock_ns() - waited_ns;
 	k->stuck_in = in;
-	return error_set(err, ETIMEDOUT, "/dev/%s is stuck: %s has not "
-			 "returned for %llu s", k->disk.name, in,
+	return error_set(err, ETIMEDOUT, "%s%s is stuck: %s has not "
+			 "returned for %llu s", k->disk.name[0] ? "/dev/" : "",
+			 k->disk.name[0] ? k->disk.name : k->backend, in,
 			 (unsigned long long)
 			 (clock_ns() - k->stuck_since_ns) / SECONDS(1));
 }
@@ -240,6 +242,7 @@ static int serve(struct knbd *k, struct knbd_connect *c, struct error **err)
 
 struct connect_job {
 	struct late work;
+	struct knbd *k;
 	struct knbd_connect c;
 	char backend[KNBD_BACKEND_MAX];
 	char name[32];		/* the export's id */
@@ -297,6 +300,7 @@ static void connect_late(struct late *late)
 
 	if (!job->rc)
 		co_blocking(connect_undo_run, job);
+	job->k->connecting = false;
 	connect_free(job);
 }
 
@@ -316,6 +320,7 @@ static struct connect_job *connect_new(struct knbd *k, const char *id)
 		return NULL;
 	job->work.call = connect_run;
 	job->work.undo = connect_late;
+	job->k = k;
 	strcpy(job->backend, k->backend);
 	snprintf(job->name, sizeof(job->name), "%s", id);
 	job->c.backend = job->backend;
@@ -325,8 +330,9 @@ static struct connect_job *connect_new(struct knbd *k, const char *id)
 	return job;
 }
 
-static int knbd_start(struct export *exp, struct error **err)
+static int co_connect(struct export *exp, struct error **err)
 {
+	struct error *late CLEANUP_ERROR = NULL;
 	struct knbd *k = knbd_of(exp);
 	struct connect_job *job = connect_new(k, exp->id);
 	int rc;
@@ -337,9 +343,11 @@ static int knbd_start(struct export *exp, struct error **err)
 	rc = serve(k, &job->c, err);
 	if (rc)
 		goto out;
-	if (!co_late(&job->work, CALL_NS, err, "NBD_CMD_CONNECT for export "
+	k->connecting = true;
+	if (!co_late(&job->work, CALL_NS, &late, "NBD_CMD_CONNECT for export "
 		     "'%s'", exp->id))
-		return -ETIMEDOUT;
+		return knbd_stuck(k, "NBD_CMD_CONNECT", CALL_NS, err);
+	k->connecting = false;
 	if (!job->rc) {
 		k->index = job->index;
 		strcpy(k->disk.name, job->disk);
@@ -489,8 +497,10 @@ static int co_stop(struct knbd *k, enum export_stop mode, struct error **err)
 	bool ours;
 	int rc = 0;
 
+	if (k->connecting)
+		return knbd_stuck(k, k->stuck_in, 0, err);
 	/* by an earlier call; somebody may have it open still */
-	if (k->disconnected)
+	if (k->disconnected || !k->disk.name[0])
 		return co_end(k, err);
 	ours = co_is_ours(k);
 	if (k->stuck_in && ours)
@@ -506,6 +516,18 @@ static int co_stop(struct knbd *k, enum export_stop mode, struct error **err)
 	if (mode == EXPORT_STOP_SAFE)
 		co_wait_gone(k);
 	return co_end(k, err);
+}
+
+static int knbd_start(struct export *exp, struct error **err)
+{
+	struct error *ignored CLEANUP_ERROR = NULL;
+	struct knbd *k = knbd_of(exp);
+	int rc = co_connect(exp, err);
+
+	if (!rc)
+		return 0;
+	exp->stuck = co_stop(k, EXPORT_STOP_HARD, &ignored) < 0;
+	return rc;
 }
 
 static int knbd_stop(struct export *exp, enum export_stop mode,
@@ -530,7 +552,6 @@ static int knbd_check_idle(struct export *exp, bool patient,
 
 static void knbd_close(struct export *exp)
 {
-	struct error *ignored CLEANUP_ERROR = NULL;
 	struct knbd_export *state = exp->state;
 	struct knbd *k = state->k;
 
@@ -538,11 +559,8 @@ static void knbd_close(struct export *exp)
 		return;
 	state->k = NULL;
 	exp->root = NULL;
-	if (k->disk.name[0] && co_is_ours(k) && co_disconnect(k, &ignored))
-		error_clear(&ignored);
-	/* what is stuck keeps its requests and the root they use */
-	if (!co_nbd_target_close(&k->target, END_NS))
-		return;
+	/* it was stopped, or its start was */
+	assert(!k->target.count && !k->connecting);
 	root_free(k->target.root);
 	free(k);
 }

@@ -39,6 +39,7 @@ struct ublk_call {
 	int res;
 	/* main */
 	struct wait_event answered;
+	struct ublk_call *next_sent;
 };
 
 /* A coroutine that waits to be the one who adds or deletes. */
@@ -52,7 +53,7 @@ static struct {
 	bool open, opening;
 	int fd;
 	uint64_t features;
-	unsigned under_way;
+	struct ublk_call *sent;		/* in the kernel, or on their way */
 	bool add_del_busy;		/* an ADD or DEL is in the kernel */
 	unsigned busy_op;
 	uint32_t busy_id;
@@ -206,7 +207,8 @@ static void control_post(struct ublk_call *call)
 	uint64_t one = 1;
 	ssize_t n;
 
-	control.under_way++;
+	call->next_sent = control.sent;
+	control.sent = call;
 	pthread_mutex_lock(&control.lock);
 	call->next = NULL;
 	*control.last = call;
@@ -219,8 +221,11 @@ static void control_post(struct ublk_call *call)
 static void call_answered(struct message *msg)
 {
 	struct ublk_call *call = container_of(msg, struct ublk_call, answer);
+	struct ublk_call **at = &control.sent;
 
-	control.under_way--;
+	while (*at != call)
+		at = &(*at)->next_sent;
+	*at = call->next_sent;
 	wait_event_set(&call->answered);
 }
 
@@ -465,6 +470,15 @@ int co_ublk_del(uint32_t id, bool wait, struct error **err)
 			 id, 0, err);
 }
 
+bool ublk_control_pending(uint32_t id)
+{
+	const struct ublk_call *call = control.sent;
+
+	while (call && call->cmd.dev_id != id)
+		call = call->next_sent;
+	return call;
+}
+
 uint64_t ublk_features(void)
 {
 	assert(control.open);
@@ -596,7 +610,7 @@ void ublk_control_close(void)
 	pthread_mutex_unlock(&control.lock);
 	n = write(control.wake_fd, &one, sizeof(one));
 	assert(n == sizeof(one));
-	if (control.under_way) {
+	if (control.sent) {
 		/* Its exit waits in the kernel for the call that is stuck. */
 		pthread_detach(control.thread);
 		return;

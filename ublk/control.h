@@ -28,6 +28,8 @@
 int co_ublk_control_open(bool load, struct error **err) MUST_CHECK;
 /* Ends the thread; no device is left but stuck ones. Harmless when not open. */
 void ublk_control_close(void);
+/* Whether a command for this device is still in the kernel. Main thread. */
+bool ublk_control_pending(uint32_t id);
 /* UBLK_F_ bits of this kernel; after co_ublk_control_open. */
 uint64_t ublk_features(void);
 

@@ -24,6 +24,7 @@
 
 int ublk_device_stuck(struct ublk_device *dev, const char *in)
 {
+	dev->stuck_from = dev->state;
 	dev->state = UBLK_STUCK;
 	dev->stuck_in = in;
 	dev->stuck_since_ns = clock_ns();
@@ -307,7 +308,8 @@ int co_ublk_device_end(struct ublk_device *dev, bool wait, struct error **err)
 	unsigned i;
 	int rc;
 
-	for (i = 0; i < dev->queues; i++) {
+	/* else this was done before DEL_DEV got stuck */
+	for (i = 0; i < dev->queues && dev->state != UBLK_STOPPED; i++) {
 		struct ublk_queue *q = &dev->queue[i];
 		uint64_t now = clock_ns();
 
@@ -324,7 +326,8 @@ int co_ublk_device_end(struct ublk_device *dev, bool wait, struct error **err)
 	while (dev->readers)
 		co_yield();
 	/* U6: nothing of ours may hold ublkcN when DEL waits for the id */
-	queues_free(dev);
+	if (dev->queue)
+		queues_free(dev);
 	if (dev->char_fd >= 0)
 		close(dev->char_fd);
 	dev->char_fd = -1;

@@ -10,7 +10,8 @@
  *	                          |
  *	                        GONE         any --deadline passed--> STUCK
  *
- * STUCK is final: the device's memory, tags and id stay taken (U8).
+ * STUCK: the device's memory, tags and id stay taken until the kernel has let go
+ * of it and somebody stops it once more (U8).
  */
 #ifndef UBLK_DEVICE_H
 #define UBLK_DEVICE_H
@@ -44,6 +45,7 @@ struct ublk_device {
 	const char *copy_reason;	/* why not; static */
 	const char *note;		/* what the user should know; static */
 	const char *stuck_in;		/* "STOP_DEV" */
+	enum ublk_state stuck_from;	/* where it was then */
 	uint64_t stuck_since_ns;
 	unsigned queues;
 	struct ublk_queue *queue;
@@ -64,7 +66,8 @@ uint64_t ublk_device_threads(const struct ublk_device *dev);
  * set. On failure close is still to be called. */
 int co_ublk_device_start(struct ublk_device *dev, struct error **err)
 	MUST_CHECK;
-/* stop.c: C9. On failure the device goes on as it was, or is STUCK. */
+/* stop.c: C9. On failure the device goes on as it was, or is STUCK. One that is
+ * STUCK already is looked at again. */
 int co_ublk_device_stop(struct ublk_device *dev, enum export_stop mode,
 			struct error **err) MUST_CHECK;
 /* As co_disk_idle. */

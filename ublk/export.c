@@ -106,6 +106,8 @@ static int ublk_open(struct export *exp, struct node *node, struct error **err)
 	if (!rc)
 		rc = co_ublk_device_open(dev, &node->limits, node->size,
 					 exp->writable, err);
+	if (rc && dev->state == UBLK_STUCK)
+		goto stuck;
 	if (rc)
 		goto free_device;
 	dev->root = export_root_new(exp, &ublk_root_ops, dev, node, PERM_ALL,
@@ -113,13 +115,18 @@ static int ublk_open(struct export *exp, struct node *node, struct error **err)
 				    ublk_device_threads(dev), err);
 	if (!dev->root) {
 		rc = *err && (*err)->code ? -(*err)->code : -EPERM;
-		if (!co_ublk_device_close(dev))
-			return rc;	/* stuck: its memory stays */
-		goto free_device;
+		if (co_ublk_device_close(dev))
+			goto free_device;
+		goto stuck;
 	}
 	snprintf(exp->device, sizeof(exp->device), "/dev/%s", dev->disk.name);
 	state->dev = dev;
 	return 0;
+
+stuck:
+	state->dev = dev;
+	exp->stuck = true;
+	return rc;
 
 free_device:
 	free(dev);
@@ -131,7 +138,8 @@ static int ublk_start(struct export *exp, struct error **err)
 	struct ublk_device *dev = device_of(exp);
 	int rc = co_ublk_device_start(dev, err);
 
-	exp->stuck = dev->state == UBLK_STUCK;
+	if (rc)
+		exp->stuck = !co_ublk_device_close(dev);
 	return rc;
 }
 
@@ -160,10 +168,10 @@ static void ublk_close(struct export *exp)
 		return;
 	state->dev = NULL;
 	exp->root = NULL;
-	/* what is stuck keeps its tags, their memory and the root they use */
 	if (!co_ublk_device_close(dev))
 		return;
-	root_free(dev->root);
+	if (dev->root)
+		root_free(dev->root);
 	free(dev);
 }
 
@@ -204,7 +212,8 @@ static void ublk_query(struct export *exp, json_t *object)
 
 	if (!dev)
 		return;
-	set_text(object, "device", exp->device);
+	if (exp->device[0])
+		set_text(object, "device", exp->device);
 	json_object_set_new(object, "device-id", json_integer(dev->id));
 	json_object_set_new(object, "size", json_integer((json_int_t)
 							 dev->size));

@@ -5,9 +5,6 @@
  * Main thread, coroutines.
  */
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "export/hold.h"
 #include "ublk/control.h"
@@ -82,42 +79,13 @@ static int co_stop_unused(void *arg, bool patient, struct error **err)
 	return rc;
 }
 
-struct disk_is_gone {
-	const char *name;
-	bool gone;
-};
-
-static void disk_is_gone_run(void *arg)
-{
-	struct disk_is_gone *d = arg;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/sys/block/%s", d->name);
-	d->gone = access(path, F_OK) < 0 && errno == ENOENT;
-}
-
-/*
- * Whether a STOP that passed its deadline has been carried out since: the
- * kernel takes the disk away only once its last request is over (U8).
- */
-static bool co_stopped_late(const struct ublk_device *dev)
-{
-	struct disk_is_gone d = { .name = dev->disk.name };
-
-	if (strcmp(dev->stuck_in, "STOP_DEV") &&
-	    strcmp(dev->stuck_in, "TRY_STOP_DEV"))
-		return false;
-	co_blocking(disk_is_gone_run, &d);
-	return d.gone;
-}
-
 int co_ublk_device_stop(struct ublk_device *dev, enum export_stop mode,
 			struct error **err)
 {
 	int rc;
 
-	if (dev->state == UBLK_STUCK && co_stopped_late(dev))
-		dev->state = UBLK_LIVE;
+	if (dev->state == UBLK_STUCK && !ublk_control_pending(dev->id))
+		dev->state = dev->stuck_from;
 	if (dev->state == UBLK_STUCK)
 		return error_set(err, ETIMEDOUT,
 				 "/dev/%s is stuck in %s for %llu s",
@@ -125,6 +93,9 @@ int co_ublk_device_stop(struct ublk_device *dev, enum export_stop mode,
 				 (unsigned long long)
 				 (clock_ns() - dev->stuck_since_ns) /
 				 SECONDS(1));
+	/* all that was left to do is DEL_DEV, once more */
+	if (dev->state == UBLK_STOPPED)
+		return co_ublk_device_end(dev, false, err);
 	rc = mode == EXPORT_STOP_SAFE ?
 	     co_disk_retry(co_stop_unused, dev, err) : co_stop(dev, err);
 	if (rc)

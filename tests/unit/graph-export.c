@@ -28,6 +28,7 @@ static const struct root_ops door_root_ops = {
 };
 static unsigned opens, starts, stops, closes;
 static int fail_open, fail_start, fail_stop;
+static bool gets_stuck;
 
 static int door_open(struct export *exp, struct node *node, struct error **err)
 {
@@ -47,7 +48,7 @@ static int door_open(struct export *exp, struct node *node, struct error **err)
 
 static int door_start(struct export *exp, struct error **err)
 {
-	(void)exp;
+	exp->stuck = gets_stuck;
 	if (fail_start)
 		return error_set(err, -fail_start, "the door is stuck");
 	starts++;
@@ -197,6 +198,41 @@ static void del(const char *id)
 	CU_ASSERT_EQUAL(export_del(id, EXPORT_STOP_HARD, &err), 0);
 }
 
+/* A6: what the kernel keeps of a start that failed is shown, its id is not used
+ * again, and it goes when the kernel has let go of it. */
+SIM_TEST(test_a_start_that_is_stuck)
+{
+	struct error *err = NULL;
+	struct export *exp;
+	struct node *node;
+	unsigned closed;
+
+	toy_start();
+	export_type_register(&door);
+	node = toy_open("{\"driver\":\"toy\",\"node-name\":\"n\"}");
+	toy_hold(node);
+	fail_start = -ETIMEDOUT;
+	gets_stuck = true;
+	closed = closes;
+	add("s", NULL, "the door is stuck");
+	exp = export_find("s");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(exp);
+	CU_ASSERT(exp->stuck && exp->root && node->parents);
+	CU_ASSERT_EQUAL(closes, closed);
+	add("s", NULL, "Block export id 's' is already in use");
+	fail_stop = -ETIMEDOUT;
+	CU_ASSERT_EQUAL(export_del("s", EXPORT_STOP_SAFE, &err), -ETIMEDOUT);
+	error_clear(&err);
+	CU_ASSERT_PTR_EQUAL(export_find("s"), exp);
+	fail_stop = fail_start = 0;
+	gets_stuck = false;
+	CU_ASSERT_EQUAL(export_del("s", EXPORT_STOP_SAFE, &err), 0);
+	CU_ASSERT_PTR_NULL(export_first());
+	CU_ASSERT_PTR_NULL(node->parents);
+	CU_ASSERT_EQUAL(closes, closed + 1);
+	toy_let_go(node);
+}
+
 /* P1: who asks for it is the only one that writes, whoever comes first. */
 SIM_TEST(test_exclusive)
 {
@@ -225,4 +261,5 @@ SIM_TEST(test_exclusive)
 	toy_let_go(node);
 }
 
-TEST_MAIN("graph-export", TEST(test_export), TEST(test_exclusive))
+TEST_MAIN("graph-export", TEST(test_export),
+	  TEST(test_a_start_that_is_stuck), TEST(test_exclusive))
