@@ -40,7 +40,7 @@ struct search {
 	int skip_fd;
 };
 
-static void PRINTF(3, 4) found(struct search *s, bool udev, const char *fmt,
+static void PRINTF(3, 4) named(struct search *s, bool udev, const char *fmt,
 			       ...)
 {
 	struct users *out = s->out;
@@ -116,7 +116,7 @@ static void find_holders(struct search *s, const char *sys_dir)
 		return;
 	while ((e = readdir(dir)))
 		if (e->d_name[0] != '.')
-			found(s, false, "used by %s", e->d_name);
+			named(s, false, "used by %s", e->d_name);
 	closedir(dir);
 }
 
@@ -246,7 +246,7 @@ static void find_mounts(struct search *s, const char *pid)
 	while (getline(&line, &size, f) > 0)
 		if (mountinfo_match(line, s->numbers, s->n, s->name,
 					 point, sizeof(point)))
-			found(s, false, "mounted on %s", point);
+			named(s, false, "mounted on %s", point);
 	free(line);
 	fclose(f);
 }
@@ -272,7 +272,7 @@ static void found_process(struct search *s, const char *pid)
 	read_line(path, comm, sizeof(comm));
 	/* workers are (udev-worker) or, in old versions, systemd-udevd */
 	udev = strstr(comm, "udev") || !strcmp(comm, "blkid");
-	found(s, udev, "open in %s (pid %.20s)", comm, pid);
+	named(s, udev, "open in %s (pid %.20s)", comm, pid);
 }
 
 /* Whether an open file of a process is the disk, or the file, looked for. */
@@ -362,7 +362,7 @@ static void find_swaps(struct search *s)
 			continue;
 		mountinfo_unescape(path, sizeof(path), line + 5, len - 5);
 		if (is_disk_or_partition(path, s->name))
-			found(s, false, "swap on /dev/%s", path);
+			named(s, false, "swap on /dev/%s", path);
 	}
 	free(line);
 	fclose(f);
@@ -459,7 +459,7 @@ static void find_file_there(void *arg)
 	if (hit < 0)
 		unseen(q->search, "/sys/block", -hit);
 	else if (hit)
-		found(q->search, false, "used by %s", disk);
+		named(q->search, false, "used by %s", disk);
 	find_processes(q->search);
 }
 

@@ -64,7 +64,7 @@ struct fuse_export {
 
 static const struct export_type fuse_export_type;
 
-static struct fuse_file *file_of(const struct export *exp)
+static struct fuse_file *fuse_file_of(const struct export *exp)
 {
 	return ((struct fuse_export *)exp->state)->file;
 }
@@ -79,7 +79,7 @@ static int check_mountpoint(const char *path, struct error **err)
 				 "%d bytes", USERS_PATH_MAX - 1);
 	for (const struct export *e = export_first(); e; e = e->next) {
 		const struct fuse_file *f = e->type == &fuse_export_type ?
-					    file_of(e) : NULL;
+					    fuse_file_of(e) : NULL;
 
 		if (f && !strcmp(f->path, path))
 			return error_set(err, EEXIST, "There already is a FUSE "
@@ -88,7 +88,7 @@ static int check_mountpoint(const char *path, struct error **err)
 	return 0;
 }
 
-static int check_options(const struct export *exp, struct error **err)
+static int fuse_check_options(const struct export *exp, struct error **err)
 {
 	const struct fuse_options *opts = exp->opts;
 
@@ -110,7 +110,7 @@ static int check_options(const struct export *exp, struct error **err)
 	return opts->mountpoint ? check_mountpoint(opts->mountpoint, err) : 0;
 }
 
-static void file_free(struct fuse_file *f)
+static void fuse_file_free(struct fuse_file *f)
 {
 	free(f->path);
 	free(f);
@@ -133,8 +133,8 @@ static uint64_t loop_completed(struct disk *disk)
 	return sum;
 }
 
-static struct fuse_file *file_new(const struct export *exp,
-				  struct node *node)
+static struct fuse_file *fuse_file_new(const struct export *exp,
+				       struct node *node)
 {
 	struct fuse_file *f = calloc(1, sizeof(*f));
 	const struct fuse_options *opts = exp->opts;
@@ -169,7 +169,7 @@ struct available_job {
 	int rc;
 };
 
-static void available_run(void *arg)
+static void fuse_available_run(void *arg)
 {
 	struct available_job *job = arg;
 
@@ -183,7 +183,7 @@ static int fuse_type_available(struct error **err)
 {
 	struct available_job job = { .err = err };
 
-	co_blocking(available_run, &job);
+	co_blocking(fuse_available_run, &job);
 	return job.rc;
 }
 
@@ -194,10 +194,10 @@ static int fuse_open(struct export *exp, struct node *node, struct error **err)
 	int rc = co_refuse_nested(exp, node, err);
 
 	if (!rc)
-		rc = check_options(exp, err);
+		rc = fuse_check_options(exp, err);
 	if (rc)
 		return rc;
-	f = file_new(exp, node);
+	f = fuse_file_new(exp, node);
 	if (!f)
 		return error_set(err, ENOMEM, "no memory for export '%s'",
 				 exp->id);
@@ -218,13 +218,13 @@ static int fuse_open(struct export *exp, struct node *node, struct error **err)
 	return 0;
 
 free_file:
-	file_free(f);
+	fuse_file_free(f);
 	return rc;
 }
 
 static int fuse_start(struct export *exp, struct error **err)
 {
-	struct fuse_file *f = file_of(exp);
+	struct fuse_file *f = fuse_file_of(exp);
 	int rc = co_fuse_file_start(f, err);
 
 	if (!rc && f->loop.disk.name[0])
@@ -238,7 +238,7 @@ static int fuse_start(struct export *exp, struct error **err)
 static int fuse_stop(struct export *exp, enum export_stop mode,
 		     struct error **err)
 {
-	struct fuse_file *f = file_of(exp);
+	struct fuse_file *f = fuse_file_of(exp);
 	int rc = co_fuse_file_stop(f, mode, err);
 
 	exp->stuck = f->state == FUSE_STUCK || f->loop.stuck;
@@ -248,7 +248,7 @@ static int fuse_stop(struct export *exp, enum export_stop mode,
 static int fuse_check_idle(struct export *exp, bool patient,
 			   struct error **err)
 {
-	return co_fuse_file_idle(file_of(exp), patient, err);
+	return co_fuse_file_idle(fuse_file_of(exp), patient, err);
 }
 
 static void fuse_close(struct export *exp)
@@ -263,12 +263,12 @@ static void fuse_close(struct export *exp)
 	if (!co_fuse_file_close(f))
 		return;
 	root_free(f->common.root);
-	file_free(f);
+	fuse_file_free(f);
 }
 
 static void fuse_query(struct export *exp, json_t *object)
 {
-	struct fuse_file *f = file_of(exp);
+	struct fuse_file *f = fuse_file_of(exp);
 
 	if (!f)
 		return;

@@ -36,7 +36,7 @@ uint64_t fuse_file_threads(const struct fuse_file *f)
 	return threads;
 }
 
-static void queues_free(struct fuse_file *f)
+static void file_queues_free(struct fuse_file *f)
 {
 	unsigned i;
 
@@ -78,7 +78,7 @@ int co_fuse_file_open(struct fuse_file *f, struct error **err)
 	f->state = FUSE_OPENED;
 	if (!rc)
 		return 0;
-	queues_free(f);
+	file_queues_free(f);
 	if (rc == -ENOMEM)
 		return error_set(err, ENOMEM, "no memory for %u requests",
 				 f->common.depth);
@@ -414,6 +414,6 @@ bool co_fuse_file_close(struct fuse_file *f)
 		return false;
 	while (f->readers)
 		co_yield();
-	queues_free(f);
+	file_queues_free(f);
 	return true;
 }

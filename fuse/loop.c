@@ -16,7 +16,7 @@
 
 #include "export/host-mounts.h"
 #include "export/module.h"
-#include "export/settle.h"
+#include "export/arrival.h"
 #include "export/users.h"
 #include "runtime/late.h"
 
@@ -38,8 +38,8 @@ struct attach_job {
 	char name[64];		/* the export's id */
 	char disk[16];		/* "loop3" */
 	bool direct;
-	struct settle settle;
-	bool settling;
+	struct arrival arrival;
+	bool arriving;
 	struct error *err;
 	int rc;
 	uint64_t seen;
@@ -73,7 +73,7 @@ int loop_available(struct error **err)
 	return 0;
 }
 
-static int file_open(const struct loop *loop, struct error **err)
+static int loop_file_open(const struct loop *loop, struct error **err)
 {
 	int fd = open(loop->file, (loop->writable ? O_RDWR : O_RDONLY) |
 		      O_CLOEXEC);
@@ -112,13 +112,13 @@ static int configure(struct attach_job *job, int device, int file)
 			 job->disk, loop->file, strerror(errno));
 }
 
-static void unsettle(void *arg)
+static void arrival_undo(void *arg)
 {
 	struct attach_job *job = arg;
 
-	settle_end(&job->settle);
-	settle_forget(job->disk);
-	job->settling = false;
+	arrival_end(&job->arrival);
+	arrival_forget(job->disk);
+	job->arriving = false;
 }
 
 static int attach_free_one(struct attach_job *job, int control, int file)
@@ -136,12 +136,12 @@ static int attach_free_one(struct attach_job *job, int control, int file)
 	if (device < 0)
 		return error_set(&job->err, errno, "cannot open %s: %s", path,
 				 strerror(errno));
-	settle_begin(&job->settle, job->disk, job->name);
-	job->settling = true;
+	arrival_begin(&job->arrival, job->disk, job->name);
+	job->arriving = true;
 	rc = configure(job, device, file);
 	close(device);
 	if (rc)
-		unsettle(job);
+		arrival_undo(job);
 	return rc;
 }
 
@@ -153,7 +153,7 @@ static void attach_in_namespace(void *arg)
 	job->rc = control;
 	if (control < 0)
 		return;
-	file = file_open(job->loop, &job->err);
+	file = loop_file_open(job->loop, &job->err);
 	job->rc = job->err ? -job->err->code : -EBUSY;
 	while (!job->err && job->rc == -EBUSY && tries--)
 		job->rc = attach_free_one(job, control, file);
@@ -203,8 +203,8 @@ static void attach_late(struct late *late)
 	struct attach_job *job = container_of(late, struct attach_job, work);
 	struct loop *loop = job->loop;
 
-	if (job->settling)
-		co_blocking(unsettle, job);
+	if (job->arriving)
+		co_blocking(arrival_undo, job);
 	if (!job->rc) {
 		memcpy(loop->disk.name, job->disk, sizeof(job->disk));
 		co_loop_abandon(loop);
@@ -214,13 +214,13 @@ static void attach_late(struct late *late)
 	free(job);
 }
 
-static void attach_settle_run(void *arg)
+static void attach_arrival_run(void *arg)
 {
 	struct attach_job *job = arg;
 
-	job->rc = settle_wait(&job->settle, &job->err);
-	job->loop->note = job->settle.note;
-	settle_end(&job->settle);
+	job->rc = arrival_wait(&job->arrival, &job->err);
+	job->loop->note = job->arrival.note;
+	arrival_end(&job->arrival);
 }
 
 int co_loop_attach(struct loop *loop, const char *name,
@@ -245,7 +245,7 @@ int co_loop_attach(struct loop *loop, const char *name,
 	if (!job->rc) {
 		memcpy(loop->disk.name, job->disk, sizeof(job->disk));
 		loop->direct = job->direct;
-		co_blocking(attach_settle_run, job);
+		co_blocking(attach_arrival_run, job);
 	}
 	rc = job->rc;
 	if (rc)
@@ -270,7 +270,7 @@ static void clear_run(struct late *late)
 	struct clear_job *c = container_of(late, struct clear_job, work);
 	int fd = disk_hold_fd(c->hold);
 
-	settle_forget(c->disk);
+	arrival_forget(c->disk);
 	c->error = ioctl(fd, LOOP_CLR_FD) && errno != ENXIO ? errno : 0;
 }
 
@@ -418,7 +418,7 @@ int loop_clear(const char *disk)
 		return errno;
 	rc = ioctl(fd, LOOP_CLR_FD) && errno != ENXIO ? errno : 0;
 	close(fd);
-	settle_forget(disk);
+	arrival_forget(disk);
 	return rc;
 }
 

@@ -180,7 +180,7 @@ static int clone_first(struct fuse_mount *m, unsigned i, struct error **err)
 			 m->path, strerror(errno));
 }
 
-static void close_all(struct fuse_mount *m)
+static void mount_close_fds(struct fuse_mount *m)
 {
 	for (unsigned i = 0; i < m->queues; i++)
 		if (m->fd[i] >= 0)
@@ -193,7 +193,7 @@ struct mount_job {
 	int rc;
 };
 
-static void mount_run(void *arg)
+static void mount_there(void *arg)
 {
 	struct mount_job *job = arg;
 	struct fuse_mount *m = job->m;
@@ -217,7 +217,7 @@ static void mount_run(void *arg)
 		return;
 	umount2(m->path, MNT_DETACH | UMOUNT_NOFOLLOW);
 close:
-	close_all(m);
+	mount_close_fds(m);
 	if (is_ours(m->path))
 		unlink(m->path);
 }
@@ -254,7 +254,7 @@ int fuse_mount(struct fuse_mount *m, struct error **err)
 
 	for (unsigned i = 0; i < FUSE_QUEUES_MAX; i++)
 		m->fd[i] = -1;
-	rc = host_mounts_run(mount_run, &job);
+	rc = host_mounts_run(mount_there, &job);
 	if (rc)
 		return error_set(err, rc, "cannot mount on '%s': the mount "
 				 "namespace of its users cannot be entered: %s",
@@ -278,7 +278,7 @@ int fuse_unmount_here(const char *path, int flags)
 	return 0;
 }
 
-static void unmount_run(void *arg)
+static void unmount_there(void *arg)
 {
 	struct unmount_job *job = arg;
 
@@ -288,7 +288,7 @@ static void unmount_run(void *arg)
 int fuse_unmount(const char *path, int flags)
 {
 	struct unmount_job job = { .path = path, .flags = flags };
-	int rc = host_mounts_run(unmount_run, &job);
+	int rc = host_mounts_run(unmount_there, &job);
 
 	return rc ? rc : job.error;
 }

@@ -17,7 +17,7 @@
 
 #include "export/hold.h"
 #include "export/nested.h"
-#include "export/settle.h"
+#include "export/arrival.h"
 #include "graph/export.h"
 #include "graph/node.h"
 #include "kernel-nbd/kernel-nbd.h"
@@ -90,7 +90,7 @@ struct available_job {
 	int rc;
 };
 
-static void available_run(void *arg)
+static void knbd_available_run(void *arg)
 {
 	struct available_job *job = arg;
 
@@ -101,7 +101,7 @@ static int co_knbd_available(struct error **err)
 {
 	struct available_job job = { .err = err };
 
-	co_blocking(available_run, &job);
+	co_blocking(knbd_available_run, &job);
 	return job.rc;
 }
 
@@ -198,7 +198,7 @@ static int knbd_stuck(struct knbd *k, const char *in, uint64_t waited_ns,
 
 /* --- start --- */
 
-static void close_all(struct knbd_connect *c)
+static void knbd_close_sockets(struct knbd_connect *c)
 {
 	for (unsigned i = 0; i < c->sockets; i++)
 		close(c->fd[i]);
@@ -218,7 +218,7 @@ static void widen(int fd)
 }
 
 /* Serves one end of each pair; the others are the connection's. */
-static int serve(struct knbd *k, struct knbd_connect *c, struct error **err)
+static int offer(struct knbd *k, struct knbd_connect *c, struct error **err)
 {
 	int rc = 0;
 
@@ -248,12 +248,12 @@ struct connect_job {
 	char name[32];		/* the export's id */
 	char disk[16];
 	unsigned index;
-	struct settle settle;
+	struct arrival arrival;
 	struct error *err;
 	int rc;
 };
 
-static void connect_run(struct late *late)
+static void knbd_connect_run(struct late *late)
 {
 	struct connect_job *job = container_of(late, struct connect_job, work);
 
@@ -263,12 +263,12 @@ static void connect_run(struct late *late)
 		if (knbd_in_use(job->index))
 			continue;
 		snprintf(job->disk, sizeof(job->disk), "nbd%u", job->index);
-		settle_begin(&job->settle, job->disk, job->name);
+		arrival_begin(&job->arrival, job->disk, job->name);
 		job->rc = knbd_connect(&job->c, job->index, &job->err);
 		if (!job->rc)
 			return;
-		settle_end(&job->settle);
-		settle_forget(job->disk);
+		arrival_end(&job->arrival);
+		arrival_forget(job->disk);
 	}
 	if (job->rc == -EBUSY)
 		error_set(&job->err, EBUSY, "all of %u NBD devices are in use",
@@ -277,7 +277,7 @@ static void connect_run(struct late *late)
 
 static void connect_free(struct connect_job *job)
 {
-	close_all(&job->c);
+	knbd_close_sockets(&job->c);
 	error_clear(&job->err);
 	free(job);
 }
@@ -289,8 +289,8 @@ static void connect_undo_run(void *arg)
 
 	/* what else: the next start looks at it again */
 	(void)rc;
-	settle_end(&job->settle);
-	settle_forget(job->disk);
+	arrival_end(&job->arrival);
+	arrival_forget(job->disk);
 }
 
 /* Nobody waits for this device: it goes again. */
@@ -304,12 +304,12 @@ static void connect_late(struct late *late)
 	connect_free(job);
 }
 
-static void settle_run(void *arg)
+static void arrival_wait_run(void *arg)
 {
 	struct connect_job *job = arg;
 
-	job->rc = settle_wait(&job->settle, &job->err);
-	settle_end(&job->settle);
+	job->rc = arrival_wait(&job->arrival, &job->err);
+	arrival_end(&job->arrival);
 }
 
 static struct connect_job *connect_new(struct knbd *k, const char *id)
@@ -318,7 +318,7 @@ static struct connect_job *connect_new(struct knbd *k, const char *id)
 
 	if (!job)
 		return NULL;
-	job->work.call = connect_run;
+	job->work.call = knbd_connect_run;
 	job->work.undo = connect_late;
 	job->k = k;
 	strcpy(job->backend, k->backend);
@@ -340,7 +340,7 @@ static int co_connect(struct export *exp, struct error **err)
 	if (!job)
 		return error_set(err, ENOMEM, "no memory for export '%s'",
 				 exp->id);
-	rc = serve(k, &job->c, err);
+	rc = offer(k, &job->c, err);
 	if (rc)
 		goto out;
 	k->connecting = true;
@@ -354,10 +354,10 @@ static int co_connect(struct export *exp, struct error **err)
 		snprintf(exp->device, sizeof(exp->device), "/dev/%s",
 			 k->disk.name);
 		/* the kernel has its own by now */
-		close_all(&job->c);
+		knbd_close_sockets(&job->c);
 		job->c.sockets = 0;
-		co_blocking(settle_run, job);
-		k->note = job->settle.note;
+		co_blocking(arrival_wait_run, job);
+		k->note = job->arrival.note;
 	}
 	rc = job->rc;
 	if (job->err)
@@ -408,7 +408,7 @@ static void disconnect_run(struct late *late)
 	struct disconnect_job *job = container_of(late, struct disconnect_job,
 						  work);
 
-	settle_forget(job->disk);
+	arrival_forget(job->disk);
 	job->rc = knbd_disconnect(job->index, &job->err);
 }
 
@@ -492,7 +492,7 @@ static int co_end(struct knbd *k, struct error **err)
 	return 0;
 }
 
-static int co_stop(struct knbd *k, enum export_stop mode, struct error **err)
+static int co_halt(struct knbd *k, enum export_stop mode, struct error **err)
 {
 	bool ours;
 	int rc = 0;
@@ -526,7 +526,7 @@ static int knbd_start(struct export *exp, struct error **err)
 
 	if (!rc)
 		return 0;
-	exp->stuck = co_stop(k, EXPORT_STOP_HARD, &ignored) < 0;
+	exp->stuck = co_halt(k, EXPORT_STOP_HARD, &ignored) < 0;
 	return rc;
 }
 
@@ -534,7 +534,7 @@ static int knbd_stop(struct export *exp, enum export_stop mode,
 		     struct error **err)
 {
 	struct knbd *k = knbd_of(exp);
-	int rc = co_stop(k, mode, err);
+	int rc = co_halt(k, mode, err);
 
 	exp->stuck = k->stuck_in;
 	return rc;

@@ -34,7 +34,7 @@ static bool is_left(unsigned index)
 	return pid > 0 && (pid == getpid() || (kill(pid, 0) && errno == ESRCH));
 }
 
-static void remove_run(void *arg)
+static void knbd_remove_run(void *arg)
 {
 	struct scan *s = arg;
 	DIR *dir = opendir("/sys/block");
@@ -59,7 +59,7 @@ unsigned co_kernel_nbd_remove_leftovers(struct error **err)
 {
 	struct scan s = { 0 };
 
-	co_blocking(remove_run, &s);
+	co_blocking(knbd_remove_run, &s);
 	if (s.err)
 		error_propagate(err, &s.err);
 	return s.removed;

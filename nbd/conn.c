@@ -26,7 +26,7 @@
 
 /* ---- slots ---- */
 
-static struct nbd_slot *slot_take(struct nbd_conn *c, uint32_t bytes)
+static struct nbd_slot *conn_take_slot(struct nbd_conn *c, uint32_t bytes)
 {
 	struct nbd_slot *slot = c->free;
 
@@ -44,7 +44,7 @@ static struct nbd_slot *co_slot_get(struct nbd_conn *c, uint32_t bytes)
 {
 	struct nbd_slot *slot;
 
-	while (!(slot = slot_take(c, bytes))) {
+	while (!(slot = conn_take_slot(c, bytes))) {
 		c->reader = co_self();
 		co_wait();
 	}

@@ -72,7 +72,7 @@ static enum nbd_step acknowledge(struct nbd_negotiation *n)
 }
 
 /* The client hears why and may go on. */
-static enum nbd_step fail(struct nbd_negotiation *n, enum nbd_option_error why,
+static enum nbd_step nack(struct nbd_negotiation *n, enum nbd_option_error why,
 			  const char *text)
 {
 	reply(n, NBD_REP_ERROR | why, strlen(text));
@@ -185,7 +185,7 @@ static const struct nbd_offer *find(const struct nbd_negotiation *n)
 }
 
 /* Contexts count only for the export that they were asked for. */
-static enum nbd_step serve(struct nbd_negotiation *n,
+static enum nbd_step grant(struct nbd_negotiation *n,
 			   const struct nbd_offer *offer)
 {
 	if (strcmp(n->context_name, offer->name))
@@ -210,7 +210,7 @@ static enum nbd_step option_export_name(struct nbd_negotiation *n,
 	out_16(&n->out, nbd_offer_flags(offer, &n->terms));
 	if (!n->no_zeroes)
 		memset(out_room(&n->out, 124), 0, 124);
-	return serve(n, offer);
+	return grant(n, offer);
 }
 
 static enum nbd_step option_list(struct nbd_negotiation *n, struct input *in)
@@ -219,7 +219,7 @@ static enum nbd_step option_list(struct nbd_negotiation *n, struct input *in)
 	const struct nbd_offer *offer = NULL;
 
 	if (in->left)
-		return fail(n, NBD_REP_ERR_INVALID, "data with a list");
+		return nack(n, NBD_REP_ERR_INVALID, "data with a list");
 	while ((offer = all->next(all->arg, offer)) != NULL) {
 		const char *more = offer->description ? offer->description :
 				   "";
@@ -267,10 +267,10 @@ static enum nbd_step option_info(struct nbd_negotiation *n, struct input *in)
 	unsigned count;
 
 	if (!in_name(n, in))
-		return fail(n, NBD_REP_ERR_INVALID, "a bad export name");
+		return nack(n, NBD_REP_ERR_INVALID, "a bad export name");
 	count = in_16(in);
 	if (in->bad || in->left != count * 2u)
-		return fail(n, NBD_REP_ERR_INVALID, "not the length it says");
+		return nack(n, NBD_REP_ERR_INVALID, "not the length it says");
 	while (count--) {
 		unsigned info = in_16(in);
 
@@ -279,7 +279,7 @@ static enum nbd_step option_info(struct nbd_negotiation *n, struct input *in)
 	}
 	offer = find(n);
 	if (!offer)
-		return fail(n, NBD_REP_ERR_UNKNOWN, "no such export");
+		return nack(n, NBD_REP_ERR_UNKNOWN, "no such export");
 	if (want[NBD_INFO_NAME])
 		info_text(n, NBD_INFO_NAME, offer->name);
 	if (want[NBD_INFO_DESCRIPTION] && offer->description)
@@ -288,7 +288,7 @@ static enum nbd_step option_info(struct nbd_negotiation *n, struct input *in)
 		info_block_size(n, offer);
 	info_export(n, offer);
 	acknowledge(n);
-	return n->option == NBD_OPT_GO ? serve(n, offer) : NBD_STEP_OPTION;
+	return n->option == NBD_OPT_GO ? grant(n, offer) : NBD_STEP_OPTION;
 }
 
 /* ---- contexts ---- */
@@ -339,10 +339,10 @@ static enum nbd_step option_contexts(struct nbd_negotiation *n,
 	if (n->option == NBD_OPT_SET_META_CONTEXT)
 		n->terms.base = n->terms.depth = false;
 	if (!n->terms.structured)
-		return fail(n, NBD_REP_ERR_INVALID,
+		return nack(n, NBD_REP_ERR_INVALID,
 			    "structured replies come first");
 	if (!in_name(n, in))
-		return fail(n, NBD_REP_ERR_INVALID, "a bad export name");
+		return nack(n, NBD_REP_ERR_INVALID, "a bad export name");
 	offer = find(n);
 	count = in_32(in);
 	if (count == 0 && n->option == NBD_OPT_LIST_META_CONTEXT)
@@ -356,9 +356,9 @@ static enum nbd_step option_contexts(struct nbd_negotiation *n,
 		depth |= query_matches(n, at, len, context_depth);
 	}
 	if (in->bad || in->left)
-		return fail(n, NBD_REP_ERR_INVALID, "not the length it says");
+		return nack(n, NBD_REP_ERR_INVALID, "not the length it says");
 	if (!offer)
-		return fail(n, NBD_REP_ERR_UNKNOWN, "no such export");
+		return nack(n, NBD_REP_ERR_UNKNOWN, "no such export");
 	if (n->option == NBD_OPT_SET_META_CONTEXT)
 		strcpy(n->context_name, n->name);
 	return reply_contexts(n, base, depth && offer->depth);
@@ -369,9 +369,9 @@ static enum nbd_step option_contexts(struct nbd_negotiation *n,
 static enum nbd_step option_starttls(struct nbd_negotiation *n)
 {
 	if (!n->tls_offered)
-		return fail(n, NBD_REP_ERR_POLICY, "TLS is not configured");
+		return nack(n, NBD_REP_ERR_POLICY, "TLS is not configured");
 	if (n->tls)
-		return fail(n, NBD_REP_ERR_INVALID, "TLS is there already");
+		return nack(n, NBD_REP_ERR_INVALID, "TLS is there already");
 	acknowledge(n);
 	return NBD_STEP_TLS;
 }
@@ -379,7 +379,7 @@ static enum nbd_step option_starttls(struct nbd_negotiation *n)
 static enum nbd_step option_structured(struct nbd_negotiation *n)
 {
 	if (n->terms.extended)
-		return fail(n, NBD_REP_ERR_EXT_HEADER_REQD,
+		return nack(n, NBD_REP_ERR_EXT_HEADER_REQD,
 			    "extended headers have been agreed on");
 	n->terms.structured = true;
 	return acknowledge(n);
@@ -395,7 +395,7 @@ static enum nbd_step option_plain(struct nbd_negotiation *n,
 				  const struct input *in)
 {
 	if (in->left)
-		return fail(n, NBD_REP_ERR_INVALID, "data where none belongs");
+		return nack(n, NBD_REP_ERR_INVALID, "data where none belongs");
 	if (n->option == NBD_OPT_STARTTLS)
 		return option_starttls(n);
 	if (n->option == NBD_OPT_STRUCTURED_REPLY)
@@ -460,7 +460,7 @@ static enum nbd_step without_tls(struct nbd_negotiation *n)
 {
 	if (n->option == NBD_OPT_EXPORT_NAME)
 		return refuse(n, "an export asked for without TLS");
-	return fail(n, NBD_REP_ERR_TLS_REQD, "STARTTLS comes first");
+	return nack(n, NBD_REP_ERR_TLS_REQD, "STARTTLS comes first");
 }
 
 enum nbd_step nbd_negotiate_data(struct nbd_negotiation *n,
@@ -491,7 +491,7 @@ enum nbd_step nbd_negotiate_data(struct nbd_negotiation *n,
 	case NBD_OPT_EXTENDED_HEADERS:
 		return option_plain(n, &in);
 	default:
-		return fail(n, NBD_REP_ERR_UNSUP, "unknown option");
+		return nack(n, NBD_REP_ERR_UNSUP, "unknown option");
 	}
 }
 

@@ -50,8 +50,8 @@ static void slot_done(struct request *req, int res)
 
 /* ---- one request of the graph ---- */
 
-static void fill(struct nbd_slot *slot, enum req_op op, uint64_t offset,
-		 uint32_t len)
+static void slot_fill(struct nbd_slot *slot, enum req_op op, uint64_t offset,
+		      uint32_t len)
 {
 	const struct nbd_conn *c = slot->conn;
 	struct request *req = &slot->req;
@@ -74,16 +74,16 @@ static void fill(struct nbd_slot *slot, enum req_op op, uint64_t offset,
 
 static void submit(struct nbd_slot *slot, enum req_op op)
 {
-	fill(slot, op, slot->ask.offset, (uint32_t)slot->ask.length);
+	slot_fill(slot, op, slot->ask.offset, (uint32_t)slot->ask.length);
 	root_submit(slot->conn->root, &slot->req);
 }
 
 /* ---- several ---- */
 
-static int co_submit(struct nbd_slot *slot, enum req_op op, uint64_t offset,
-		     uint32_t len)
+static int co_slot_submit(struct nbd_slot *slot, enum req_op op,
+			  uint64_t offset, uint32_t len)
 {
-	fill(slot, op, offset, len);
+	slot_fill(slot, op, offset, len);
 	return co_root_submit(slot->conn->root, &slot->req);
 }
 
@@ -99,7 +99,7 @@ static int co_all(struct nbd_slot *slot, enum req_op op, uint32_t piece)
 		co_yield();
 		if (slot->conn->closing)
 			return -ESHUTDOWN;
-		rc = co_submit(slot, op, at, len);
+		rc = co_slot_submit(slot, op, at, len);
 		at += len;
 	}
 	return rc;
@@ -110,7 +110,7 @@ static int co_trim(struct nbd_slot *slot)
 	int rc = co_all(slot, REQ_DISCARD, PIECE_MAX);
 
 	if (rc == 0 && slot->ask.flags & NBD_CMD_FLAG_FUA)
-		rc = co_submit(slot, REQ_FLUSH, 0, 0);
+		rc = co_slot_submit(slot, REQ_FLUSH, 0, 0);
 	return rc;
 }
 
@@ -185,8 +185,8 @@ static int co_collect(struct nbd_slot *slot, struct context x[2])
 		co_yield();
 		if (slot->conn->closing)
 			return -ESHUTDOWN;
-		fill(slot, REQ_STATUS, at,
-		     (uint32_t)min(end - at, (uint64_t)PIECE_MAX));
+		slot_fill(slot, REQ_STATUS, at,
+			  (uint32_t)min(end - at, (uint64_t)PIECE_MAX));
 		slot->req.buf = &status;
 		rc = co_root_submit(slot->conn->root, &slot->req);
 		if (rc < 0)
@@ -203,8 +203,8 @@ static int co_collect(struct nbd_slot *slot, struct context x[2])
 }
 
 /* Puts the head right before the extents. */
-static void reply_context(struct nbd_slot *slot, const struct context *x,
-			  unsigned id, bool last)
+static void slot_reply_context(struct nbd_slot *slot, const struct context *x,
+			       unsigned id, bool last)
 {
 	const struct nbd_terms *terms = &slot->conn->service.terms;
 	char head[NBD_REPLY_HEAD_MAX];
@@ -236,9 +236,9 @@ static void co_status(struct nbd_slot *slot)
 	}
 	slot->parts = 0;
 	if (x[0].on)
-		reply_context(slot, &x[0], NBD_CONTEXT_BASE, !x[1].on);
+		slot_reply_context(slot, &x[0], NBD_CONTEXT_BASE, !x[1].on);
 	if (x[1].on)
-		reply_context(slot, &x[1], NBD_CONTEXT_DEPTH, true);
+		slot_reply_context(slot, &x[1], NBD_CONTEXT_DEPTH, true);
 	nbd_slot_ready(slot);
 }
 
@@ -258,7 +258,7 @@ uint32_t nbd_slot_bytes(const struct nbd_request *ask, uint64_t payload)
 	}
 }
 
-static void slot_run(void *arg)
+static void slot_coroutine(void *arg)
 {
 	struct nbd_slot *slot = arg;
 	int rc = -EINVAL;
@@ -279,7 +279,7 @@ static void slot_run(void *arg)
 
 static void slot_spawn(struct nbd_slot *slot)
 {
-	if (co_spawn(slot_run, slot))
+	if (co_spawn(slot_coroutine, slot))
 		return;
 	slot->error = NBD_ENOMEM;
 	reply_simple(slot);
@@ -299,7 +299,7 @@ static void slot_operate(struct nbd_slot *slot)
 		submit(slot, REQ_WRITE);
 		return;
 	case NBD_CMD_FLUSH:
-		fill(slot, REQ_FLUSH, 0, 0);
+		slot_fill(slot, REQ_FLUSH, 0, 0);
 		root_submit(slot->conn->root, &slot->req);
 		return;
 	case NBD_CMD_TRIM:

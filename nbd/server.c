@@ -71,7 +71,7 @@ static void wake_listeners(void)
 	}
 }
 
-static void wake_stopper(void)
+static void nbd_wake_stopper(void)
 {
 	if (server.stopper && !server.clients && !server.listening) {
 		co_wake(server.stopper);
@@ -89,7 +89,7 @@ static void client_free(struct client *client)
 	server.count--;
 	free(client);
 	wake_listeners();
-	wake_stopper();
+	nbd_wake_stopper();
 }
 
 static void client_ended(void *arg)
@@ -244,7 +244,7 @@ static void co_client_negotiate(struct client *client,
 	free(data);
 }
 
-static void client_run(void *arg)
+static void nbd_client_run(void *arg)
 {
 	struct client *client = arg;
 	struct nbd_negotiation *n = calloc(1, sizeof(*n));
@@ -292,7 +292,7 @@ static void admit(int fd)
 	client->next = server.clients;
 	server.clients = client;
 	server.count++;
-	if (!co_spawn(client_run, client)) {
+	if (!co_spawn(nbd_client_run, client)) {
 		close(fd);
 		client_free(client);
 	}
@@ -338,7 +338,7 @@ static void listener_run(void *arg)
 	close(l->fd);
 	l->running = false;
 	server.listening--;
-	wake_stopper();
+	nbd_wake_stopper();
 }
 
 static void listener_start(int fd)

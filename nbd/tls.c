@@ -124,7 +124,7 @@ void nbd_tls_free(struct nbd_tls *tls)
 }
 
 /* More input; what is there has been used up. */
-static int co_fill(struct nbd_tls *tls)
+static int co_tls_fill(struct nbd_tls *tls)
 {
 	ssize_t n = co_recv(tls->fd, tls->in, IN_SIZE);
 
@@ -134,7 +134,7 @@ static int co_fill(struct nbd_tls *tls)
 	return n < 0 ? (int)n : 0;
 }
 
-static int co_flush(struct nbd_tls *tls)
+static int co_tls_flush(struct nbd_tls *tls)
 {
 	size_t len = tls->out_len;
 	struct iovec iov = { .iov_base = tls->out, .iov_len = len };
@@ -205,7 +205,7 @@ int co_nbd_tls_handshake(struct nbd_tls *tls, const char **why)
 		co_tls_work(tls_handshake_run, &work);
 		rc = work.rc;
 		/* an alert too goes out */
-		if (tls->out_len && co_flush(tls) < 0) {
+		if (tls->out_len && co_tls_flush(tls) < 0) {
 			*why = "the client left";
 			return -1;
 		}
@@ -216,7 +216,7 @@ int co_nbd_tls_handshake(struct nbd_tls *tls, const char **why)
 			return -1;
 		}
 		if (would_wait(rc) && tls->in_at == tls->in_len &&
-		    co_fill(tls) < 0) {
+		    co_tls_fill(tls) < 0) {
 			*why = "the client left";
 			return -1;
 		}
@@ -232,7 +232,7 @@ ssize_t co_nbd_tls_recv(struct nbd_tls *tls, void *buf, size_t len)
 			return n;
 		if (!would_wait(n))
 			return n == GNUTLS_E_PREMATURE_TERMINATION ? 0 : -EIO;
-		if (tls->in_at == tls->in_len && co_fill(tls) < 0)
+		if (tls->in_at == tls->in_len && co_tls_fill(tls) < 0)
 			return -EIO;
 	}
 }
@@ -242,7 +242,7 @@ static int co_record(struct nbd_tls *tls, const char *at, size_t len)
 {
 	ssize_t n;
 
-	if (OUT_SIZE - tls->out_len < RECORD_ROOM && co_flush(tls) < 0)
+	if (OUT_SIZE - tls->out_len < RECORD_ROOM && co_tls_flush(tls) < 0)
 		return -EIO;
 	n = gnutls_record_send(tls->session, at, len);
 	return n == (ssize_t)len ? 0 : -EIO;
@@ -287,5 +287,5 @@ int co_nbd_tls_sendv(struct nbd_tls *tls, struct iovec *iov, size_t count)
 			return -EIO;
 	if (co_record_plain(tls) < 0)
 		return -EIO;
-	return tls->out_len ? co_flush(tls) : 0;
+	return tls->out_len ? co_tls_flush(tls) : 0;
 }

@@ -559,7 +559,7 @@ struct open_job {
 	int fd;
 };
 
-static void open_run(void *arg)
+static void control_open_run(void *arg)
 {
 	struct open_job *job = arg;
 
@@ -577,7 +577,7 @@ int co_ublk_control_open(bool load, struct error **err)
 	if (control.open)
 		return 0;
 	control.opening = true;
-	co_blocking(open_run, &job);
+	co_blocking(control_open_run, &job);
 	rc = min(job.fd, 0);
 	if (!rc) {
 		control.fd = job.fd;

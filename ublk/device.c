@@ -17,7 +17,7 @@
 
 #include "ublk/control.h"
 #include "export/place.h"
-#include "export/settle.h"
+#include "export/arrival.h"
 
 /* From STOP_DEV's return to the last tag's end: only our threads are asked. */
 #define TAGS_TIMEOUT_NS SECONDS(10)
@@ -135,7 +135,7 @@ struct open_job {
 	int fd, error;
 };
 
-static void open_run(void *arg)
+static void char_open_run(void *arg)
 {
 	struct open_job *job = arg;
 	char path[32];
@@ -151,7 +151,7 @@ static int device_map(struct ublk_device *dev, struct error **err)
 	unsigned i;
 	int rc = 0;
 
-	co_blocking(open_run, &job);
+	co_blocking(char_open_run, &job);
 	if (job.fd < 0)
 		return error_set(err, job.error, "cannot open /dev/ublkc%u: %s",
 				 dev->id, strerror(job.error));
@@ -232,50 +232,50 @@ int co_ublk_device_open(struct ublk_device *dev, const struct limits *lim,
 	return rc;
 }
 
-struct settle_job {
-	struct settle settle;
+struct arrival_job {
+	struct arrival arrival;
 	struct error *err;
 	int rc;
 	const char *name;
 	const char *disk;
 };
 
-static void settle_begin_run(void *arg)
+static void arrival_begin_run(void *arg)
 {
-	struct settle_job *s = arg;
+	struct arrival_job *s = arg;
 
-	settle_begin(&s->settle, s->disk, s->name);
+	arrival_begin(&s->arrival, s->disk, s->name);
 }
 
-static void settle_wait_run(void *arg)
+static void arrival_wait_run(void *arg)
 {
-	struct settle_job *s = arg;
+	struct arrival_job *s = arg;
 
-	s->rc = settle_wait(&s->settle, &s->err);
+	s->rc = arrival_wait(&s->arrival, &s->err);
 }
 
-static void settle_end_run(void *arg)
+static void arrival_end_run(void *arg)
 {
-	struct settle_job *s = arg;
+	struct arrival_job *s = arg;
 
-	settle_end(&s->settle);
+	arrival_end(&s->arrival);
 }
 
-static void forget_run(void *arg)
+static void device_forget_run(void *arg)
 {
-	settle_forget(((struct ublk_device *)arg)->disk.name);
+	arrival_forget(((struct ublk_device *)arg)->disk.name);
 }
 
 int co_ublk_device_start(struct ublk_device *dev, struct error **err)
 {
-	struct settle_job s = {
+	struct arrival_job s = {
 		.name = dev->export_id, .disk = dev->disk.name,
 	};
 	unsigned i;
 	int rc = 0;
 
 	assert(dev->state == UBLK_ADDED);
-	co_blocking(settle_begin_run, &s);
+	co_blocking(arrival_begin_run, &s);
 	dev->state = UBLK_STARTING;
 	for (i = 0; i < dev->queues && !rc; i++) {
 		dev->queue[i].root = dev->root;
@@ -290,15 +290,15 @@ int co_ublk_device_start(struct ublk_device *dev, struct error **err)
 		rc = co_ublk_start(dev->id, err);
 	if (!rc) {
 		dev->state = UBLK_LIVE;
-		co_blocking(settle_wait_run, &s);
-		dev->note = s.settle.note;
+		co_blocking(arrival_wait_run, &s);
+		dev->note = s.arrival.note;
 		rc = s.rc;
 		if (rc)
 			error_propagate(err, &s.err);
 	} else if (rc == -ETIMEDOUT) {
 		ublk_device_stuck(dev, "START_DEV");
 	}
-	co_blocking(settle_end_run, &s);
+	co_blocking(arrival_end_run, &s);
 	return rc;
 }
 
@@ -331,7 +331,7 @@ int co_ublk_device_end(struct ublk_device *dev, bool wait, struct error **err)
 	if (dev->char_fd >= 0)
 		close(dev->char_fd);
 	dev->char_fd = -1;
-	co_blocking(forget_run, dev);
+	co_blocking(device_forget_run, dev);
 	rc = co_ublk_del(dev->id, wait, err);
 	if (rc == -ETIMEDOUT)
 		return ublk_device_stuck(dev, "DEL_DEV");

@@ -175,7 +175,7 @@ static void ublk_close(struct export *exp)
 	free(dev);
 }
 
-static void set_text(json_t *object, const char *key, const char *text)
+static void add_text(json_t *object, const char *key, const char *text)
 {
 	if (text)
 		json_object_set_new(object, key, json_string(text));
@@ -213,7 +213,7 @@ static void ublk_query(struct export *exp, json_t *object)
 	if (!dev)
 		return;
 	if (exp->device[0])
-		set_text(object, "device", exp->device);
+		add_text(object, "device", exp->device);
 	json_object_set_new(object, "device-id", json_integer(dev->id));
 	json_object_set_new(object, "size", json_integer((json_int_t)
 							 dev->size));
@@ -223,13 +223,13 @@ static void ublk_query(struct export *exp, json_t *object)
 			    json_integer(dev->opts.logical_block_size));
 	snprintf(features, sizeof(features), "%#llx",
 		 (unsigned long long)dev->flags);
-	set_text(object, "features", features);
+	add_text(object, "features", features);
 	json_object_set_new(object, "zero-copy", json_boolean(dev->zero_copy));
 	if (!dev->zero_copy)
-		set_text(object, "zero-copy-reason", dev->copy_reason);
-	set_text(object, "note", dev->note);
+		add_text(object, "zero-copy-reason", dev->copy_reason);
+	add_text(object, "note", dev->note);
 	if (dev->state == UBLK_STUCK)
-		set_text(object, "stuck-in", dev->stuck_in);
+		add_text(object, "stuck-in", dev->stuck_in);
 	if (dev->state == UBLK_LIVE)
 		json_object_set_new(object, "queue", query_queues(dev));
 }

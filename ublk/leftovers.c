@@ -19,7 +19,7 @@
 
 #include "ublk/control.h"
 #include "ublk/params.h"
-#include "export/settle.h"
+#include "export/arrival.h"
 #include "ublk/ublk.h"
 #include "runtime/wait.h"
 
@@ -78,7 +78,7 @@ static void forget_run(void *arg)
 	char disk[16];
 
 	snprintf(disk, sizeof(disk), "ublkb%u", *(uint32_t *)arg);
-	settle_forget(disk);
+	arrival_forget(disk);
 }
 
 /* 1: gone; 0: not ours, or alive; or a negative errno. */

@@ -199,7 +199,7 @@ static uint32_t ring_room(const struct ublk_queue *q)
 	return q->depth + 1u;
 }
 
-static void reserve_run(void *arg)
+static void tags_reserve_run(void *arg)
 {
 	struct reserve *r = arg;
 	struct ublk_queue *q = r->q;
@@ -219,12 +219,12 @@ int co_ublk_queue_reserve(struct ublk_queue *q, bool buffers)
 {
 	struct reserve r = { .q = q, .buffers = buffers };
 
-	co_call(q->thread, reserve_run, &r);
+	co_call(q->thread, tags_reserve_run, &r);
 	q->reserved = !r.rc;
 	return r.rc;
 }
 
-static void release_run(void *arg)
+static void tags_release_run(void *arg)
 {
 	struct ublk_queue *q = arg;
 
@@ -238,7 +238,7 @@ static void release_run(void *arg)
 void co_ublk_queue_release(struct ublk_queue *q)
 {
 	if (q->reserved)
-		co_call(q->thread, release_run, q);
+		co_call(q->thread, tags_release_run, q);
 	q->reserved = false;
 }
 
@@ -248,7 +248,7 @@ static size_t descs_bytes(const struct ublk_queue *q)
 			(uint64_t)sysconf(_SC_PAGESIZE));
 }
 
-static void queue_died(struct message *msg)
+static void tags_died(struct message *msg)
 {
 	struct ublk_queue *q = container_of(msg, struct ublk_queue, dead_msg);
 
@@ -285,7 +285,7 @@ int ublk_queue_map(struct ublk_queue *q)
 	if (at == MAP_FAILED)
 		return errno;
 	q->descs = at;
-	q->dead_msg.fn = queue_died;
+	q->dead_msg.fn = tags_died;
 	q->taken_op.done = fetches_taken;
 	q->taken_msg.fn = queue_fetched;
 	for (i = 0; i < q->depth; i++) {
@@ -346,7 +346,7 @@ struct stats {
 	struct ublk_queue_stats *out;
 };
 
-static void stats_run(void *arg)
+static void tags_stats_run(void *arg)
 {
 	struct stats *s = arg;
 
@@ -359,5 +359,5 @@ void co_ublk_queue_stats(struct ublk_queue *q, struct ublk_queue_stats *out)
 {
 	struct stats s = { .q = q, .out = out };
 
-	co_call(q->thread, stats_run, &s);
+	co_call(q->thread, tags_stats_run, &s);
 }

@@ -25,7 +25,7 @@ uint64_t ublk_device_completed(struct disk *disk)
 	return sum;
 }
 
-static int co_stop(struct ublk_device *dev, struct error **err)
+static int co_stop_dev(struct ublk_device *dev, struct error **err)
 {
 	int rc = co_ublk_stop(dev->id, err);
 
@@ -47,7 +47,7 @@ static int co_try_stop(struct ublk_device *dev, struct error **err)
 	if (rc == -ETIMEDOUT)
 		ublk_device_stuck(dev, "TRY_STOP_DEV");
 	/* somebody else stopped it: the tags are still to be ended */
-	return rc == -ENODEV ? co_stop(dev, err) : rc;
+	return rc == -ENODEV ? co_stop_dev(dev, err) : rc;
 }
 
 /* Once: 0 it is stopped, -EAGAIN somebody was there who will go. */
@@ -61,7 +61,7 @@ static int co_stop_unused(void *arg, bool patient, struct error **err)
 		return co_disk_judge_users(&dev->disk, NULL, true, patient,
 					   err);
 	if (rc == -ENODEV)
-		return co_stop(dev, err);
+		return co_stop_dev(dev, err);
 	if (rc)
 		return rc;
 	if (dev->flags & UBLK_F_SAFE_STOP_DEV) {
@@ -74,7 +74,7 @@ static int co_stop_unused(void *arg, bool patient, struct error **err)
 	/* shared openers are not kept out by ours: look, then be quick */
 	rc = co_disk_judge_users(&dev->disk, hold, false, patient, err);
 	if (!rc)
-		rc = co_stop(dev, err);
+		rc = co_stop_dev(dev, err);
 	co_disk_release(hold);
 	return rc;
 }
@@ -97,7 +97,7 @@ int co_ublk_device_stop(struct ublk_device *dev, enum export_stop mode,
 	if (dev->state == UBLK_STOPPED)
 		return co_ublk_device_end(dev, false, err);
 	rc = mode == EXPORT_STOP_SAFE ?
-	     co_disk_retry(co_stop_unused, dev, err) : co_stop(dev, err);
+	     co_disk_retry(co_stop_unused, dev, err) : co_stop_dev(dev, err);
 	if (rc)
 		return rc;
 	/* after a forced stop the last opener may stay as long as he likes */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * settle.c - see settle.h. Helper threads only.
+ * arrival.c - see arrival.h. Helper threads only.
  *
  * The name of an export reaches the udev rule by a file that the rule imports:
  * /run/blkgraph/udev/DISK. It is there before the disk is, so the first
  * event already finds it.
  */
-#include "export/settle.h"
+#include "export/arrival.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -36,7 +36,7 @@ static void name_file(char *path, size_t size, const char *disk)
 	snprintf(path, size, NAMES "/%s", disk);
 }
 
-static bool name_write(const struct settle *s)
+static bool name_write(const struct arrival *s)
 {
 	char path[64], line[128];
 	int fd, len;
@@ -55,7 +55,7 @@ static bool name_write(const struct settle *s)
 	return ok;
 }
 
-void settle_forget(const char *disk)
+void arrival_forget(const char *disk)
 {
 	char path[64];
 
@@ -63,7 +63,7 @@ void settle_forget(const char *disk)
 	unlink(path);
 }
 
-void settle_begin(struct settle *s, const char *disk, const char *name)
+void arrival_begin(struct arrival *s, const char *disk, const char *name)
 {
 	size_t i;
 
@@ -94,7 +94,7 @@ void settle_begin(struct settle *s, const char *disk, const char *name)
 	}
 }
 
-void settle_end(struct settle *s)
+void arrival_end(struct arrival *s)
 {
 	if (s->monitor)
 		udev_monitor_unref(s->monitor);
@@ -105,7 +105,7 @@ void settle_end(struct settle *s)
 }
 
 /* Whether an event of this disk came before the time. */
-static bool udev_wait(struct settle *s, uint64_t end)
+static bool udev_wait(struct arrival *s, uint64_t end)
 {
 	struct pollfd pfd = { .events = POLLIN };
 	bool found = false;
@@ -173,7 +173,7 @@ static bool node_wait(const char *disk)
 	return true;
 }
 
-static bool link_is_there(const struct settle *s)
+static bool link_is_there(const struct arrival *s)
 {
 	struct stat st;
 	char path[128];
@@ -183,9 +183,9 @@ static bool link_is_there(const struct settle *s)
 	       st.st_rdev == disk_number(s->disk);
 }
 
-int settle_wait(struct settle *s, struct error **err)
+int arrival_wait(struct arrival *s, struct error **err)
 {
-	bool settled = s->monitor &&
+	bool done = s->monitor &&
 		       udev_wait(s, clock_ns() + UDEV_TIMEOUT_NS);
 
 	if (!node_wait(s->disk))
@@ -196,7 +196,7 @@ int settle_wait(struct settle *s, struct error **err)
 	if (!s->udevd)
 		s->note = "udevd does not run: no links under /dev/blkgraph "
 			  "and /dev/disk";
-	else if (!settled)
+	else if (!done)
 		s->note = "udevd did not say that it is done with the device";
 	else if (s->name[0] && !link_is_there(s))
 		s->note = "no /dev/blkgraph link: blkgraph's udev rules are "

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * settle.h - until a new device is usable: its node is there, and udev, where
+ * arrival.h - until a new device is usable: its node is there, and udev, where
  * it runs, has made its links. Blocking, for helper threads; bounded.
  */
-#ifndef EXPORT_SETTLE_H
-#define EXPORT_SETTLE_H
+#ifndef EXPORT_ARRIVAL_H
+#define EXPORT_ARRIVAL_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "runtime/error.h"
 
-struct settle {
+struct arrival {
 	char disk[16];			/* "ublkb0" */
 	bool udevd;			/* it runs */
 	struct udev *udev;
@@ -24,14 +24,14 @@ struct settle {
  * Before the disk is there: begins to listen, and leaves the name for the udev
  * rule. The name's characters outside [A-Za-z0-9._-] become '_'.
  */
-void settle_begin(struct settle *s, const char *disk, const char *name);
+void arrival_begin(struct arrival *s, const char *disk, const char *name);
 /*
  * After the disk is there. Fails when there is no node; what else is missing
- * stands in note. settle_end comes after it in any case.
+ * stands in note. arrival_end comes after it in any case.
  */
-int settle_wait(struct settle *s, struct error **err) MUST_CHECK;
-void settle_end(struct settle *s);
+int arrival_wait(struct arrival *s, struct error **err) MUST_CHECK;
+void arrival_end(struct arrival *s);
 /* Forgets the name that the udev rule reads. */
-void settle_forget(const char *disk);
+void arrival_forget(const char *disk);
 
 #endif
