@@ -190,8 +190,8 @@ struct driver {
 	 * a prefix of [offset, offset + len) and return its length in bytes
 	 * (> 0) or a negative errno; the wrapper asks again for the rest, map
 	 * first. They are called only where map said slow, or where there is
-	 * no map. Returning -EAGAIN means: the mapping was brought in, ask map
-	 * again. -ENOTSUP from zeroes: write zeroes instead; from discard:
+	 * no map. Returning STEER_AGAIN (wait.h): the mapping was brought in,
+	 * ask map again. -ENOTSUP from zeroes: write zeroes instead; from discard:
 	 * nothing happens, no error. flags: REQ_NO_UNMAP; FUA is the wrapper's
 	 * matter (write, then flush) unless map answered it.
 	 */

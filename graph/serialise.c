@@ -110,7 +110,7 @@ static int co_steps(struct node *node, struct map map, void *buf)
 	while (map.len) {
 		int64_t n = co_step(node, &map, p, true);
 
-		if (n == -EAGAIN)
+		if (n == STEER_AGAIN)
 			continue;
 		if (n < 0)
 			return (int)n;

@@ -133,7 +133,7 @@ static int64_t co_submit(struct node *node, const struct map *map, void *buf)
 	if (map->op > REQ_FLUSH && is_unsupported(ret))
 		return co_refused(node, map, map->io_op);
 	if (ret < 0)
-		/* not to be taken for a driver's wish to be asked again */
+		/* no client knows what to do with that */
 		return ret == -EAGAIN ? -EIO : ret;
 	if (map->op != REQ_READ) {
 		node_reached(node, thread_index(thread_self()), &io);
@@ -225,7 +225,7 @@ static int64_t co_driver(struct node *node, const struct map *map, void *buf)
 	else
 		ret = co_transfer(node, map, buf);
 	assert(ret != 0 && ret <= (int64_t)map->len &&
-	       (ret >= -4095 || ret == STEER_WAIT));
+	       (ret >= -4095 || ret == STEER_WAIT || ret == STEER_AGAIN));
 	if (map->op != REQ_READ && driver->kind == DRIVER_PROTOCOL)
 		node_wrote(node, thread_index(thread_self()));
 	return ret;
@@ -297,7 +297,7 @@ static int co_operate(struct operation *o)
 		};
 		int64_t n = co_step(o->node, &map, o->buf, false);
 
-		if (n == -EAGAIN)
+		if (n == STEER_AGAIN)
 			continue;
 		if (n == STEER_PLAIN) {
 			o->flags &= (uint8_t)~REQ_FUA;

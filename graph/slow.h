@@ -9,7 +9,7 @@
 
 /*
  * Does a prefix of map's operation from `node` on: asks, submits, calls
- * drivers, emulates. Returns its length, -EAGAIN (ask again: a mapping was
+ * drivers, emulates. Returns its length, STEER_AGAIN (a mapping was
  * brought in), one of enum steer, or another negative errno.
  */
 int64_t co_step(struct node *node, const struct map *map, void *buf,

@@ -38,6 +38,8 @@ enum steer {
 	STEER_WAIT = -65536,	/* the operation stopped: see wish_grace
 				 * and co_wait_turn */
 	STEER_PLAIN = -65537,	/* with FUA it cannot be done here */
+	STEER_AGAIN = -65538,	/* a driver has changed the mapping, or brought
+				 * it in: ask map again */
 };
 
 enum wait_kind {

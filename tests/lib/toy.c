@@ -421,7 +421,7 @@ static int64_t format_read(struct node *node, uint64_t offset, uint32_t len,
 	(void)buf;
 	co_yield();
 	byte_set(&f->loaded[offset / TOY_CLUSTER], 1);
-	return -EAGAIN;
+	return STEER_AGAIN;
 }
 
 static int format_allocate(struct node *node, uint64_t cluster)
@@ -461,7 +461,7 @@ static int64_t format_write(struct node *node, uint64_t offset, uint32_t len,
 	ret = format_allocate(node, cluster);
 	co_unlock(&f->lock);
 	byte_set(&f->loaded[cluster], 1);
-	return ret ? ret : -EAGAIN;
+	return ret ? ret : STEER_AGAIN;
 }
 
 static int64_t format_zeroes(struct node *node, uint64_t offset, uint32_t len,

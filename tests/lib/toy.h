@@ -7,7 +7,7 @@
  *			fail and refuse; sectors of zeroes are zero in status
  *	toy-format	format: clusters that lie in the file where the disk
  *			has them, are filled from `backing` when written, and
- *			lose their mapping at the test's will (-EAGAIN)
+ *			lose their mapping at the test's will (STEER_AGAIN)
  *	toy-filter	filter: lets pass what map may, asks for a coroutine
  *			where told to
  *	toy-writes	filter with a write operation only, and no map

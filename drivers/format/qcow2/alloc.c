@@ -123,9 +123,9 @@ static int find_run(struct qcow2 *s, uint64_t want, uint64_t *first,
 		n = 0;
 		if (ret < 0 && *count)
 			return 0;
-		if (ret == -ERANGE)
+		if (ret == OUTCOME_NO_ENTRY)
 			ret = qcow2_reftable_grow(s);
-		else if (ret == -ENOENT)
+		else if (ret == OUTCOME_NO_BLOCK)
 			ret = qcow2_ref_block_create(s, c);
 		else if (ret == 0)
 			n = scan(s, slice, &c, want);
@@ -159,7 +159,7 @@ int qcow2_alloc(struct qcow2 *s, uint64_t want, struct qcow2_extent *out)
 		if (ret != -ENOSPC)
 			return ret;
 		if (s->limbo.clusters)
-			return -EINPROGRESS;
+			return OUTCOME_LIMBO;
 	} while (has_grown(s));
 	return ret;
 }
@@ -173,7 +173,7 @@ static int free_one(struct qcow2 *s, uint64_t cluster)
 	int ret;
 
 	ret = qcow2_ref_slice(s, cluster, &slice);
-	if (ret == -ENOENT || ret == -ERANGE)
+	if (ret == OUTCOME_NO_BLOCK || ret == OUTCOME_NO_ENTRY)
 		return qcow2_corrupt(s, true);
 	if (ret == 0)
 		ret = qcow2_claim_slice(s, slice);
@@ -203,7 +203,8 @@ int qcow2_free(struct qcow2 *s, uint64_t first, uint64_t count, uint64_t *done)
 	return ret;
 }
 
-int qcow2_make_room(struct qcow2 *s, int why)
+/* No lock held. STEER_AGAIN, STEER_WAIT, or what is final. */
+static int make_room(struct qcow2 *s, enum outcome why)
 {
 	uint64_t graced, clusters;
 	int ret;
@@ -215,8 +216,8 @@ int qcow2_make_room(struct qcow2 *s, int why)
 	ret = qcow2_flush_all(s);
 	if (ret < 0)
 		return ret;
-	if (why == -EBUSY)
-		return -EAGAIN;
+	if (why == OUTCOME_FLUSH)
+		return STEER_AGAIN;
 	ret = 0;
 	co_lock(&s->flush_lock);
 	co_lock(&s->lock);
@@ -226,5 +227,15 @@ int qcow2_make_room(struct qcow2 *s, int why)
 		ret = wish_grace(s->node);
 	co_unlock(&s->lock);
 	co_unlock(&s->flush_lock);
-	return ret == STEER_WAIT ? ret : -EAGAIN;
+	return ret == STEER_WAIT ? ret : STEER_AGAIN;
+}
+
+int64_t qcow2_answer(struct qcow2 *s, int64_t ret)
+{
+	if (ret == OUTCOME_FLUSH || ret == OUTCOME_LIMBO)
+		ret = make_room(s, (enum outcome)ret);
+	else if (ret == OUTCOME_AGAIN)
+		ret = STEER_AGAIN;
+	assert(ret >= -4095 || ret == STEER_AGAIN || ret == STEER_WAIT);
+	return ret;
 }

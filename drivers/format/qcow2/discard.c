@@ -114,7 +114,8 @@ static uint32_t in_slice(const struct qcow2_geometry *g, uint64_t offset,
 				       qcow2_pos(g, offset).index);
 }
 
-/* Whole clusters from `offset` on. Returns how many, or a negative errno. */
+/* Whole clusters from `offset` on. Returns how many, a negative errno or an
+ * outcome. */
 static int64_t unlink_run(struct qcow2 *s, uint64_t offset, uint64_t clusters,
 			  enum unlink how)
 {
@@ -128,9 +129,9 @@ static int64_t unlink_run(struct qcow2 *s, uint64_t offset, uint64_t clusters,
 	int ret;
 
 	if (qcow2_is_crowded(s))
-		return -EBUSY;
+		return OUTCOME_FLUSH;
 	if (qcow2_wait_busy(s, cluster, cluster))
-		return -EAGAIN;
+		return OUTCOME_AGAIN;
 	/* a table that may be shared is copied before it is changed */
 	if (be64_get(s->l1[pos.l1]))
 		create = true;
@@ -140,7 +141,7 @@ static int64_t unlink_run(struct qcow2 *s, uint64_t offset, uint64_t clusters,
 	if (!slice)
 		return n;
 	done = unlink_entries(s, slice, pos.index, cluster, n, how);
-	return done ? done : -EINPROGRESS;
+	return done ? done : OUTCOME_LIMBO;
 }
 
 static int64_t unlink_clusters(struct qcow2 *s, uint64_t offset,
@@ -153,8 +154,7 @@ static int64_t unlink_clusters(struct qcow2 *s, uint64_t offset,
 	/* by the next flush it is over */
 	limbo_poll(s);
 	co_unlock(&s->lock);
-	if (qcow2_wants_room((int)ret))
-		ret = qcow2_make_room(s, (int)ret);
+	ret = qcow2_answer(s, ret);
 	/* a table that would have to be copied: then it is not discarded */
 	if (ret == -ENOSPC && how == UNLINK_DISCARD)
 		ret = in_slice(&s->geo, offset, clusters);
@@ -182,7 +182,7 @@ static int64_t zero_data(struct qcow2 *s, uint64_t offset, uint32_t len)
 		int ret = qcow2_load_slice(s, qcow2_pos(&s->geo,
 							offset).slice);
 
-		return ret < 0 ? ret : -EAGAIN;
+		return ret < 0 ? ret : STEER_AGAIN;
 	}
 	if (run.kind == QCOW2_ZERO_PLAIN || run.kind == QCOW2_ZERO_ALLOCATED ||
 	    (run.kind == QCOW2_UNALLOCATED && hole_is_zero(s)))

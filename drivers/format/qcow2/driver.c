@@ -247,7 +247,8 @@ static int read_table(struct qcow2 *s, uint64_t offset, uint64_t bytes,
 	return ret < 0 ? read_error(s, what, ret, err) : 0;
 }
 
-/* Where the file and host clusters end, and from where on they read as zeroes. */
+/* Where the file and host clusters end, and from where on they read as
+ * zeroes. */
 static int measure_file(struct qcow2 *s, struct error **err)
 {
 	uint64_t size;
@@ -374,7 +375,7 @@ static int prepare_writing(struct qcow2 *s, struct error **err)
 					      fixed, err);
 		if (ret < 0)
 			return ret;
-		slice_evict(&s->l2, s->l2.count, ++s->limbo.seq);
+		slice_evict(&s->l2, s->l2.count, ++s->retire_seq);
 		ret = read_l1(s, err);
 		if (ret < 0)
 			return ret;

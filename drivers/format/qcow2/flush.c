@@ -488,6 +488,7 @@ static int flush_locked(struct qcow2 *s, bool all)
 	/* not with the next flush: there may be none for long */
 	limbo_release(s, false);
 	co_unlock(&s->lock);
+	assert(ret >= -4095);	/* Q17 */
 	return ret;
 }
 

@@ -230,7 +230,7 @@ static void limbo_prepend(struct limbo *l, struct limbo_run *first,
 	l->first = first;
 }
 
-/* -EBUSY: *run is what a flush has to come before; its holes stay. */
+/* OUTCOME_FLUSH: *run is what a flush has to come before; its holes stay. */
 static int release_run(struct qcow2 *s, struct limbo_run *run)
 {
 	struct limbo *l = &s->limbo;
@@ -240,7 +240,7 @@ static int release_run(struct qcow2 *s, struct limbo_run *run)
 	l->clusters -= done;
 	run->first += done;
 	run->count -= done;
-	if (ret == -EBUSY)
+	if (ret == OUTCOME_FLUSH)
 		return ret;
 	l->clusters -= run->count;
 	qcow2_leak(s, run->count);

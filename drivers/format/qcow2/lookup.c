@@ -273,7 +273,7 @@ int64_t qcow2_read(struct node *node, uint64_t offset, uint32_t len,
 	qcow2_lookup(s, offset, len, &run);
 	if (run.missing) {
 		ret = qcow2_load_slice(s, qcow2_pos(&s->geo, offset).slice);
-		return ret < 0 ? ret : -EAGAIN;
+		return ret < 0 ? ret : STEER_AGAIN;
 	}
 	switch (run.kind) {
 	case QCOW2_NORMAL:

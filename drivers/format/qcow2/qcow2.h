@@ -46,6 +46,7 @@
 #include "drivers/format/qcow2/meta.h"
 #include "graph/epoch.h"
 #include "graph/io.h"
+#include "graph/wait.h"
 #include "runtime/co.h"
 
 #define BLANK_BYTES 65536u
@@ -204,6 +205,20 @@ static inline bool qcow2_is_undurable(const struct qcow2 *s)
 	return durable != __atomic_load_n(&s->gen, __ATOMIC_ACQUIRE);
 }
 
+/*
+ * Results inside this folder that are no errors but say what an operation
+ * stopped for. No errno is among them, and none leaves: what an operation
+ * answers goes through qcow2_answer.
+ */
+enum outcome {
+	OUTCOME_AGAIN = -0x20000, /* the lock was given up, and is held again:
+				 * everything may be different */
+	OUTCOME_FLUSH,		/* what is dirty must be on disk first */
+	OUTCOME_LIMBO,		/* what it wants to have is in limbo */
+	OUTCOME_NO_BLOCK,	/* that refcount block does not exist */
+	OUTCOME_NO_ENTRY,	/* nor does its entry in the reftable */
+};
+
 /* --- lookup.c: any thread, no lock --- */
 
 struct qcow2_run {
@@ -234,8 +249,8 @@ int qcow2_read_backing(const struct qcow2 *s, uint64_t offset, uint32_t len,
 int qcow2_load_slice(struct qcow2 *s, uint64_t number) MUST_CHECK;
 /*
  * Lock held. The slice for a guest offset, its table created when it has none
- * and `create`. *out NULL without error: there is no table. -EAGAIN: the lock
- * was given up meanwhile, and is now held again.
+ * and `create`. *out NULL without error: there is no table. OUTCOME_AGAIN,
+ * _FLUSH, _LIMBO.
  */
 int qcow2_get_slice(struct qcow2 *s, uint64_t offset, bool create,
 		    struct slice **out) MUST_CHECK;
@@ -247,9 +262,8 @@ void qcow2_unpin(struct qcow2 *s, struct slice *slice);
 /* --- refs.c: lock held, coroutines --- */
 
 /*
- * The slice with a host cluster's refcount. -ENOENT: its block does not
- * exist; -ERANGE: nor does its entry in the reftable; -EBUSY: all slices are
- * dirty, a flush is needed first.
+ * The slice with a host cluster's refcount. OUTCOME_NO_BLOCK, _NO_ENTRY;
+ * OUTCOME_FLUSH: all slices are dirty.
  */
 int qcow2_ref_slice(struct qcow2 *s, uint64_t cluster, struct slice **out)
 	MUST_CHECK;
@@ -283,25 +297,22 @@ struct qcow2_extent {
 
 /*
  * Lock held, coroutine. A run of up to `want` host clusters, refcount one
- * each. -ENOSPC: there is no space, and nothing in limbo; -EINPROGRESS: limbo
- * has some; -EBUSY: a flush is needed first.
+ * each. -ENOSPC: there is no space, and nothing in limbo; OUTCOME_LIMBO,
+ * OUTCOME_FLUSH.
  */
 int qcow2_alloc(struct qcow2 *s, uint64_t want, struct qcow2_extent *out)
 	MUST_CHECK;
 /* Lock held, coroutine. Lowers refcounts by one of clusters that nothing names
- * any more. What cannot be lowered is leaked. -EBUSY: only *done of them. */
+ * any more. What cannot be lowered is leaked. OUTCOME_FLUSH: only *done
+ * of them. */
 int qcow2_free(struct qcow2 *s, uint64_t first, uint64_t count,
 	       uint64_t *done);
-/* Whether an operation stopped for what qcow2_make_room can do: clusters in
- * limbo, dirty slices. */
-static inline bool qcow2_wants_room(int ret)
-{
-	return ret == -EINPROGRESS || ret == -EBUSY;
-}
-
-/* No lock held. What to do about that; returns -EAGAIN (try again), STEER_WAIT
- * (for a grace period, A28) or what is final. */
-int qcow2_make_room(struct qcow2 *s, int why) MUST_CHECK;
+/*
+ * No lock held. What an operation that ended with `ret` answers the graph: a
+ * length, an errno, or, after what can be done about an outcome was done,
+ * STEER_AGAIN or STEER_WAIT (A28). The one way out for outcomes.
+ */
+int64_t qcow2_answer(struct qcow2 *s, int64_t ret) MUST_CHECK;
 /* Marks the image corrupt and fails all later writes. Any lock state: `locked`
  * says whether lock is held. Returns -EIO. */
 int qcow2_corrupt(struct qcow2 *s, bool locked);

@@ -31,7 +31,7 @@ static int take_slice(struct qcow2 *s, struct slice **out)
 	if (!slice_available(&s->refs))
 		slice_evict(&s->refs, s->refs.count / 8 + 1, 0);
 	*out = slice_take(&s->refs);
-	return *out ? 0 : -EBUSY;
+	return *out ? 0 : OUTCOME_FLUSH;
 }
 
 int qcow2_ref_slice(struct qcow2 *s, uint64_t cluster, struct slice **out)
@@ -42,9 +42,9 @@ int qcow2_ref_slice(struct qcow2 *s, uint64_t cluster, struct slice **out)
 	int ret;
 
 	if (pos.block >= s->reftable_entries)
-		return -ERANGE;
+		return OUTCOME_NO_ENTRY;
 	if (!be64_get(s->reftable[pos.block]))
-		return -ENOENT;
+		return OUTCOME_NO_BLOCK;
 	*out = slice_find(&s->refs, pos.slice);
 	if (*out)
 		return 0;
@@ -73,7 +73,7 @@ int qcow2_refcount(struct qcow2 *s, uint64_t cluster, uint64_t *out)
 	int ret = qcow2_ref_slice(s, cluster, &slice);
 
 	*out = 0;
-	if (ret == -ENOENT || ret == -ERANGE)
+	if (ret == OUTCOME_NO_BLOCK || ret == OUTCOME_NO_ENTRY)
 		return 0;
 	if (ret < 0)
 		return ret;
@@ -203,7 +203,7 @@ static int write_growth(struct qcow2 *s, const struct growth *g)
 
 /*
  * Everything is written before anything is named; the header follows in the
- * next flush (Q10). A second move has to wait for that: -EBUSY.
+ * next flush (Q10). A second move has to wait for that: OUTCOME_FLUSH.
  */
 int qcow2_reftable_grow(struct qcow2 *s)
 {
@@ -212,7 +212,7 @@ int qcow2_reftable_grow(struct qcow2 *s)
 	int ret;
 
 	if (s->reftable_offset != s->header.reftable_offset)
-		return -EBUSY;
+		return OUTCOME_FLUSH;
 	ret = plan_growth(s, &g);
 	if (ret == 0)
 		ret = meta_set_reserve(&s->meta, g.end - g.first);

@@ -15,10 +15,10 @@
 #include "drivers/format/qcow2/qcow2.h"
 
 /*
- * A slice to load into. -EBUSY: a flush is needed; -EAGAIN: waited, the lock
- * was given up. Readers look into a slice without lock and without waiting, so
- * one that was taken from them is free when all threads have passed by; an
- * eighth of the cache at once, so that seldom anybody waits for that.
+ * A slice to load into. OUTCOME_FLUSH; OUTCOME_AGAIN: waited. Readers look into
+ * a slice without lock and without waiting, so one that was taken from them is
+ * free when all threads have passed by; an eighth of the cache at once, so that
+ * seldom anybody waits for that.
  */
 static int l2_take(struct qcow2 *s, struct slice **out)
 {
@@ -37,12 +37,12 @@ static int l2_take(struct qcow2 *s, struct slice **out)
 		co_threads_pass();
 		co_lock(&s->lock);
 		slice_reap(c, seq);
-		return -EAGAIN;
+		return OUTCOME_AGAIN;
 	}
 	if (c->dirty_count)
-		return -EBUSY;
+		return OUTCOME_FLUSH;
 	co_queue_wait(&s->pins, &s->lock);
-	return -EAGAIN;
+	return OUTCOME_AGAIN;
 }
 
 void qcow2_unpin(struct qcow2 *s, struct slice *slice)
@@ -82,7 +82,7 @@ static void loading_end(struct qcow2 *s, struct busy *b)
 	co_queue_wake_all(&b->waiters);
 }
 
-/* -EAGAIN: it, or something else, came in meanwhile. */
+/* OUTCOME_AGAIN: it, or something else, came in meanwhile. */
 static int load(struct qcow2 *s, uint64_t number)
 {
 	const struct be64 *l1 = &s->l1[qcow2_slice_l1(&s->geo, number)];
@@ -96,7 +96,7 @@ static int load(struct qcow2 *s, uint64_t number)
 		return qcow2_corrupt(s, true);
 	if (other) {
 		co_queue_wait(&other->waiters, &s->lock);
-		return -EAGAIN;
+		return OUTCOME_AGAIN;
 	}
 	ret = l2_take(s, &slice);
 	if (ret < 0)
@@ -115,7 +115,7 @@ static int load(struct qcow2 *s, uint64_t number)
 	else
 		slice_drop(&s->l2, slice);
 	loading_end(s, &me);
-	return ret < 0 ? ret : -EAGAIN;
+	return ret < 0 ? ret : OUTCOME_AGAIN;
 }
 
 int qcow2_load_slice(struct qcow2 *s, uint64_t number)
@@ -127,9 +127,8 @@ int qcow2_load_slice(struct qcow2 *s, uint64_t number)
 	if (be64_get(s->l1[l1]) && !slice_find(&s->l2, number))
 		ret = load(s, number);
 	co_unlock(&s->lock);
-	if (qcow2_wants_room(ret))
-		ret = qcow2_make_room(s, ret);
-	return ret == -EAGAIN ? 0 : ret;
+	ret = (int)qcow2_answer(s, ret);
+	return ret == STEER_AGAIN ? 0 : ret;
 }
 
 static void changed(struct qcow2 *s)
@@ -262,7 +261,7 @@ static int table_copy(struct qcow2 *s, uint64_t number)
 		return ret;
 	if (!limbo_reserve(s, 1)) {
 		slice_drop(&s->l2, buf);
-		return -EINPROGRESS;
+		return OUTCOME_LIMBO;
 	}
 	ret = qcow2_alloc(s, 1, &e);
 	if (ret < 0)

@@ -161,7 +161,7 @@ static int take_fresh(struct write *w)
 	w->reserved = (unsigned)ret;
 	if (!limbo_reserve(s, w->reserved)) {
 		w->reserved = 0;
-		return -EINPROGRESS;
+		return OUTCOME_LIMBO;
 	}
 	ret = qcow2_alloc(s, w->count, &w->fresh);
 	if (ret < 0) {
@@ -195,12 +195,12 @@ static int plan(struct write *w)
 	int ret;
 
 	if (qcow2_wait_busy(s, cluster, cluster))
-		return -EAGAIN;
+		return OUTCOME_AGAIN;
 	ret = qcow2_get_slice(s, w->offset, !crowded, &w->slice);
 	if (ret < 0)
 		return ret;
 	if (!w->slice)
-		return -EBUSY;
+		return OUTCOME_FLUSH;
 	w->index = pos.index;
 	w->start = w->offset - pos.in_cluster;
 	w->plan = plan_of(s, entry_at(w, 0));
@@ -208,7 +208,7 @@ static int plan(struct write *w)
 		return qcow2_corrupt(s, true);
 	/* what changes no metadata needs no flush, which may find no space */
 	if (crowded && w->plan != PLAN_IN_PLACE)
-		return -EBUSY;
+		return OUTCOME_FLUSH;
 	w->host = qcow2_entry_host(entry_at(w, 0));
 	most = ((uint64_t)pos.in_cluster + w->len + g->cluster_size - 1) >>
 	       g->cluster_bits;
@@ -420,7 +420,7 @@ static int finish(struct write *w, int ret)
 		qcow2_leak(s, w->count - done);
 	/* the file could not grow: what is in limbo needs no growing */
 	if (ret == -ENOSPC && s->limbo.clusters)
-		ret = -EINPROGRESS;
+		ret = OUTCOME_LIMBO;
 	limbo_unreserve(s, w->reserved);
 	busy_end(s, &w->busy);
 	qcow2_unpin(s, w->slice);
@@ -445,9 +445,7 @@ int64_t qcow2_write_data(struct qcow2 *s, uint64_t offset, uint32_t len,
 	}
 	if (ret == 0)
 		ret = finish(&w, fill(&w));
-	if (qcow2_wants_room(ret))
-		ret = qcow2_make_room(s, ret);
-	return ret < 0 ? ret : (int64_t)w.len;
+	return qcow2_answer(s, ret < 0 ? ret : (int64_t)w.len);
 }
 
 int qcow2_begin_write(struct qcow2 *s)
