@@ -456,6 +456,82 @@ static void zeroes_hide_a_base_that_was_not_there(void)
 	}
 }
 
+static struct {
+	uint64_t from, to;	/* bytes of the file that cannot be read */
+	int error;
+} broken;
+
+static int break_reads(void *arg, const struct io *io)
+{
+	(void)arg;
+	return broken.error && io->op == IO_READ && io->offset < broken.to &&
+	       io->offset + io->len > broken.from ? -broken.error : 0;
+}
+
+/* First where the L2 table is loaded, then the refcounts. */
+static void broken_body(void *arg)
+{
+	const uint64_t *tables = arg;
+	struct disk d;
+
+	for (unsigned i = 0; i < 2; i++) {
+		if (!begin(&d, OPEN("")))
+			return;
+		sim_set_fault(break_reads, NULL);
+		broken.from = tables[i];
+		broken.to = tables[i] + 65536;
+		if (i == 0)
+			CU_ASSERT(disk_request(&d, REQ_READ, 0, 0, 512, buf) <
+				  0);
+		CU_ASSERT(put(&d, (8 + i) << 16, 512, 1) < 0);
+		sim_set_fault(NULL, NULL);
+		CU_ASSERT_EQUAL(put(&d, (8 + i) << 16, 512, 1), 0);
+		CU_ASSERT_EQUAL(get(&d, 0, 65536), 0);
+		disk_close(&d);
+	}
+}
+
+static enum image_cluster first_is_data(void *arg, uint64_t n)
+{
+	(void)arg;
+	return n ? IMAGE_HOLE : IMAGE_DATA;
+}
+
+/* Whatever the file says is an error, not what to do next (Q17): it comes out,
+ * once, and changes nothing. */
+static void errors_of_the_file_are_errors(void)
+{
+	const int errors[] = { EIO, EAGAIN, EBUSY, EINPROGRESS, ENOBUFS,
+			       ENOENT, ERANGE };
+	struct image_spec spec = {
+		.version = 3,
+		.cluster_bits = 16,
+		.refcount_order = 4,
+		.size = 1 << 20,
+		.kind = first_is_data,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
+		uint64_t tables[2], size;
+		uint8_t *bytes;
+		void *data;
+
+		size = image_build(&spec, &data);
+		bytes = data;
+		tables[0] = be64_at(bytes + be64_at(bytes +
+				    QCOW2_H_L1_OFFSET)) << 1 >> 1;
+		tables[1] = be64_at(bytes + be64_at(bytes +
+				    QCOW2_H_REFTABLE_OFFSET));
+		sim_file_create(IMAGE, 0);
+		sim_file_set(IMAGE, data, size);
+		free(data);
+		broken.error = errors[i];
+		test_run(1, 10, broken_body, tables);
+		CU_ASSERT_EQUAL(header_bits(QCOW2_H_INCOMPATIBLE), 0);
+		check_clean();
+	}
+}
+
 static void query_body(void *arg)
 {
 	json_t *nodes, *node, *data = NULL;
@@ -501,4 +577,5 @@ TEST_MAIN("qcow2-options",
 	  TEST(a_disk_that_ends_inside_a_cluster),
 	  TEST(backing_named_by_the_header),
 	  TEST(zeroes_hide_a_base_that_was_not_there),
+	  TEST(errors_of_the_file_are_errors),
 	  TEST(shown_in_queries))
