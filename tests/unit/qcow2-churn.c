@@ -130,6 +130,31 @@ static uint64_t run(const struct shape *shape, uint64_t seed, uint64_t cut)
 	return writes;
 }
 
+/* The smallest caches there are, at every size of clusters. */
+static void run_small(uint64_t seed, uint64_t cuts)
+{
+	for (unsigned bits = 9; bits <= 21; bits++) {
+		bool large = bits > 16;
+		struct shape shape = {
+			.name = "smallest caches",
+			.version = 3,
+			.cluster_bits = bits,
+			.refcount_order = (unsigned)(seed + bits) % 7,
+			.size = large ? UINT64_C(6) << bits : 1 << 20,
+			.odds = { 50, 20, 10, 10, 10 },
+			.l2_cache = 1,
+			.refcount_cache = 1,
+			.backing = bits & 1,
+			.without_base = bits & 1 && bits & 2,
+			.ops = large ? 6 : 30,
+		};
+		uint64_t r = seed * 37 + bits, all = run(&shape, seed, 0);
+
+		for (uint64_t k = 0; k < cuts; k++)
+			run(&shape, seed, 1 + random_next(&r, all));
+	}
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t first = 1, seeds = 2, cuts = 3;
@@ -152,6 +177,7 @@ int main(int argc, char **argv)
 				run(&shapes[i], seed,
 				    1 + random_next(&r, all));
 		}
+		run_small(seed, cuts / 2);
 	}
 	printf("%u passed, %u failed, 0 skipped\n", passed, failed);
 	return failed ? 1 : 0;
