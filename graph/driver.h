@@ -18,6 +18,7 @@
 
 struct edge;
 struct node;
+struct reopen;
 
 /* Roles of an edge (G2). */
 enum {
@@ -162,10 +163,26 @@ struct driver {
 	/* Limits after the children's; starts as the primary child's. Asked
 	 * before a change is sure, under I/O: it changes *lim and no more. */
 	void (*limits)(const struct node *node, struct limits *lim);
-	/* Before going read-only -> read-write and back; NULL: nothing to do.
-	 * Main, coroutine. Failing leaves all as it was. */
-	int (*set_writable)(struct node *node, bool writable,
-			    struct error **err);
+	/*
+	 * Reopening (A37, reopen.h). NULL: nothing to do but what the graph
+	 * does. Main thread.
+	 *
+	 * prepare: coroutine, may wait, while the node is used and stays as it
+	 * is; what the change needs, into r->state; undoes itself when it
+	 * fails. It may answer r->read_only for r->auto_read_only. Then
+	 * exactly one of commit (under the drain; does not wait nor fail; the
+	 * node's members are new, those of the old options in r->opts) and
+	 * abort (coroutine). After a commit and its undrain, coroutines:
+	 * settle, where there is r->state or the node owes: syncs and writes
+	 * what is left of before; -errno: and will again; then end, which lets
+	 * go of what is used no longer and of r->state.
+	 */
+	int (*reopen_prepare)(struct node *node, struct reopen *r,
+			      struct error **err);
+	void (*reopen_commit)(struct node *node, struct reopen *r);
+	void (*reopen_abort)(struct node *node, struct reopen *r);
+	int (*reopen_settle)(struct node *node, struct reopen *r);
+	void (*reopen_end)(struct node *node, struct reopen *r);
 	/*
 	 * Permissions (P2). child_perm: what this node needs of `child` given
 	 * what its parents hold (perm, shared in; out in place); NULL: the

@@ -16,6 +16,7 @@
  *	epoch.h		grace periods (A28)
  *	wait.h		waiting while holding nothing (A34)
  *	transaction.h	all changes: prepare, recompute, drain, commit (A18)
+ *	reopen.h	what a node was opened with changes (A37)
  *	permission.h	permissions of every touched node (P1-P3)
  *	limits.h	limits, and who serialises
  *	drain.h		closing the gates (A14); walk.h which ones

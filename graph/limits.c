@@ -11,6 +11,8 @@
  */
 #include "graph/limits.h"
 
+#include <errno.h>
+
 #include "graph/state.h"
 #include "graph/walk.h"
 
@@ -148,6 +150,23 @@ bool limits_change(const struct node *node)
 	       (!limits_equal(&node->limits, &node->new_limits) ||
 		node->own_mask != node->new_own_mask ||
 		node->serialise != node->new_serialise);
+}
+
+int limits_check(const struct node_list *list, struct error **err)
+{
+	for (unsigned i = 0; i < list->count; i++) {
+		const struct node *node = list->list[i];
+
+		if (node_is_open(node) && node->new_perm & PERM_WRITE &&
+		    !(node->new_perm & PERM_RESIZE) &&
+		    is_aligned(node->size, node->limits.align) &&
+		    !is_aligned(node->size, node->new_limits.align))
+			return error_set(err, EINVAL, "Node '%s' would ask for"
+					 " blocks of %u bytes, and its size is"
+					 " no multiple of that", node->name,
+					 node->new_limits.align);
+	}
+	return 0;
 }
 
 void limits_commit(const struct node_list *list)

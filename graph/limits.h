@@ -16,6 +16,8 @@
  */
 void limits_prepare(const struct transaction *t, const struct node_list *order,
 		    struct node_list *above);
+/* Whether what may be written stays a multiple of what can be. */
+int limits_check(const struct node_list *list, struct error **err) MUST_CHECK;
 /* Whether I/O threads would see a difference. */
 bool limits_change(const struct node *node);
 void limits_commit(const struct node_list *list);

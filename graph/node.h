@@ -86,6 +86,8 @@ struct node {
 	unsigned perm, shared;		/* of all parents together */
 	unsigned busy;		/* its open or close does I/O (A14) */
 	struct idle_waiter *waiters;	/* for busy to become 0 */
+	bool reopening;		/* reopen.h: one at a time */
+	bool owes;		/* read-only, but writes what it has yet */
 	bool drained;		/* by the drain under way, or above such */
 	struct node *next_drained;
 	uint32_t mark;		/* of walks */
@@ -101,6 +103,7 @@ struct node {
 	struct limits new_limits;
 	uint32_t new_own_mask;
 	bool new_serialise, checked;
+	struct reopen *reopen;	/* what it will be opened with */
 	struct node_io *io;	/* graph/flush.c, graph/serialise.c */
 };
 

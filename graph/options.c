@@ -237,6 +237,26 @@ json_t *options_describe(const struct option *table, const void *opts)
 	return object;
 }
 
+static bool option_differs(const struct option *opt, const void *a,
+			   const void *b)
+{
+	json_t *x = option_value(opt, a), *y = option_value(opt, b);
+	bool differs = x && y ? !json_equal(x, y) : x != y;
+
+	json_decref(x);
+	json_decref(y);
+	return differs;
+}
+
+const char *options_differ(const struct option *table, const void *a,
+			   const void *b, bool fixed)
+{
+	for (; table && table->name; table++)
+		if (!(fixed && table->changes) && option_differs(table, a, b))
+			return table->name;
+	return NULL;
+}
+
 void options_free(const struct option *table, void *out)
 {
 	const struct option *opt;

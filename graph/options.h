@@ -29,6 +29,7 @@ struct option {
 	const char *const *values;	/* OPT_ENUM, ends with NULL */
 	uint64_t lowest, highest;	/* of numbers; both 0: any */
 	bool secret;		/* queries do not show its value */
+	bool changes;		/* also by reopening */
 	bool strong;		/* says what is seen: part of a node's name */
 	const char *help;
 };
@@ -45,6 +46,10 @@ int options_parse(struct json_t *object, const struct option *table,
 struct json_t *option_value(const struct option *opt, const void *opts);
 /* All of them. New reference. */
 struct json_t *options_describe(const struct option *table, const void *opts);
+/* The first option in which two structs differ; NULL: none. fixed: of those
+ * that cannot change while the node is open only. */
+const char *options_differ(const struct option *table, const void *a,
+			   const void *b, bool fixed);
 void options_free(const struct option *table, void *out);
 
 #endif

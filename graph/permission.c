@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/reopen.h"
+
 #define PERM_WRITES (PERM_WRITE | PERM_WRITE_UNCHANGED)
 
 char *permission_text(unsigned perm, char buf[PERM_TEXT_MAX])
@@ -91,11 +93,27 @@ static int permission_check_pairs(const struct transaction *t,
 	return holder ? permission_conflict(node, holder, asker, err) : 0;
 }
 
-static int permission_check_node(const struct node *node, struct error **err)
+static bool has_new_writer(const struct transaction *t,
+			   const struct node *node)
+{
+	const struct edge *e;
+
+	for (e = transaction_first_parent(t, node); e;
+	     e = transaction_next_parent(t, node, e))
+		if (e->new_perm & PERM_WRITES &&
+		    (!e->parent || !node_will_be_read_only(e->parent)))
+			return true;
+	return false;
+}
+
+static int permission_check_node(const struct transaction *t,
+				 const struct node *node, struct error **err)
 {
 	unsigned perm = node->new_perm;
 
-	if (perm & PERM_WRITES && node->read_only)
+	/* a node above that goes read-only may still write what it owes */
+	if (perm & PERM_WRITES && node_will_be_read_only(node) &&
+	    has_new_writer(t, node))
 		return error_set(err, EPERM, "Block node is read-only");
 	if (node_is_open(node) && perm & PERM_WRITES && !(perm & PERM_RESIZE) &&
 	    !is_aligned(node->size, node->limits.align))
@@ -110,7 +128,7 @@ static void default_format(const struct node *node, const struct edge *child,
 {
 	if (child->role & ROLE_METADATA) {
 		/* also while nobody writes: headers and refcounts change */
-		if (!node->read_only)
+		if (node_will_write(node))
 			*perm |= PERM_WRITE | PERM_RESIZE;
 		*perm |= PERM_CONSISTENT_READ;
 		*shared &= ~(unsigned)(PERM_WRITE | PERM_RESIZE);
@@ -209,7 +227,7 @@ static int permission_refresh(const struct transaction *t, struct node *node,
 	if (!loosening) {
 		ret = permission_check_pairs(t, node, err);
 		if (ret == 0)
-			ret = permission_check_node(node, err);
+			ret = permission_check_node(t, node, err);
 	}
 	if (ret == 0)
 		ret = permission_ask_driver(node, loosening, err);

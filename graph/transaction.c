@@ -18,6 +18,7 @@
 #include "graph/edge.h"
 #include "graph/limits.h"
 #include "graph/permission.h"
+#include "graph/reopen.h"
 #include "runtime/co.h"
 
 struct hook {
@@ -29,7 +30,8 @@ struct hook {
 struct transaction {
 	struct edge **edges;	/* that change, in the order of the steps */
 	unsigned count, room;
-	struct node_list touched;
+	struct node_list touched, refreshed;
+	struct reopen *reopens;
 	struct node_list order;	/* permissions: parents before children */
 	struct node_list above;	/* limits: also everything above those */
 	struct hook *hooks, **last_hook;
@@ -60,7 +62,8 @@ struct transaction *transaction_begin(void)
 		change_lock_ready = true;
 	}
 	t->last_hook = &t->hooks;
-	t->touched.owner = t->order.owner = t->above.owner = "transaction";
+	t->touched.owner = t->refreshed.owner = "transaction";
+	t->order.owner = t->above.owner = "transaction";
 	co_lock(&change_lock);
 	current = t;
 	return t;
@@ -139,6 +142,11 @@ void transaction_touch(struct transaction *t, struct node *node)
 	node_list_add(&t->touched, node);
 }
 
+void transaction_refresh(struct transaction *t, struct node *node)
+{
+	node_list_add(&t->refreshed, node);
+}
+
 void transaction_on_commit(struct transaction *t, void (*fn)(void *arg),
 			   void *arg)
 {
@@ -176,6 +184,30 @@ void transaction_set_loosening(struct transaction *t)
 void transaction_set_own(struct transaction *t, struct root *own)
 {
 	t->own = own;
+}
+
+static void reopen_child_step(struct transaction *t, struct node *node,
+			      const struct reopen_child *c)
+{
+	struct edge *e = node->children;
+
+	while (e && strcmp(e->name, c->name))
+		e = e->next_child;
+	if (e)
+		transaction_move(t, e, c->to);
+	else if (c->to)
+		transaction_attach(t, node, c->name, c->role, c->to);
+}
+
+void transaction_reopen(struct transaction *t, struct reopen *r)
+{
+	assert(r->prepared);
+	r->node->reopen = r;
+	r->next_step = t->reopens;
+	t->reopens = r;
+	transaction_touch(t, r->node);
+	for (const struct reopen_child *c = r->children; c; c = c->next)
+		reopen_child_step(t, r->node, c);
 }
 
 /* ---- the prepared shape ---- */
@@ -400,6 +432,8 @@ static int check_sort(struct transaction *t, struct error **err)
 	}
 	for (unsigned i = 0; i < t->touched.count && ret == 0; i++)
 		ret = sort_down(&s, t->touched.list[i], 0);
+	for (unsigned i = 0; i < t->refreshed.count && ret == 0; i++)
+		ret = sort_down(&s, t->refreshed.list[i], 0);
 	reverse(&t->order);
 	return ret ? ret : check_depth(t, err);
 }
@@ -459,8 +493,12 @@ static int prepare(struct transaction *t, struct error **err)
 					 t->loosening, err);
 	/* letting go may leave a node serialising for nobody: no reason to
 	 * hold up those who still use it */
-	if (ret == 0 && !t->loosening)
-		limits_prepare(t, &t->order, &t->above);
+	if (ret < 0 || t->loosening)
+		return ret;
+	limits_prepare(t, &t->order, &t->above);
+	ret = limits_check(&t->above, err);
+	if (ret < 0)
+		permission_abort(t, t->order.list, t->order.count);
 	return ret;
 }
 
@@ -564,6 +602,24 @@ static void undo_edges(struct transaction *t)
 	}
 }
 
+/* Children are as they shall be; limits were computed for this. */
+static void commit_reopens(struct transaction *t)
+{
+	while (t->reopens) {
+		struct reopen *r = t->reopens;
+
+		t->reopens = r->next_step;
+		reopen_commit(r);
+	}
+}
+
+static void undo_reopens(struct transaction *t)
+{
+	for (struct reopen *r = t->reopens; r; r = r->next_step)
+		r->node->reopen = NULL;
+	t->reopens = NULL;
+}
+
 static void run_hooks(struct transaction *t)
 {
 	for (struct hook *hook = t->hooks; hook; hook = hook->next)
@@ -581,6 +637,7 @@ static void transaction_free(struct transaction *t)
 	error_clear(&t->failed);
 	free(t->edges);
 	node_list_free(&t->touched);
+	node_list_free(&t->refreshed);
 	node_list_free(&t->order);
 	node_list_free(&t->above);
 	free(t);
@@ -608,6 +665,7 @@ static int commit(struct transaction *t, struct change_stats *stats,
 	permission_commit(t, t->order.list, t->order.count);
 	limits_commit(&t->above);
 	commit_edges(t);
+	commit_reopens(t);
 	run_hooks(t);
 	drain_end(&t->drain, stats);
 	return 0;
@@ -630,8 +688,10 @@ int transaction_commit(struct transaction *t, struct change_stats *stats,
 	if (stats)
 		memset(stats, 0, sizeof(*stats));
 	ret = commit(t, stats, err ? err : &failure);
-	if (ret < 0)
+	if (ret < 0) {
 		undo_edges(t);
+		undo_reopens(t);
+	}
 	error_clear(&failure);
 	transaction_unlock();
 	co_permission_settle(t->order.list, t->order.count);
@@ -648,6 +708,7 @@ void transaction_forget(void)
 void transaction_abort(struct transaction *t)
 {
 	undo_edges(t);
+	undo_reopens(t);
 	transaction_unlock();
 	transaction_free(t);
 }

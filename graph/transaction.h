@@ -40,6 +40,9 @@ unsigned transaction_move_parents(struct transaction *t, struct node *from,
 				  struct node *to);
 /* Limits or options of the node change: it is drained at commit. */
 void transaction_touch(struct transaction *t, struct node *node);
+/* Permissions of the node and below are computed anew; nothing else of it
+ * changes, so nobody is drained. */
+void transaction_refresh(struct transaction *t, struct node *node);
 /* Called under the drain, when nothing can fail any more; must not wait. */
 void transaction_on_commit(struct transaction *t, void (*fn)(void *arg),
 			   void *arg);

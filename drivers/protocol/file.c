@@ -4,8 +4,9 @@
  *
  * Any I/O thread runs map, life and permissions are the main thread's. Every
  * request becomes one submission; what the storage then refuses as unsupported
- * the graph emulates, and does not ask for again (A12). A descriptor is closed
- * with the node only, so io is open as long as a counted request can use it.
+ * the graph emulates, and does not ask for again (A12). Reopening replaces io
+ * under a drain, or waits for a grace period, so it is open as long as a
+ * counted request can use it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,12 +18,15 @@
 #include "drivers/drivers.h"
 #include "drivers/protocol/file.h"
 #include "graph/reach.h"
+#include "graph/reopen.h"
 #include "runtime/storage.h"
 
 /* Punches and discards of block devices are aligned to this: devices of 4 KiB blocks refuse
  * less, and none has larger ones. */
 #define FILE_BLOCK_ALIGN 4096u
 #define FILE_MAX_TRANSFER (1u << 30)
+#define FILE_NO_DIRECT \
+	"Could not open '%s': the file system does not support O_DIRECT"
 
 static const char *const locking_values[] = { "auto", "on", "off", NULL };
 static const char *const aio_values[] = {
@@ -76,43 +80,41 @@ static int file_open_error(const struct node *node, const char *path, int ret,
 			 storage_why(ret, text));
 }
 
-static int file_open_flags(const struct node *node, bool writable)
+static int file_flags(struct file_mode mode)
 {
-	return (writable ? O_RDWR : O_RDONLY) |
-	       (node->cache_direct ? O_DIRECT : 0);
+	return (mode.writable ? O_RDWR : O_RDONLY) |
+	       (mode.direct ? O_DIRECT : 0);
 }
 
 /* Whether not being allowed to write may make the node read-only. */
-static bool file_may_fall_back(const struct node *node, int ret)
+static bool file_may_fall_back(int ret)
 {
-	return node->auto_read_only &&
-	       (ret == -EACCES || ret == -EPERM || ret == -EROFS);
+	return ret == -EACCES || ret == -EPERM || ret == -EROFS;
 }
 
 static int file_open_first(struct node *node, struct error **err)
 {
 	const struct file_opts *opts = node->opts;
 	struct file_state *s = node->state;
+	struct file_mode mode;
 	int ret;
 
 	if (!*opts->filename)
 		return error_set(err, ENOENT, "The '%s' block driver requires "
 				 "a file name", node->driver->name);
-	ret = co_file_open(opts->filename,
-			   file_open_flags(node, !node->read_only), 0,
-			   &s->first);
-	if (ret < 0 && !node->read_only && file_may_fall_back(node, ret)) {
+	mode = (struct file_mode){ !node->read_only, node->cache_direct };
+	ret = co_file_open(opts->filename, file_flags(mode), 0, &s->first);
+	if (mode.writable && node->auto_read_only && file_may_fall_back(ret)) {
 		node->read_only = true;
-		ret = co_file_open(opts->filename,
-				   file_open_flags(node, false), 0, &s->first);
+		mode.writable = false;
+		ret = co_file_open(opts->filename, file_flags(mode), 0,
+				   &s->first);
 	}
-	if (ret == -EINVAL && node->cache_direct)
-		return error_set(err, EINVAL, "Could not open '%s': the file"
-				 " system does not support O_DIRECT",
-				 opts->filename);
+	if (ret == -EINVAL && mode.direct)
+		return error_set(err, EINVAL, FILE_NO_DIRECT, opts->filename);
 	if (ret < 0)
 		return file_open_error(node, opts->filename, ret, err);
-	s->opened_read_only = node->read_only;
+	s->first_mode = s->io_mode = mode;
 	s->io = s->first;
 	return 0;
 }
@@ -180,65 +182,181 @@ static int file_close(struct node *node, struct error **err)
 	struct file_state *s = node->state;
 
 	file_lock_close(node);
-	if (s->writer)
-		co_file_close(s->writer);
+	if (s->io != s->first)
+		co_file_close(s->io);
 	co_file_close(s->first);
 	(void)err;
 	return 0;
 }
 
-static void file_limits(const struct node *node, struct limits *lim)
-{
-	const struct file_state *s = node->state;
-	bool block = s->info.kind == FILE_BLOCK;
-	bool discard = s->info.can_discard && node->discard_unmap;
+/* ---- reopening ---- */
 
-	*lim = (struct limits){
-		/* a device's page cache takes bytes, its zeroing sectors */
-		.align = max(s->info.io_align, block ? 512u : 1u),
-		.mem_align = s->info.mem_align,
-		.max_transfer = FILE_MAX_TRANSFER,
-		.discard_align = discard ? FILE_BLOCK_ALIGN : 0,
-		.zeroes = s->info.can_zero ? SUPPORT_NATIVE
-					   : SUPPORT_EMULATED,
-		.discard = discard ? SUPPORT_NATIVE : SUPPORT_NONE,
-		.rotational = s->info.rotational,
-		.fixed_size = block,
-	};
+/* From prepare to end. */
+struct file_reopen {
+	struct file *next;	/* NULL: io stays */
+	struct file_mode mode;
+	struct file_info info;
+	struct file *old;	/* io until the commit */
+};
+
+static bool file_modes_equal(struct file_mode a, struct file_mode b)
+{
+	return a.writable == b.writable && a.direct == b.direct;
+}
+
+/* The same file must be there; else what is written goes elsewhere. */
+static int file_look_again(struct node *node, struct file_reopen *fr,
+			   struct error **err)
+{
+	const struct file_opts *opts = node->opts;
+	const struct file_state *s = node->state;
+	int ret = co_file_info(fr->next, &fr->info);
+
+	if (ret == 0 && (fr->info.dev != s->info.dev ||
+			 fr->info.ino != s->info.ino))
+		ret = -ESTALE;
+	if (ret < 0)
+		return error_set(err, -ret, "Could not open '%s' again: it is"
+				 " no longer the file that is in use",
+				 opts->filename);
+	return 0;
+}
+
+static int file_open_again(struct node *node, struct reopen *r,
+			   struct file_reopen *fr, struct error **err)
+{
+	const struct file_opts *opts = node->opts;
+	int ret;
+
+	ret = co_file_open(opts->filename, file_flags(fr->mode), 0, &fr->next);
+	if (ret == -EINVAL && fr->mode.direct)
+		return error_set(err, EINVAL, FILE_NO_DIRECT, opts->filename);
+	if (ret < 0)
+		return file_open_error(node, opts->filename, ret, err);
+	ret = file_look_again(node, fr, err);
+	if (ret == 0 && !r->read_only &&
+	    !is_aligned(node->size, fr->info.io_align) &&
+	    node->perm & PERM_WRITE && !(node->perm & PERM_RESIZE))
+		ret = error_set(err, EINVAL, "The size of '%s' is no multiple"
+				" of the blocks that O_DIRECT asks for",
+				opts->filename);
+	if (ret < 0)
+		co_file_close(fr->next);
+	return ret;
 }
 
 /*
- * A node opened read-only gets a second descriptor to write; the first stays,
- * since it holds the locks. Going back keeps the writer: what was written
- * through it may still have to be flushed through it (A29), and its errors are
- * seen there only; the permissions no longer let a write through.
+ * A node that goes read-only keeps a descriptor that writes: what is above it
+ * has yet to write through it. The end of it comes when that is done.
  */
-static int file_set_writable(struct node *node, bool writable,
-			     struct error **err)
+static int file_reopen_prepare(struct node *node, struct reopen *r,
+			       struct error **err)
 {
-	const struct file_opts *opts = node->opts;
-	struct file_state *s = node->state;
-	struct file_info info;
-	struct file *f;
-	int ret;
+	const struct file_state *s = node->state;
+	struct file_reopen *fr;
+	int ret = 0;
 
-	if (!writable || !s->opened_read_only || s->writer)
-		return 0;
-	ret = co_file_open(opts->filename, file_open_flags(node, true), 0, &f);
-	if (ret < 0)
-		return file_open_error(node, opts->filename, ret, err);
-	ret = co_file_info(f, &info);
-	if (ret == 0 && (info.dev != s->info.dev || info.ino != s->info.ino))
-		ret = -ESTALE;
-	if (ret < 0) {
-		co_file_close(f);
-		return error_set(err, -ret, "Could not open '%s' for writing:"
-				 " it is no longer the file that is in use",
-				 opts->filename);
+	fr = calloc(1, sizeof(*fr));
+	if (!fr)
+		abort();
+	fr->mode.writable = s->io_mode.writable || !r->read_only;
+	fr->mode.direct = r->cache_direct;
+	if (file_modes_equal(fr->mode, s->io_mode)) {
+		fr->info = s->info;
+	} else if (s->io != s->first &&
+		   file_modes_equal(fr->mode, s->first_mode)) {
+		fr->next = s->first;
+		ret = file_look_again(node, fr, err);
+	} else {
+		ret = file_open_again(node, r, fr, err);
+		if (ret < 0 && r->auto_read_only && node->read_only &&
+		    !r->read_only && file_may_fall_back(ret)) {
+			error_clear(err);
+			r->read_only = true;
+			free(fr);
+			return file_reopen_prepare(node, r, err);
+		}
 	}
-	s->writer = f;
-	__atomic_store_n(&s->io, f, __ATOMIC_RELEASE);
-	return 0;
+	if (ret < 0)
+		free(fr);
+	else
+		r->state = fr;
+	return ret;
+}
+
+static void file_reopen_commit(struct node *node, struct reopen *r)
+{
+	struct file_state *s = node->state;
+	struct file_reopen *fr = r->state;
+
+	if (!fr->next)
+		return;
+	fr->old = s->io;
+	s->info = fr->info;
+	s->io_mode = fr->mode;
+	__atomic_store_n(&s->io, fr->next, __ATOMIC_RELEASE);
+}
+
+static void file_reopen_abort(struct node *node, struct reopen *r)
+{
+	const struct file_state *s = node->state;
+	struct file_reopen *fr = r->state;
+
+	if (fr->next && fr->next != s->first)
+		co_file_close(fr->next);
+	free(fr);
+}
+
+/* The kernel tells of lost pages the descriptor that they were written by. */
+static int file_reopen_settle(struct node *node, struct reopen *r)
+{
+	const struct file_reopen *fr = r->state;
+
+	return fr->old && !node->no_flush ? co_file_sync(fr->old) : 0;
+}
+
+static void file_reopen_end(struct node *node, struct reopen *r)
+{
+	struct file_state *s = node->state;
+	struct file_reopen *fr = r->state;
+	struct file_mode least = { false, s->io_mode.direct };
+	struct file *writer = s->io;
+
+	if (fr->old && fr->old != s->first)
+		co_file_close(fr->old);
+	free(fr);
+	if (node_writes(node) || writer == s->first ||
+	    !file_modes_equal(least, s->first_mode))
+		return;
+	s->io_mode = least;
+	__atomic_store_n(&s->io, s->first, __ATOMIC_RELEASE);
+	/* reads may be under way on the other */
+	co_reopen_grace(node);
+	co_file_close(writer);
+}
+
+static void file_limits(const struct node *node, struct limits *lim)
+{
+	const struct file_state *s = node->state;
+	const struct reopen *r = node->reopen;
+	const struct file_reopen *fr = r ? r->state : NULL;
+	const struct file_info *info = fr ? &fr->info : &s->info;
+	bool block = info->kind == FILE_BLOCK;
+	bool discard = info->can_discard && (r ? r->discard_unmap
+					       : node->discard_unmap);
+
+	*lim = (struct limits){
+		/* a device's page cache takes bytes, its zeroing sectors */
+		.align = max(info->io_align, block ? 512u : 1u),
+		.mem_align = info->mem_align,
+		.max_transfer = FILE_MAX_TRANSFER,
+		.discard_align = discard ? FILE_BLOCK_ALIGN : 0,
+		.zeroes = info->can_zero ? SUPPORT_NATIVE
+					   : SUPPORT_EMULATED,
+		.discard = discard ? SUPPORT_NATIVE : SUPPORT_NONE,
+		.rotational = info->rotational,
+		.fixed_size = block,
+	};
 }
 
 /* ---- requests ---- */
@@ -369,7 +487,11 @@ const struct driver file_driver = {
 	.open = file_open,
 	.close = file_close,
 	.limits = file_limits,
-	.set_writable = file_set_writable,
+	.reopen_prepare = file_reopen_prepare,
+	.reopen_commit = file_reopen_commit,
+	.reopen_abort = file_reopen_abort,
+	.reopen_settle = file_reopen_settle,
+	.reopen_end = file_reopen_end,
 	.perm_check = file_perm_check,
 	.perm_commit = file_perm_commit,
 	.perm_abort = file_perm_abort,
@@ -388,7 +510,11 @@ const struct driver host_device_driver = {
 	.open = file_open,
 	.close = file_close,
 	.limits = file_limits,
-	.set_writable = file_set_writable,
+	.reopen_prepare = file_reopen_prepare,
+	.reopen_commit = file_reopen_commit,
+	.reopen_abort = file_reopen_abort,
+	.reopen_settle = file_reopen_settle,
+	.reopen_end = file_reopen_end,
 	.perm_check = file_perm_check,
 	.perm_commit = file_perm_commit,
 	.perm_abort = file_perm_abort,

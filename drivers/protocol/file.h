@@ -17,15 +17,21 @@ struct file_opts {
 	int aio;		/* accepted; io_uring does it all */
 };
 
+/* How a descriptor was opened. */
+struct file_mode {
+	bool writable, direct;
+};
+
 struct file_state {
 	/* immutable after open */
 	struct file *first;	/* holds every lock until close */
-	bool opened_read_only;	/* first cannot write */
-	struct file_info info;
+	struct file_mode first_mode;
 
-	/* changes under a drain, with the node's writability */
-	struct file *io;	/* what requests use: first or writer */
-	struct file *writer;	/* opened later to write, or NULL */
+	/* changes under a drain, when the node is reopened; io, and its mode,
+	 * also to a descriptor that writes less, when nobody writes */
+	struct file *io;	/* atomic: what requests use */
+	struct file_mode io_mode;
+	struct file_info info;	/* of io */
 
 	/* main thread: bits of PERM_*; unshared is ~shared */
 	struct file_locks *locks;		/* NULL: it locks nothing */

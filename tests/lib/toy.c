@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "graph/io.h"
+#include "graph/reopen.h"
 #include "runtime/co.h"
 
 struct toy_wishes toy_wishes;
@@ -136,7 +137,8 @@ static int toy_close(struct node *node, struct error **err)
 
 static void toy_limits(const struct node *node, struct limits *lim)
 {
-	const struct toy_opts *opts = node->opts;
+	const struct reopen *r = node->reopen;
+	const struct toy_opts *opts = r && r->opts ? r->opts : node->opts;
 
 	*lim = (struct limits){
 		.align = opts->align,
@@ -145,6 +147,44 @@ static void toy_limits(const struct node *node, struct limits *lim)
 		.zeroes = SUPPORT_NATIVE,
 		.discard = SUPPORT_NATIVE,
 	};
+}
+
+static int toy_reopen_prepare(struct node *node, struct reopen *r,
+			      struct error **err)
+{
+	co_yield();
+	if (toy_wishes.fail_reopen && toy_is_meant(node))
+		return error_set(err, -toy_wishes.fail_reopen,
+				 "toy '%s' does not reopen", node->name);
+	r->state = node;
+	toy_calls.reopen_prepares++;
+	return 0;
+}
+
+static void toy_reopen_commit(struct node *node, struct reopen *r)
+{
+	assert(r->state == node);
+	toy_calls.reopen_commits++;
+}
+
+static void toy_reopen_abort(struct node *node, struct reopen *r)
+{
+	assert(r->state == node);
+	toy_calls.reopen_aborts++;
+}
+
+static int toy_reopen_settle(struct node *node, struct reopen *r)
+{
+	assert(r->state == node);
+	co_yield();
+	toy_calls.reopen_settles++;
+	return toy_is_meant(node) ? toy_wishes.fail_settle : 0;
+}
+
+static void toy_reopen_end(struct node *node, struct reopen *r)
+{
+	assert(r->state == node);
+	toy_calls.reopen_ends++;
 }
 
 static int toy_perm_check(struct node *node, unsigned perm, unsigned shared,
@@ -293,7 +333,7 @@ static int toy_status(struct node *node, struct extent *e)
 static const struct option toy_options[] = {
 	{ .name = "size", .type = OPT_SIZE, .def = "1M",
 	  .offset = offsetof(struct toy_opts, size) },
-	{ .name = "align", .type = OPT_UINT, .def = "1",
+	{ .name = "align", .type = OPT_UINT, .def = "1", .changes = true,
 	  .offset = offsetof(struct toy_opts, align) },
 	{ .name = "mem-align", .type = OPT_UINT, .def = "1",
 	  .offset = offsetof(struct toy_opts, mem_align) },
@@ -311,6 +351,11 @@ static const struct driver toy_driver = {
 	.open = toy_open_memory,
 	.close = toy_close,
 	.limits = toy_limits,
+	.reopen_prepare = toy_reopen_prepare,
+	.reopen_commit = toy_reopen_commit,
+	.reopen_abort = toy_reopen_abort,
+	.reopen_settle = toy_reopen_settle,
+	.reopen_end = toy_reopen_end,
 	.perm_check = toy_perm_check,
 	.perm_commit = toy_perm_commit,
 	.perm_abort = toy_perm_abort,

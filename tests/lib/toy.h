@@ -42,6 +42,7 @@ struct toy_wishes {
 	int fail_open;			/* of nodes named toy_wishes.name */
 	int fail_perm;
 	int fail_close;
+	int fail_reopen, fail_settle;
 	const char *name;		/* whom fail_* of life concern */
 	unsigned prefix;		/* bytes an operation does at most */
 	unsigned full;		/* that many writes want a grace period */
@@ -53,6 +54,8 @@ extern struct toy_wishes toy_wishes;
 /* How often what was called, of all toy nodes. */
 struct toy_calls {
 	unsigned opens, closes, perm_checks, perm_commits, perm_aborts;
+	unsigned reopen_prepares, reopen_commits, reopen_aborts;
+	unsigned reopen_settles, reopen_ends;
 };
 extern struct toy_calls toy_calls;
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "graph/io.h"
+#include "graph/reopen.h"
 #include "graph/status.h"
 #include "runtime/late.h"
 #include "runtime/sim.h"
@@ -472,25 +473,45 @@ static void body_force_share(void *arg)
 	free(text);
 }
 
+/* What it was opened with changes while it is open (A37). */
+static int reopen(struct node *node, bool read_only, bool direct)
+{
+	struct error *err = NULL;
+	struct reopen *r = reopen_new(node, &err);
+	int ret;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(r);
+	r->read_only = read_only;
+	r->cache_direct = direct;
+	ret = graph_reopen(r, NULL, &err);
+	CU_ASSERT_EQUAL(!ret, !err);
+	error_clear(&err);
+	return ret;
+}
+
 static void body_becomes_writable(void *arg)
 {
 	unsigned char buf[512];
-	struct error *err = NULL;
 	struct disk d;
-	int ret;
 
 	(void)arg;
 	if (!open_file(&d, FILE_NODE(", \"read-only\": true"),
 		       PERM_CONSISTENT_READ))
 		return;
-	ret = d.node->driver->set_writable(d.node, true, &err);
-	CU_ASSERT_EQUAL(ret, 0);
+	CU_ASSERT_EQUAL(reopen(d.node, false, false), 0);
+	CU_ASSERT(!d.node->read_only);
 	memset(buf, 0x33, sizeof(buf));
 	CU_ASSERT_EQUAL(co_node_write(d.node, 0, 512, buf, 0), 0);
 	CU_ASSERT(file_holds(0, 512, 0x33));
-	ret = d.node->driver->set_writable(d.node, false, &err);
-	CU_ASSERT_EQUAL(ret, 0);
+	CU_ASSERT_EQUAL(reopen(d.node, true, false), 0);
+	CU_ASSERT(d.node->read_only && !d.node->owes);
 	CU_ASSERT_EQUAL(disk_request(&d, REQ_READ, 0, 512, 512, buf), 0);
+	CU_ASSERT_EQUAL(reopen(d.node, false, true), 0);
+	memset(buf, 0x33, sizeof(buf));
+	CU_ASSERT_EQUAL(co_node_write(d.node, 4096, 512, buf, 0), 0);
+	CU_ASSERT(file_holds(4096, 512, 0x33));
+	CU_ASSERT_EQUAL(reopen(d.node, false, false), 0);
+	CU_ASSERT_EQUAL(reopen(d.node, true, true), 0);
 	disk_close(&d);
 }
 

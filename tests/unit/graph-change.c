@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/io.h"
+#include "graph/node-io.h"
+#include "graph/reopen.h"
 #include "graph/transaction.h"
 #include "runtime/sim.h"
 #include "tests/lib/crew.h"
@@ -118,11 +121,13 @@ static json_t *picture(void)
 
 	for (node = node_next(NULL); node; node = node_next(node)) {
 		const struct edge *e;
-		json_t *one = json_pack("[i,i,i,i,i]", (int)node->perm,
+		json_t *one = json_pack("[i,i,i,i,i,b,b,b,b]", (int)node->perm,
 					(int)node->shared,
 					(int)node->serialise,
 					(int)node->own_mask,
-					(int)node->limits.align);
+					(int)node->limits.align,
+					node->read_only, node->cache_direct,
+					node->no_flush, node->discard_unmap);
 
 		for (e = node->children; e; e = e->next_child) {
 			CU_ASSERT_PTR_EQUAL(e->child, e->target);
@@ -131,6 +136,7 @@ static json_t *picture(void)
 			CU_ASSERT_EQUAL(e->shared, e->new_shared);
 		}
 		json_object_set_new(graph, node->name, one);
+		CU_ASSERT(!node->reopen && !node->owes && !node->drained);
 	}
 	return graph;
 }
@@ -279,6 +285,229 @@ SIM_TEST(test_undo)
 	toy_let_go(fine);
 }
 
+/* ---- reopening (A37) ---- */
+
+static struct reopen *want(struct node *node, struct reopen *rest)
+{
+	struct error *err = NULL;
+	struct reopen *r = reopen_new(node, &err);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(r);
+	r->next = rest;
+	return r;
+}
+
+static void must_not_reopen(struct reopen *list, const char *text)
+{
+	struct error *err = NULL;
+
+	CU_ASSERT(graph_reopen(list, NULL, &err) < 0);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(err);
+	CU_ASSERT_STRING_EQUAL(err->text, text);
+	if (strcmp(err->text, text))
+		fprintf(stderr, "got:  %s\nwant: %s\n", err->text, text);
+	error_clear(&err);
+	CU_ASSERT_EQUAL(toy_calls.reopen_commits, 0);
+	CU_ASSERT_EQUAL(toy_calls.reopen_aborts, toy_calls.reopen_prepares);
+}
+
+static void give_align(struct reopen *r, unsigned align)
+{
+	json_t *options = json_pack("{s:i}", "align", (int)align);
+	struct error *err = NULL;
+
+	CU_ASSERT_EQUAL(reopen_set_options(r, options, &err), 0);
+	CU_ASSERT_EQUAL(json_object_size(options), 0);
+	json_decref(options);
+}
+
+static int refuse_take(void *arg, struct error **err)
+{
+	(void)arg;
+	co_sleep(1000000);
+	return error_set(err, EIO, "no record");
+}
+
+static const struct decision refuse = { refuse_take, NULL };
+
+/* Two nodes: all or none, whatever fails. */
+static struct reopen *both(struct node *img, struct node *leaf)
+{
+	struct reopen *list = want(leaf, NULL);
+
+	give_align(list, 512);
+	list->discard_unmap = true;
+	list = want(img, list);
+	list->no_flush = true;
+	return list;
+}
+
+SIM_TEST(test_reopen_undo)
+{
+	struct node *img, *leaf, *other, *small;
+	struct error *err = NULL;
+	struct transaction *t;
+	struct reopen *r;
+	struct root *root;
+	json_t *before, *options;
+	char sector[512];
+
+	toy_start();
+	img = toy_open("{'driver':'toy-format','node-name':'img','file':"
+		       "{'driver':'toy','node-name':'leaf','discard':"
+		       "'ignore'},'backing':{'driver':'toy','node-name':"
+		       "'base'}}");
+	leaf = node_find("leaf");
+	other = toy_open("{'driver':'toy','node-name':'other'}");
+	small = toy_open("{'driver':'toy','node-name':'small','size':'512k'}");
+	toy_hold(other);
+	toy_hold(small);
+	root = toy_root("export 'e'", img, true, 512);
+	before = picture();
+
+	/* a driver's prepare, after another's */
+	toy_wishes.name = "leaf";
+	toy_wishes.fail_reopen = -EACCES;
+	must_not_reopen(both(img, leaf), "toy 'leaf' does not reopen");
+	toy_wishes.fail_reopen = 0;
+	check_unchanged(before);
+
+	/* what is not flushed cannot be answered for later */
+	toy_request(root, REQ_WRITE, 0, 512, sector, 0);
+	toy_wishes.fail_flush = -EIO;
+	must_not_reopen(both(img, leaf), "Could not flush node 'img':"
+			" Input/output error");
+	toy_wishes.fail_flush = 0;
+	leaf->io->failed = false;
+	check_unchanged(before);
+
+	/* permissions: somebody writes */
+	r = both(img, leaf);
+	r->read_only = r->next->read_only = true;
+	must_not_reopen(r, "Block node is read-only");
+	check_unchanged(before);
+
+	/* a size that the new blocks do not divide */
+	r = want(leaf, NULL);
+	options = json_pack("{s:i}", "size", 65536);
+	CU_ASSERT_EQUAL(reopen_set_options(r, options, &err), -EINVAL);
+	CU_ASSERT_STRING_EQUAL(err->text, "Cannot change the option 'size' of"
+			       " node 'leaf'");
+	error_clear(&err);
+	json_decref(options);
+	/* one at a time */
+	CU_ASSERT_PTR_NULL(reopen_new(leaf, &err));
+	CU_ASSERT_STRING_EQUAL(err->text, "Node 'leaf' is being reopened");
+	error_clear(&err);
+	co_reopen_end(r, false);
+	check_unchanged(before);
+
+	/* another file, and one that is not as long */
+	r = want(img, NULL);
+	reopen_set_child(r, "file", other);
+	must_not_reopen(r, "Cannot replace 'file' of node 'img' by 'other': it"
+			" is not the same file");
+	check_unchanged(before);
+
+	/* the drain's deadline */
+	co_root_busy(root);
+	CU_ASSERT_EQUAL(graph_reopen(both(img, leaf), NULL, &err), -ETIMEDOUT);
+	error_clear(&err);
+	root_idle(root);
+	CU_ASSERT_EQUAL(toy_calls.reopen_aborts, toy_calls.reopen_prepares);
+	check_unchanged(before);
+
+	/* the record (A36), and withdrawn */
+	for (unsigned i = 0; i < 2; i++) {
+		r = both(img, leaf);
+		CU_ASSERT_EQUAL(co_reopen_prepare(r, &err), 0);
+		CU_ASSERT_EQUAL(co_reopen_prepare(r->next, &err), 0);
+		t = transaction_begin();
+		transaction_reopen(t, r);
+		transaction_reopen(t, r->next);
+		transaction_set_decision(t, &refuse, NULL);
+		if (i)
+			transaction_abort(t);
+		else
+			must_fail(t, EIO, "no record");
+		co_reopen_end(r, false);
+		check_unchanged(before);
+	}
+	CU_ASSERT_EQUAL(toy_calls.reopen_commits, 0);
+	CU_ASSERT_EQUAL(toy_calls.reopen_aborts, toy_calls.reopen_prepares);
+	CU_ASSERT(!img->reopening && !leaf->reopening);
+
+	/* and it does work; coarser blocks than the export's requests have are
+	 * read, modified and written (A12) */
+	toy_calls.reopen_prepares = 0;
+	r = both(img, leaf);
+	reopen_set_child(r, "backing", small);
+	CU_ASSERT_EQUAL(graph_reopen(r, NULL, &err), 0);
+	CU_ASSERT(img->no_flush && leaf->discard_unmap);
+	CU_ASSERT_EQUAL(leaf->limits.align, 512);
+	CU_ASSERT_PTR_EQUAL(img->backing->child, small);
+	CU_ASSERT_PTR_NULL(node_find("base"));
+	r = want(leaf, NULL);
+	give_align(r, 4096);
+	CU_ASSERT_EQUAL(graph_reopen(r, NULL, &err), 0);
+	CU_ASSERT(leaf->serialise);
+	CU_ASSERT_EQUAL(toy_request(root, REQ_WRITE, 512, 512, sector, 0), 0);
+	CU_ASSERT_EQUAL(toy_calls.reopen_prepares, 2);
+	CU_ASSERT_EQUAL(toy_calls.reopen_commits, 2);
+	CU_ASSERT_EQUAL(toy_calls.reopen_settles, 2);
+	CU_ASSERT_EQUAL(toy_calls.reopen_ends, 2);
+	json_decref(before);
+	root_free(root);
+	toy_let_go(other);
+	toy_let_go(small);
+}
+
+/* M10: what a node that goes read-only still has is written afterwards, with
+ * the permissions for it; they go when it is done. */
+SIM_TEST(test_reopen_debt)
+{
+	struct node *img, *leaf;
+	struct error *err = NULL;
+	struct reopen *r;
+
+	toy_start();
+	img = toy_open("{'driver':'toy-format','node-name':'img','file':"
+		       "{'driver':'toy','node-name':'leaf'}}");
+	toy_hold(img);
+	leaf = node_find("leaf");
+	toy_wishes.name = "leaf";
+	toy_wishes.fail_settle = -EIO;
+	for (unsigned i = 0; i < 2; i++) {
+		r = want(leaf, want(img, NULL));
+		r->read_only = r->next->read_only = true;
+		CU_ASSERT_EQUAL(graph_reopen(r, NULL, &err), 0);
+		CU_ASSERT(img->read_only && leaf->read_only && !img->owes);
+		/* the format is done with writing in any case */
+		CU_ASSERT_EQUAL(img->file->perm, PERM_CONSISTENT_READ);
+		CU_ASSERT_EQUAL(leaf->owes, !i);
+		/* the next flush says that its sync failed */
+		CU_ASSERT_EQUAL(co_node_flush(img), i ? 0 : -EIO);
+		leaf->io->failed = false;
+		try_root("export 'w'", img, RW, PERM_ALL,
+			 "Block node is read-only");
+		/* only both */
+		if (!i) {
+			r = want(img, NULL);
+			r->read_only = false;
+			CU_ASSERT(graph_reopen(r, NULL, &err) < 0);
+			CU_ASSERT_STRING_EQUAL(err->text,
+					       "Block node is read-only");
+			error_clear(&err);
+		}
+		toy_wishes.fail_settle = 0;
+		r = want(img, want(leaf, NULL));
+		r->read_only = r->next->read_only = false;
+		CU_ASSERT_EQUAL(graph_reopen(r, NULL, &err), 0);
+		CU_ASSERT_EQUAL(img->file->perm, RW | PERM_RESIZE);
+	}
+	toy_let_go(img);
+}
+
 /* A graph may branch and join again, but not without end. */
 SIM_TEST(test_ways)
 {
@@ -423,6 +652,8 @@ TEST_MAIN("graph-change",
 	  TEST(test_conflicts),
 	  TEST(test_defaults),
 	  TEST(test_undo),
+	  TEST(test_reopen_undo),
+	  TEST(test_reopen_debt),
 	  TEST(test_ways),
 	  TEST(test_append),
 	  TEST(test_insert),

@@ -17,6 +17,7 @@
 #include "drivers/format/qcow2/create.h"
 #include "drivers/format/qcow2/info.h"
 #include "drivers/format/qcow2/qcow2.h"
+#include "graph/reopen.h"
 
 #define L2_CACHE_DEFAULT (UINT64_C(32) << 20)
 #define REF_CACHE_DEFAULT (UINT64_C(4) << 20)
@@ -30,6 +31,7 @@ static const struct option qcow2_options[] = {
 		.name = "lazy-refcounts",
 		.type = OPT_BOOL,
 		.offset = offsetof(struct qcow2_opts, lazy_refcounts),
+		.changes = true,
 		.def = "false",
 		.help = "postpone refcount updates, also where the image does"
 			" not ask for it",
@@ -64,6 +66,7 @@ static const struct option qcow2_options[] = {
 		.name = "pass-discard-request",
 		.type = OPT_BOOL,
 		.offset = offsetof(struct qcow2_opts, pass_discard),
+		.changes = true,
 		.def = "true",
 		.help = "give the space of discarded clusters back to the file",
 	},
@@ -354,12 +357,29 @@ static int look_for_lost(struct qcow2 *s, bool writable, struct error **err)
 	return 0;
 }
 
+/* What only writing needs, and reading does not look at. */
+static int load_refcounts(struct qcow2 *s, struct error **err)
+{
+	const struct qcow2_header *h = &s->header;
+	uint64_t bytes = (uint64_t)h->reftable_clusters << s->geo.cluster_bits;
+	int ret = read_table(s, h->reftable_offset, bytes, s->reftable,
+			     "refcount table", err);
+
+	if (ret < 0)
+		return ret;
+	s->reftable_offset = h->reftable_offset;
+	s->reftable_entries = bytes / 8;
+	meta_set_destroy(&s->meta);
+	if (meta_set_init(&s->meta) < 0)
+		return error_set(err, ENOMEM, "Out of memory");
+	return meta_collect(s, err);
+}
+
 /* Everything that only writing needs. A rebuild changes marks in tables, so
  * nothing that was read of them before outlives it. */
 static int prepare_writing(struct qcow2 *s, struct error **err)
 {
 	struct qcow2_header *h = &s->header;
-	uint64_t bytes;
 	int ret;
 
 	ret = qcow2_header_writable(h, err);
@@ -381,32 +401,26 @@ static int prepare_writing(struct qcow2 *s, struct error **err)
 			return ret;
 	}
 	ret = measure_file(s, err);
-	if (ret < 0)
-		return ret;
-	bytes = (uint64_t)h->reftable_clusters << s->geo.cluster_bits;
-	ret = read_table(s, h->reftable_offset, bytes, s->reftable,
-			 "refcount table", err);
-	if (ret < 0)
-		return ret;
-	s->reftable_offset = h->reftable_offset;
-	s->reftable_entries = bytes / 8;
-	meta_set_destroy(&s->meta);
-	if (meta_set_init(&s->meta) < 0)
-		return error_set(err, ENOMEM, "Out of memory");
-	return meta_collect(s, err);
+	return ret < 0 ? ret : load_refcounts(s, err);
 }
 
-static int set_lazy(struct qcow2 *s, struct error **err)
+static int check_lazy(const struct qcow2 *s, const struct qcow2_opts *o,
+		      struct error **err)
 {
-	const struct qcow2_opts *o = s->node->opts;
-
 	if (o->lazy_refcounts && !s->v3)
 		return error_set(err, EINVAL, "Lazy refcounts require a qcow2"
 				 " image of version 3, node '%s' is version 2",
 				 s->node->name);
+	return 0;
+}
+
+static void use_opts(struct qcow2 *s)
+{
+	const struct qcow2_opts *o = s->node->opts;
+
 	s->lazy = o->lazy_refcounts ||
 		  s->header.compatible & QCOW2_COMPAT_LAZY_REFCOUNTS;
-	return 0;
+	s->pass_discard = o->pass_discard;
 }
 
 static int open_tables(struct qcow2 *s, struct error **err)
@@ -454,8 +468,8 @@ static int qcow2_open(struct node *node, struct error **err)
 	s->geo = s->header.geo;
 	s->v3 = s->header.version >= 3;
 	s->reftable_offset = s->header.reftable_offset;
-	s->pass_discard = o->pass_discard;
-	ret = set_lazy(s, err);
+	ret = check_lazy(s, o, err);
+	use_opts(s);
 	if (ret == 0)
 		ret = check_caches(s, err);
 	if (ret == 0)
@@ -518,7 +532,7 @@ static int qcow2_close(struct node *node, struct error **err)
 	struct qcow2 *s = node->state;
 	int ret = 0;
 
-	if (!node->read_only)
+	if (node_writes(node))
 		ret = settle(s);
 	if (ret < 0)
 		name_loss(s, ret, err);
@@ -530,23 +544,54 @@ static int qcow2_close(struct node *node, struct error **err)
 	return ret;
 }
 
-static int qcow2_set_writable(struct node *node, bool writable,
-			      struct error **err)
+/* --- reopening --- */
+
+/*
+ * To write, the image's refcounts are loaded beforehand: while it is read-only
+ * nobody writes to its file, and reads do not look at them. One whose refcounts
+ * are not up to date cannot have them made anew below a file that is not
+ * writable yet.
+ */
+static int qcow2_reopen_prepare(struct node *node, struct reopen *r,
+				struct error **err)
+{
+	const struct qcow2_opts *o = r->opts ? r->opts : node->opts;
+	struct qcow2 *s = node->state;
+	int ret = check_lazy(s, o, err);
+
+	if (ret < 0 || r->read_only || node_writes(node))
+		return ret;
+	ret = qcow2_header_writable(&s->header, err);
+	if (ret < 0)
+		return ret;
+	if (s->lost)
+		return error_set(err, EUCLEAN, "%s; it can only be opened"
+				 " read-only", node->warning ? node->warning :
+				 "Data is missing");
+	if (s->header.incompatible & QCOW2_INCOMPAT_DIRTY)
+		return error_set(err, EUCLEAN, "The refcounts of qcow2 node"
+				 " '%s' are not up to date: they are made anew"
+				 " when it is opened for writing, not later",
+				 node->name);
+	ret = read_table(s, 0, QCOW2_HEADER_BYTES, s->sector, "header", err);
+	return ret < 0 ? ret : load_refcounts(s, err);
+}
+
+static void qcow2_reopen_commit(struct node *node, struct reopen *r)
 {
 	struct qcow2 *s = node->state;
-	int ret;
 
-	if (writable) {
-		ret = look_for_lost(s, true, err);
-		return ret < 0 ? ret : prepare_writing(s, err);
-	}
-	ret = settle(s);
-	if (ret < 0)
-		return error_set(err, -ret, "Could not write back the metadata"
-				 " of node '%s': %s", node->name,
-				 strerror(-ret));
+	(void)r;
+	use_opts(s);
+	/* the first write of each opening has something to do before it */
 	__atomic_store_n(&s->fast_writes, false, __ATOMIC_RELEASE);
-	return 0;
+}
+
+/* Nobody writes any more, and what was in flight has ended under the drain. */
+static int qcow2_reopen_settle(struct node *node, struct reopen *r)
+{
+	(void)r;
+	return node->owes ? settle(node->state) : 0;
 }
 
 static void qcow2_limits(const struct node *node, struct limits *lim)
@@ -578,7 +623,9 @@ const struct driver qcow2_driver = {
 	.open = qcow2_open,
 	.close = qcow2_close,
 	.limits = qcow2_limits,
-	.set_writable = qcow2_set_writable,
+	.reopen_prepare = qcow2_reopen_prepare,
+	.reopen_commit = qcow2_reopen_commit,
+	.reopen_settle = qcow2_reopen_settle,
 	.map = qcow2_map,
 	.read = qcow2_read,
 	.write = qcow2_write,

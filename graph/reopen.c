@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reopen.c - reopening nodes (reopen.h). Main thread, coroutines.
+ *
+ * node->reopening: from reopen_new to co_reopen_end, so there is one at a time
+ * and nobody else changes what it was prepared for. node->reopen: while a
+ * transaction looks at the node as it will be.
+ */
+#include "graph/reopen.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/epoch.h"
+#include "graph/io.h"
+#include "graph/node-io.h"
+#include "graph/transaction.h"
+#include "graph/walk.h"
+#include "runtime/co.h"
+
+/* ---- what shall be ---- */
+
+struct reopen *reopen_new(struct node *node, struct error **err)
+{
+	struct reopen *r;
+
+	if (node->reopening) {
+		error_set(err, EBUSY, "Node '%s' is being reopened",
+			  node->name);
+		return NULL;
+	}
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		abort();
+	node->reopening = true;
+	r->node = node_get(node, "reopening");
+	r->read_only = node->read_only;
+	r->auto_read_only = node->auto_read_only;
+	r->cache_direct = node->cache_direct;
+	r->no_flush = node->no_flush;
+	r->discard_unmap = node->discard_unmap;
+	return r;
+}
+
+static void reopen_free(struct reopen *r)
+{
+	struct node *node = r->node;
+	struct reopen_child *c;
+
+	while ((c = r->children)) {
+		r->children = c->next;
+		if (c->to)
+			node_put(c->to, "reopening");
+		free(c);
+	}
+	options_free(node->driver->options, r->opts);
+	free(r->opts);
+	free(r);
+	node->reopening = false;
+	node_put(node, "reopening");
+}
+
+int reopen_set_options(struct reopen *r, struct json_t *options,
+		       struct error **err)
+{
+	const struct driver *driver = r->node->driver;
+	const char *name;
+	int ret;
+
+	assert(!r->opts);
+	r->opts = calloc(1, driver->options_size ? driver->options_size : 1);
+	if (!r->opts)
+		abort();
+	ret = options_parse(options, driver->options, NULL, r->opts, err);
+	if (ret < 0)
+		return ret;
+	name = options_differ(driver->options, r->node->opts, r->opts, true);
+	if (name)
+		return error_set(err, EINVAL, "Cannot change the option '%s'"
+				 " of node '%s'", name, r->node->name);
+	return 0;
+}
+
+void reopen_set_child(struct reopen *r, const char *name, struct node *to)
+{
+	const struct child_decl *decl = r->node->driver->children;
+	struct reopen_child *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		abort();
+	while (strcmp(decl->name, name))
+		decl++;
+	assert(to || decl->optional);
+	c->name = decl->name;
+	c->role = r->node->driver->child_role ?
+		  r->node->driver->child_role(r->node, decl) : decl->role;
+	c->to = to ? node_get(to, "reopening") : NULL;
+	c->next = r->children;
+	r->children = c;
+}
+
+/* ---- before the change ---- */
+
+/* The image that a format has its tables of must be the same afterwards. */
+static int check_child(const struct node *node, const struct reopen_child *c,
+		       struct error **err)
+{
+	const struct edge *e = node->children;
+
+	while (e && strcmp(e->name, c->name))
+		e = e->next_child;
+	if (!e || !c->to || e->role & ROLE_COW)
+		return 0;
+	if (e->role & ROLE_METADATA &&
+	    (c->to->dev != e->child->dev || c->to->ino != e->child->ino ||
+	     !c->to->ino))
+		return error_set(err, EINVAL, "Cannot replace '%s' of node"
+				 " '%s' by '%s': it is not the same file",
+				 e->name, node->name, c->to->name);
+	if (c->to->size != e->child->size)
+		return error_set(err, EINVAL, "Cannot replace '%s' of node"
+				 " '%s' by '%s': their sizes differ", e->name,
+				 node->name, c->to->name);
+	return 0;
+}
+
+int co_reopen_prepare(struct reopen *r, struct error **err)
+{
+	struct node *node = r->node;
+	int ret = 0;
+
+	for (struct reopen_child *c = r->children; c && ret == 0; c = c->next)
+		ret = check_child(node, c, err);
+	if (ret < 0)
+		return ret;
+	if (node->force_share && !r->read_only)
+		return error_set(err, EINVAL, "Node '%s' was opened with"
+				 " force-share=on, which is for reading only",
+				 node->name);
+	co_node_busy(node);
+	/* most of it, so that little is left for later */
+	ret = co_node_flush(node);
+	if (ret < 0)
+		error_set(err, -ret, "Could not flush node '%s': %s",
+			  node->name, strerror(-ret));
+	if (ret == 0 && node->driver->reopen_prepare)
+		ret = node->driver->reopen_prepare(node, r, err);
+	node_idle(node);
+	r->prepared = ret == 0;
+	return ret;
+}
+
+/* ---- the change: transaction_reopen is transaction.c's ---- */
+
+void reopen_commit(struct reopen *r)
+{
+	struct node *node = r->node;
+	void *opts = node->opts;
+
+	node->owes = r->read_only && node_writes(node);
+	node->read_only = r->read_only;
+	node->auto_read_only = r->auto_read_only;
+	node->cache_direct = r->cache_direct;
+	node->no_flush = r->no_flush;
+	node->discard_unmap = r->discard_unmap;
+	if (r->opts) {
+		node->opts = r->opts;
+		r->opts = opts;
+	}
+	if (node->driver->reopen_commit)
+		node->driver->reopen_commit(node, r);
+	node->reopen = NULL;
+}
+
+/* ---- after it ---- */
+
+struct reopen_grace {
+	struct grace grace;
+	struct co *co;
+};
+
+static void reopen_grace_over(struct grace *grace)
+{
+	co_wake(container_of(grace, struct reopen_grace, grace)->co);
+}
+
+void co_reopen_grace(struct node *node)
+{
+	struct reopen_grace wait = { .co = co_self() };
+
+	grace_start(node, &wait.grace, reopen_grace_over);
+	co_wait();
+}
+
+/*
+ * What a format still has in memory, then what its file has in the page cache.
+ * One that fails stays in debt: it keeps what it needs to write, and tries
+ * again with the next flush, whose error that is, or with its close.
+ */
+static void co_settle_node(struct reopen *r)
+{
+	struct node *node = r->node;
+	int ret = 0;
+
+	co_node_busy(node);
+	if (node->driver->reopen_settle)
+		ret = node->driver->reopen_settle(node, r);
+	if (ret == 0)
+		ret = co_node_flush(node);
+	else if (node->driver->kind == DRIVER_PROTOCOL)
+		/* the kernel told the old descriptor, and nobody else again */
+		__atomic_store_n(&node->io->failed, true, __ATOMIC_RELEASE);
+	node_idle(node);
+	if (ret == 0)
+		node->owes = false;
+}
+
+static void co_lower_permissions(struct reopen *list)
+{
+	struct transaction *t = transaction_begin();
+	struct error *err = NULL;
+
+	transaction_set_loosening(t);
+	for (struct reopen *r = list; r; r = r->next)
+		transaction_refresh(t, r->node);
+	/* nothing is drained and nothing is asked for */
+	if (transaction_commit(t, NULL, &err) < 0)
+		error_clear(&err);
+}
+
+/* Nodes above others first: what they still write goes through those. */
+static struct reopen *sort_by_depth(struct reopen *list)
+{
+	struct reopen *sorted = NULL, *r, **at;
+
+	while ((r = list)) {
+		list = r->next;
+		for (at = &sorted; *at && (*at)->node->above <= r->node->above;
+		     at = &(*at)->next)
+			;
+		r->next = *at;
+		*at = r;
+	}
+	return sorted;
+}
+
+static void reopen_pay(struct reopen *list)
+{
+	bool owed = false;
+
+	for (struct reopen *r = list; r; r = r->next) {
+		if (!r->node->owes && !r->state)
+			continue;
+		owed |= r->node->owes;
+		co_settle_node(r);
+	}
+	if (owed)
+		co_lower_permissions(list);
+	for (struct reopen *r = list; r; r = r->next)
+		if (r->node->driver->reopen_end)
+			r->node->driver->reopen_end(r->node, r);
+}
+
+void co_reopen_end(struct reopen *list, bool committed)
+{
+	struct reopen *r;
+
+	if (committed) {
+		list = sort_by_depth(list);
+		reopen_pay(list);
+	}
+	while ((r = list)) {
+		list = r->next;
+		if (!committed && r->prepared && r->node->driver->reopen_abort)
+			r->node->driver->reopen_abort(r->node, r);
+		reopen_free(r);
+	}
+}
+
+int graph_reopen(struct reopen *list, struct change_stats *stats,
+		 struct error **err)
+{
+	struct transaction *t;
+	int ret = 0;
+
+	for (struct reopen *r = list; r && ret == 0; r = r->next)
+		ret = co_reopen_prepare(r, err);
+	if (ret == 0) {
+		t = transaction_begin();
+		for (struct reopen *r = list; r; r = r->next)
+			transaction_reopen(t, r);
+		ret = transaction_commit(t, stats, err);
+	}
+	co_reopen_end(list, ret == 0);
+	return ret;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reopen.h - changing what a node was opened with: writable or not, cache,
+ * discard, options of its own, children (A37, C5).
+ *
+ * A reopening is made for a node, filled in, prepared, and becomes a step of a
+ * transaction; several in one change all or none. Preparing is slow (files are
+ * opened, tables loaded, what was written is flushed), holds nobody up, and
+ * changes nothing; the commit, under the drain, cannot fail. What it leaves
+ * behind is paid after the undrain: what went through a descriptor that was
+ * replaced is synced through that, and a node that went read-only writes what
+ * it still has in memory, for which it keeps permissions and locks until then
+ * (node->owes).
+ *
+ * Main thread, coroutines.
+ */
+#ifndef GRAPH_REOPEN_H
+#define GRAPH_REOPEN_H
+
+#include "graph/node.h"
+
+struct change_stats;
+struct transaction;
+
+struct reopen_child {
+	const char *name;
+	unsigned role;
+	struct node *to;	/* NULL: none */
+	struct reopen_child *next;
+};
+
+struct reopen {
+	struct node *node;
+	/* what shall be; as it is at first */
+	bool read_only, auto_read_only, cache_direct, no_flush, discard_unmap;
+	void *opts;		/* the driver's, owned; NULL: as they are */
+	struct reopen_child *children;
+	/* the driver's, from its prepare to its end */
+	void *state;
+	bool prepared;
+	struct reopen *next;	/* the caller's list */
+	struct reopen *next_step;	/* the transaction's */
+};
+
+/* Refused while the node is being reopened already. The node is kept. */
+struct reopen *reopen_new(struct node *node, struct error **err) MUST_CHECK;
+/* The driver's own options, complete: what is not given is as by default. Uses
+ * up what it knows of the object; refused where one differs that cannot
+ * change. */
+int reopen_set_options(struct reopen *r, struct json_t *options,
+		       struct error **err) MUST_CHECK;
+/* The child of that name becomes `to`, which must show as many bytes; NULL: no
+ * child, where it is optional. */
+void reopen_set_child(struct reopen *r, const char *name, struct node *to);
+
+/* Without the change lock. */
+int co_reopen_prepare(struct reopen *r, struct error **err) MUST_CHECK;
+/* A step: after co_reopen_prepare. */
+void transaction_reopen(struct transaction *t, struct reopen *r);
+/* After the transaction's end, without its lock: pays what the change owes, or
+ * takes back what was prepared. Frees the list and its members. */
+void co_reopen_end(struct reopen *list, bool committed);
+
+/* All of that in a transaction of its own; uses up the list, also when it
+ * fails. */
+int graph_reopen(struct reopen *list, struct change_stats *stats,
+		 struct error **err) MUST_CHECK;
+
+/* For drivers' ends: all requests that have entered by now have left. */
+void co_reopen_grace(struct node *node);
+
+/* Whether the node may write below it, and whether it will. */
+static inline bool node_writes(const struct node *node)
+{
+	return !node->read_only || node->owes;
+}
+
+static inline bool node_will_be_read_only(const struct node *node)
+{
+	return node->reopen ? node->reopen->read_only : node->read_only;
+}
+
+static inline bool node_will_write(const struct node *node)
+{
+	return node_writes(node) || !node_will_be_read_only(node);
+}
+
+/* Under the drain: transaction.c. */
+void reopen_commit(struct reopen *r);
+
+#endif
