@@ -147,7 +147,7 @@ static int find_run(struct qcow2 *s, uint64_t want, uint64_t *first,
 int qcow2_alloc(struct qcow2 *s, uint64_t want, struct qcow2_extent *out)
 {
 	uint64_t first = 0, count;
-	struct slice *slice;
+	struct slice *slice = NULL;
 	int ret;
 
 	do {

@@ -183,7 +183,7 @@ static int table_prepare(struct qcow2 *s, uint32_t l1)
 static int table_create(struct qcow2 *s, uint64_t number)
 {
 	struct qcow2_extent e;
-	struct slice *slice;
+	struct slice *slice = NULL;
 	uint32_t l1 = qcow2_slice_l1(&s->geo, number);
 	uint64_t host;
 	int ret;
@@ -249,7 +249,7 @@ static int table_copy(struct qcow2 *s, uint64_t number)
 	uint64_t from = table_host(s, be64_get(s->l1[l1])), to;
 	uint64_t first = align_down(number, s->geo.slices_per_table);
 	struct qcow2_extent e;
-	struct slice *buf;
+	struct slice *buf = NULL;
 	int ret;
 
 	if (!from)
