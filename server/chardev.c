@@ -21,6 +21,7 @@
 #include "server/address.h"
 #include "server/command.h"
 #include "server/commands.h"
+#include "server/guarded.h"
 #include "server/leave.h"
 #include "server/log.h"
 #include "server/monitor.h"
@@ -185,6 +186,7 @@ static int open_stdio(struct chardev *c, json_t *data, struct error **err)
 
 struct open_job {
 	const char *path;
+	bool others;	/* it may be another's, as a pipe is */
 	int flags, fd, error;
 };
 
@@ -192,15 +194,23 @@ static void open_run(void *arg)
 {
 	struct open_job *job = arg;
 
+	int flags = (job->flags & ~O_TRUNC) | O_NOCTTY | O_NONBLOCK;
+
 	/* never waits for a pipe's other end */
-	job->fd = open(job->path, job->flags | O_CLOEXEC | O_NOCTTY |
-		       O_NONBLOCK, 0666);
+	job->fd = job->others ? open(job->path, flags | O_CLOEXEC) :
+		guarded_open(job->path, flags, 0666);
 	job->error = errno;
+	/* a device has no length, and is as good */
+	if (job->fd >= 0 && job->flags & O_TRUNC)
+		(void)!ftruncate(job->fd, 0);
 }
 
-static int co_open(const char *path, int flags, int *out, struct error **err)
+static int co_open(const char *path, int flags, bool others, int *out,
+		   struct error **err)
 {
-	struct open_job job = { .path = path, .flags = flags };
+	struct open_job job = {
+		.path = path, .flags = flags, .others = others,
+	};
 	char text[STORAGE_TEXT_MAX];
 
 	if (co_storage_call_at(path, open_run, &job))
@@ -218,10 +228,10 @@ static int co_open_file(struct chardev *c, json_t *data, struct error **err)
 {
 	int how = arg_bool(data, "append", false) ? O_APPEND : O_TRUNC;
 	int rc = co_open(arg_string(data, "out", ""),
-			 O_WRONLY | O_CREAT | how, &c->out, err);
+			 O_WRONLY | O_CREAT | how, false, &c->out, err);
 
 	return rc < 0 ? rc : co_open(arg_string(data, "in", "/dev/null"),
-				     O_RDONLY, &c->in, err);
+				     O_RDONLY, true, &c->in, err);
 }
 
 /* PATH.in and PATH.out, or PATH both ways; writable too, so that the end of
@@ -236,12 +246,12 @@ static int co_open_pipe(struct chardev *c, json_t *data, struct error **err)
 	if (asprintf(&in, "%s.in", path) < 0 ||
 	    asprintf(&out, "%s.out", path) < 0)
 		abort();
-	if (co_open(in, O_RDWR, &c->in, &none) < 0) {
-		rc = co_open(path, O_RDWR, &c->in, err);
+	if (co_open(in, O_RDWR, true, &c->in, &none) < 0) {
+		rc = co_open(path, O_RDWR, true, &c->in, err);
 		if (rc == 0)
-			rc = co_open(path, O_RDWR, &c->out, err);
+			rc = co_open(path, O_RDWR, true, &c->out, err);
 	} else {
-		rc = co_open(out, O_RDWR, &c->out, err);
+		rc = co_open(out, O_RDWR, true, &c->out, err);
 	}
 	free(in);
 	free(out);

@@ -39,10 +39,10 @@ void statelog_file_close(struct statelog_file *f, bool remove);
 void statelog_file_free(struct statelog_file *f);	/* closed before */
 
 /*
- * Adds a record where it leaves `keep` bytes of room, in both files when `whole`
- * is what a generation would take now. 0; -ENOSPC: it does not fit; or another
- * negative errno: then what the file holds is not known, and it has to be
- * written anew.
+ * Adds a record where it leaves `keep` bytes of room, in both files when
+ * `whole` is what a generation would take now. 0; -ENOSPC: it does not fit; or
+ * another negative errno: then what the file holds is not known, and it has to
+ * be written anew.
  */
 int statelog_file_append(struct statelog_file *f, const char *text, size_t len,
 			 uint64_t whole, uint64_t keep)

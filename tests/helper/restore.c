@@ -8,7 +8,8 @@
  *
  * Exports over NBD are shown, for they need no device; of the others stands
  * what they were given. {"lost": [...], "exports": {ID: options},
- * "nbd-server": args, and by name of each query what it gives}
+ * "nbd-server": args, "state": as a log of this process would have it, and by
+ * name of each query what it gives}
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,7 +86,7 @@ static void show(struct snapshot *got)
 		if (!strcmp(arg_string(options, "type", ""), "nbd"))
 			json_decref(call("block-export-add",
 					 json_incref(options)));
-	out = json_pack("{s:O,s:O,s:O*,s:o,s:o,s:o,s:o}",
+	out = json_pack("{s:O,s:O,s:O*,s:o,s:o,s:o,s:o,s:o}",
 			"lost", got->lost, "exports", got->exports,
 			"nbd-server", got->nbd_server,
 			"query-named-block-nodes",
@@ -95,7 +96,8 @@ static void show(struct snapshot *got)
 			call("x-debug-query-block-graph", json_object()),
 			"query-block-exports",
 			call("query-block-exports", json_object()),
-			"objects", objects());
+			"objects", objects(),
+			"state", snapshot_take());
 	json_dumpf(out, stdout, JSON_INDENT(1) | JSON_SORT_KEYS);
 	json_decref(out);
 }
