@@ -10,8 +10,8 @@
  *	                          |
  *	                        GONE         any --deadline passed--> STUCK
  *
- * STUCK: the device's memory, tags and id stay taken until the kernel has let go
- * of it and somebody stops it once more (U8).
+ * STUCK: the device's memory, tags and id stay taken until the kernel has let
+ * go of it and somebody stops it once more (U8).
  */
 #ifndef UBLK_DEVICE_H
 #define UBLK_DEVICE_H
