@@ -77,7 +77,7 @@ static int check_mountpoint(const char *path, struct error **err)
 	if (strlen(path) >= USERS_PATH_MAX)
 		return error_set(err, ENAMETOOLONG, "mountpoint is longer than "
 				 "%d bytes", USERS_PATH_MAX - 1);
-	for (const struct export *e = export_first(); e; e = e->next) {
+	for (struct export *e = NULL; (e = export_each(e)) != NULL;) {
 		const struct fuse_file *f = e->type == &fuse_export_type ?
 					    fuse_file_of(e) : NULL;
 
@@ -112,6 +112,7 @@ static int fuse_check_options(const struct export *exp, struct error **err)
 
 static void fuse_file_free(struct fuse_file *f)
 {
+	free(f->export_id);
 	free(f->path);
 	free(f);
 }
@@ -141,12 +142,12 @@ static struct fuse_file *fuse_file_new(const struct export *exp,
 
 	if (!f)
 		return NULL;
-	f->export_id = exp->id;
+	f->export_id = strdup(exp->id);
 	f->opts = *opts;
 	f->path = opts->mountpoint ? strdup(opts->mountpoint) :
 				     fuse_default_path(exp->id);
-	if (!f->path) {
-		free(f);
+	if (!f->path || !f->export_id) {
+		fuse_file_free(f);
 		return NULL;
 	}
 	f->common.shape.size = align_down(node->size, opts->logical_block_size);
@@ -201,6 +202,8 @@ static int fuse_open(struct export *exp, struct node *node, struct error **err)
 	if (!f)
 		return error_set(err, ENOMEM, "no memory for export '%s'",
 				 exp->id);
+	/* its place is taken from here on */
+	state->file = f;
 	rc = co_fuse_file_open(f, err);
 	if (rc)
 		goto free_file;
@@ -210,14 +213,14 @@ static int fuse_open(struct export *exp, struct node *node, struct error **err)
 	if (!f->common.root) {
 		rc = *err && (*err)->code ? -(*err)->code : -EPERM;
 		/* it was not shown yet: nothing keeps it */
-		if (!co_fuse_file_close(f))
-			return rc;
-		goto free_file;
+		if (co_fuse_file_close(f))
+			goto free_file;
+		state->file = NULL;
 	}
-	state->file = f;
-	return 0;
+	return rc;
 
 free_file:
+	state->file = NULL;
 	fuse_file_free(f);
 	return rc;
 }
@@ -230,8 +233,8 @@ static int fuse_start(struct export *exp, struct error **err)
 	if (!rc && f->loop.disk.name[0])
 		snprintf(exp->device, sizeof(exp->device), "/dev/%s",
 			 f->loop.disk.name);
-	if (rc)
-		exp->stuck = !co_fuse_file_close(f);
+	if (rc && !co_fuse_file_close(f))
+		export_set_stuck(exp);
 	return rc;
 }
 
@@ -241,7 +244,8 @@ static int fuse_stop(struct export *exp, enum export_stop mode,
 	struct fuse_file *f = fuse_file_of(exp);
 	int rc = co_fuse_file_stop(f, mode, err);
 
-	exp->stuck = f->state == FUSE_STUCK || f->loop.stuck;
+	if (rc && (f->state == FUSE_STUCK || f->loop.stuck))
+		export_set_stuck(exp);
 	return rc;
 }
 
@@ -251,27 +255,28 @@ static int fuse_check_idle(struct export *exp, bool patient,
 	return co_fuse_file_idle(fuse_file_of(exp), patient, err);
 }
 
-static void fuse_close(struct export *exp)
+static int fuse_close(struct export *exp, struct error **err)
 {
 	struct fuse_export *state = exp->state;
 	struct fuse_file *f = state->file;
+	int rc;
 
-	if (!f)
-		return;
-	state->file = NULL;
 	exp->root = NULL;
-	if (!co_fuse_file_close(f))
-		return;
-	root_free(f->common.root);
+	if (!co_fuse_file_close(f)) {
+		state->file = NULL;
+		return 0;
+	}
+	rc = co_root_end(f->common.root, err);
+	/* another may have its place */
+	state->file = NULL;
 	fuse_file_free(f);
+	return rc;
 }
 
 static void fuse_query(struct export *exp, json_t *object)
 {
 	struct fuse_file *f = fuse_file_of(exp);
 
-	if (!f)
-		return;
 	if (exp->device[0])
 		json_object_set_new(object, "device",
 				    json_string(exp->device));

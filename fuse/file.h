@@ -28,7 +28,7 @@ struct fuse_options {
 enum fuse_state { FUSE_NEW, FUSE_OPENED, FUSE_SHOWN, FUSE_STOPPED, FUSE_STUCK };
 
 struct fuse_file {
-	const char *export_id;
+	char *export_id;
 	enum fuse_state state;
 	struct fuse_options opts;	/* its strings are the export's */
 	struct fuse_common common;

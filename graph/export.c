@@ -4,7 +4,8 @@
  * and closing (A18).
  *
  * Main thread, coroutines. An export is in the list from the moment its id is
- * taken until nothing of it is left.
+ * taken until nothing of it is left; others find it there while it is whole.
+ * Its first reference is that of being there, which export_del drops.
  */
 #include "graph/export.h"
 
@@ -20,7 +21,6 @@
 #include "runtime/co.h"
 
 #define TYPES_MAX 8
-#define PIN_POLL_NS 1000000ull
 
 struct generic {
 	char *id, *node_name;
@@ -45,7 +45,8 @@ const struct option export_options[] = {
 
 static const struct export_type *types[TYPES_MAX];
 static unsigned type_count;
-static struct export *exports;
+static struct export *exports;	/* of every life */
+static void (*listener)(const char *id);
 
 void export_type_register(const struct export_type *type)
 {
@@ -68,19 +69,100 @@ const struct export_type *export_type_at(unsigned i)
 	return i < type_count ? types[i] : NULL;
 }
 
-struct export *export_find(const char *id)
-{
-	struct export *exp;
+#define BIT(life) (1u << EXPORT_##life)
 
-	for (exp = exports; exp; exp = exp->next)
-		if (!strcmp(exp->id, id))
-			return exp;
-	return NULL;
+static const unsigned life_follows[EXPORT_LIVES] = {
+	[EXPORT_OPENING] = BIT(STARTING) | BIT(STUCK) | BIT(CLOSED),
+	[EXPORT_STARTING] = BIT(RUNNING) | BIT(STUCK) | BIT(CLOSING),
+	[EXPORT_RUNNING] = BIT(STOPPING),
+	[EXPORT_STOPPING] = BIT(RUNNING) | BIT(STUCK) | BIT(CLOSING),
+	[EXPORT_STUCK] = BIT(STOPPING),
+	[EXPORT_CLOSING] = BIT(CLOSED),
+};
+
+static void export_set_life(struct export *exp, enum export_life life)
+{
+	assert(life_follows[exp->life] >> life & 1);
+	exp->life = life;
 }
 
-struct export *export_first(void)
+bool export_is_found(const struct export *exp)
 {
-	return exports;
+	return exp->root &&
+	       (BIT(RUNNING) | BIT(STOPPING) | BIT(STUCK)) >> exp->life & 1;
+}
+
+void export_set_stuck(struct export *exp)
+{
+	if (exp->life != EXPORT_STUCK)
+		export_set_life(exp, EXPORT_STUCK);
+}
+
+void export_set_listener(void (*gone)(const char *id))
+{
+	listener = gone;
+}
+
+struct export *export_each(const struct export *prev)
+{
+	return prev ? prev->next : exports;
+}
+
+struct export *export_next(const struct export *prev)
+{
+	struct export *exp = export_each(prev);
+
+	while (exp && !export_is_found(exp))
+		exp = exp->next;
+	return exp;
+}
+
+struct export *export_find(const char *id)
+{
+	struct export *exp = NULL;
+
+	while ((exp = export_next(exp)) && strcmp(exp->id, id))
+		;
+	return exp;
+}
+
+struct export **export_get_all(const char *owner)
+{
+	struct export *exp = NULL, **list;
+	unsigned count = 0;
+
+	while ((exp = export_next(exp)) != NULL)
+		count++;
+	list = calloc(count + 1, sizeof(*list));
+	if (!list)
+		abort();
+	count = 0;
+	while ((exp = export_next(exp)) != NULL) {
+		export_get(exp, owner);
+		list[count++] = exp;
+	}
+	return list;
+}
+
+void export_put_all(struct export **list, const char *owner)
+{
+	for (unsigned i = 0; list[i]; i++)
+		export_put(list[i], owner);
+	free(list);
+}
+
+static struct export *export_of_any_life(const char *id)
+{
+	struct export *exp = exports;
+
+	while (exp && strcmp(exp->id, id))
+		exp = exp->next;
+	return exp;
+}
+
+bool export_id_is_taken(const char *id)
+{
+	return export_of_any_life(id);
 }
 
 static int check_id(const char *id, struct error **err)
@@ -93,7 +175,7 @@ static int check_id(const char *id, struct error **err)
 		if (!isalnum((unsigned char)*c) && !strchr("-._", *c))
 			return error_set(err, EINVAL,
 					 "Invalid block export id");
-	if (export_find(id))
+	if (export_id_is_taken(id))
 		return error_set(err, EEXIST,
 				 "Block export id '%s' is already in use", id);
 	return 0;
@@ -117,20 +199,69 @@ static void export_list(struct export *exp)
 	*last = exp;
 }
 
+/* Told to whoever waits for it. */
+struct export_end {
+	struct co_group group;
+	struct error *loss;
+};
+
 static void export_free(struct export *exp)
 {
 	struct export **at;
 
-	for (at = &exports; *at && *at != exp; at = &(*at)->next)
+	for (at = &exports; *at != exp; at = &(*at)->next)
 		;
-	if (*at)
-		*at = exp->next;
+	*at = exp->next;
 	options_free(exp->type->options, exp->opts);
 	free(exp->opts);
 	json_decref(exp->given);
 	free(exp->state);
 	free(exp->id);
 	free(exp);
+}
+
+static void export_close(struct ending *ending)
+{
+	struct export *exp = container_of(ending, struct export, ending);
+	struct error *loss CLEANUP_ERROR = NULL;
+	struct export_end *end = exp->end;
+	int ret = 0;
+
+	if (exp->life == EXPORT_CLOSING) {
+		ret = exp->type->close(exp, &loss);
+		if (exp->stand_in)
+			root_free(exp->stand_in);
+		export_set_life(exp, EXPORT_CLOSED);
+	}
+	assert((ret < 0) == (loss != NULL));
+	export_free(exp);
+	if (loss)
+		error_propagate(&end->loss, &loss);
+	co_group_done(&end->group);
+}
+
+void export_put(struct export *exp, const char *owner)
+{
+	assert(thread_is_main());
+	if (!ref_put(&exp->ref, owner))
+		return;
+	exp->ending.fn = export_close;
+	ending_start(&exp->ending);
+}
+
+/* Nobody finds it any more: waits until nobody refers to it, and it is gone. */
+static void co_export_finish(struct export *exp, struct error **loss)
+{
+	struct export_end end = { .loss = NULL };
+
+	co_group_init(&end.group);
+	co_group_add(&end.group);
+	exp->end = &end;
+	export_put(exp, "list");
+	co_group_wait(&end.group);
+	if (end.loss && loss)
+		error_propagate(loss, &end.loss);
+	error_clear(&end.loss);
 }
 
 static const struct export_type *take_type(json_t *options, struct error **err)
@@ -178,30 +309,43 @@ static struct node *find_node(const char *name, bool writable,
 	return NULL;
 }
 
-/* Waits until no query looks at it any more (export.h: pins). */
-static void co_export_unpinned(struct export *exp)
+/* What is found has a root: it shows the node, and does nothing. */
+static void export_stand_in(struct export *exp, struct node *node)
 {
-	while (exp->pins)
-		co_sleep(PIN_POLL_NS);
+	static const struct root_ops ops = { .kind = "export" };
+	struct error *ignored CLEANUP_ERROR = NULL;
+
+	if (exp->life != EXPORT_STUCK || exp->root)
+		return;
+	exp->stand_in = exp->root = root_new(&ops, exp, exp->id, node, 0,
+					     PERM_ALL, 1,
+					     UINT64_C(1) << MAIN_THREAD,
+					     &ignored);
 }
 
-static int export_begin(struct export *exp, struct node *node,
+static int export_begin(struct export *exp, json_t *options, struct node *node,
 			struct error **err)
 {
-	int ret;
+	int ret = parse_own(exp, options, err);
 
-	node_get(node, "export");
-	ret = exp->type->open(exp, node, err);
-	node_put(node, "export");
 	if (ret == 0) {
-		ret = exp->type->start(exp, err);
-		if (ret < 0 && !exp->stuck) {
-			co_export_unpinned(exp);
-			exp->type->close(exp);
-		}
+		node_get(node, "export");
+		ret = exp->type->open(exp, node, err);
+		export_stand_in(exp, node);
+		node_put(node, "export");
 	}
+	if (exp->life == EXPORT_STUCK)
+		return ret;
+	if (ret < 0) {
+		export_set_life(exp, EXPORT_CLOSED);
+		return ret;
+	}
+	export_set_life(exp, EXPORT_STARTING);
+	ret = exp->type->start(exp, err);
 	/* what is stuck is there: it is shown, and export_del may end it */
-	exp->started = ret == 0 || exp->stuck;
+	if (exp->life == EXPORT_STARTING)
+		export_set_life(exp, ret < 0 ? EXPORT_CLOSING :
+					       EXPORT_RUNNING);
 	return ret;
 }
 
@@ -251,9 +395,10 @@ struct export *export_add(json_t *options, struct error **err)
 	if (!exp->id)
 		abort();
 	export_list(exp);
-	if (parse_own(exp, copy, err) < 0 || export_begin(exp, node, err) < 0) {
-		if (!exp->stuck)
-			export_free(exp);
+	export_get(exp, "list");
+	if (export_begin(exp, copy, node, err) < 0) {
+		if (exp->life != EXPORT_STUCK)
+			co_export_finish(exp, NULL);
 		exp = NULL;
 	}
 out:
@@ -262,28 +407,36 @@ out:
 	return exp;
 }
 
-int export_del(const char *id, enum export_stop mode, struct error **err)
+int export_del(const char *id, enum export_stop mode, struct error **loss,
+	       struct error **err)
 {
-	struct export *exp = export_find(id);
+	struct export *exp = export_of_any_life(id);
+	char *name;
 	int ret;
 
 	assert(thread_is_main() && co_self());
 	if (!exp)
 		return error_set(err, ENOENT, "Export '%s' is not found", id);
-	if (exp->shutting_down)
-		return error_set(err, EBUSY,
-				 "Export '%s' is already shutting down", id);
-	if (!exp->started)
+	if (exp->life < EXPORT_RUNNING)
 		return error_set(err, EBUSY, "Export '%s' is being started",
 				 id);
-	exp->shutting_down = true;
+	if (exp->life != EXPORT_RUNNING && exp->life != EXPORT_STUCK)
+		return error_set(err, EBUSY,
+				 "Export '%s' is already shutting down", id);
+	export_set_life(exp, EXPORT_STOPPING);
 	ret = exp->type->stop(exp, mode, err);
 	if (ret < 0) {
-		exp->shutting_down = false;
+		if (exp->life == EXPORT_STOPPING)
+			export_set_life(exp, EXPORT_RUNNING);
 		return ret;
 	}
-	co_export_unpinned(exp);
-	exp->type->close(exp);
-	export_free(exp);
+	export_set_life(exp, EXPORT_CLOSING);
+	name = strdup(exp->id);
+	if (!name)
+		abort();
+	co_export_finish(exp, loss);
+	if (listener)
+		listener(name);
+	free(name);
 	return 0;
 }

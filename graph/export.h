@@ -10,7 +10,9 @@
 #ifndef GRAPH_EXPORT_H
 #define GRAPH_EXPORT_H
 
+#include "graph/ending.h"
 #include "graph/options.h"
+#include "runtime/ref.h"
 
 struct node;
 struct json_t;
@@ -35,8 +37,8 @@ struct export_type {
 	int (*available)(struct error **err);
 	/*
 	 * open creates the root on node. Either leaves nothing when it fails,
-	 * but for what start is to have closed; or sets exp->stuck, when the
-	 * kernel has not let go of something (A6): then stop and close follow
+	 * but for what start is to have closed; or calls export_set_stuck, when
+	 * the kernel has not let go of something (A6): then stop and close follow
 	 * some day, as if it had started.
 	 */
 	int (*open)(struct export *exp, struct node *node, struct error **err);
@@ -54,14 +56,37 @@ struct export_type {
 	 */
 	int (*check_idle)(struct export *exp, bool patient,
 			  struct error **err);
-	/* Undoes open; the root is freed. */
-	void (*close)(struct export *exp);
+	/*
+	 * Undoes open, when nobody refers to the export any more; the root is
+	 * freed by co_root_end, whose words for what was lost it hands on.
+	 */
+	int (*close)(struct export *exp, struct error **err);
 	/* Adds members to the object: "device", "queues", ...; may wait. */
 	void (*query)(struct export *exp, struct json_t *object);
 };
 
+/*
+ * The life of an export (A33); export.c has the table of what may follow what.
+ * Others find it while it runs, is being stopped or is stuck, and then it is
+ * whole: it has a root on a node.
+ */
+enum export_life {
+	EXPORT_OPENING,		/* its id is taken */
+	EXPORT_STARTING,	/* open has succeeded */
+	EXPORT_RUNNING,
+	EXPORT_STOPPING,
+	EXPORT_STUCK,		/* one of these did not end: stop may try again */
+	EXPORT_CLOSING,		/* closes when nobody refers to it any more */
+	EXPORT_CLOSED,
+	EXPORT_LIVES
+};
+
 struct export {
 	const struct export_type *type;
+	struct ref ref;
+	struct ending ending;
+	enum export_life life;
+	struct export_end *end;	/* whoever waits for its end, or NULL */
 	char *id;
 	bool writable;
 	bool exclusive;		/* nobody else may write to the node (P1) */
@@ -69,11 +94,8 @@ struct export {
 	struct json_t *given;	/* to export_add */
 	void *state;
 	struct root *root;
-	bool started, shutting_down, stuck;
+	struct root *stand_in;	/* for one that open got stuck before; NULL */
 	char device[32];	/* path, set by the type's open; "": none */
-	/* Queries that wait for its I/O threads hold it: export_del goes on
-	 * from stop to close when none does. */
-	unsigned pins;
 	struct export *next;
 };
 
@@ -88,21 +110,51 @@ extern const struct option export_options[];
  * For a type's open: the root that shows `node`, with the permissions that the
  * export asks for; exp->root is set. shared: what the type lets others do. The
  * rest as root_new. NULL, and *err. The type's close clears exp->root before
- * root_free, which waits.
+ * co_root_end.
  */
 struct root *export_root_new(struct export *exp, const struct root_ops *ops,
 			     void *owner, struct node *node, unsigned shared,
 			     uint32_t granularity, uint64_t threads,
 			     struct error **err) MUST_CHECK;
 
-/* Takes a copy of options ("type", "id", "node-name", "writable", "exclusive",
+/*
+ * Takes a copy of options ("type", "id", "node-name", "writable", "exclusive",
  * the type's own). On failure nothing is left, unless it is stuck: then it is
- * listed so. */
+ * found so. The result is the caller's until it waits, unless it takes a
+ * reference.
+ */
 struct export *export_add(struct json_t *options, struct error **err)
 	MUST_CHECK;
-int export_del(const char *id, enum export_stop mode, struct error **err)
-	MUST_CHECK;
+/*
+ * 0: it is gone, and clients are told; then *loss, where loss is not NULL, may
+ * be set to what its node's close could not write. Else it is as it was, or
+ * stuck.
+ */
+int export_del(const char *id, enum export_stop mode, struct error **loss,
+	       struct error **err) MUST_CHECK;
+/* Within a type's open, start or stop: it does not end. */
+void export_set_stuck(struct export *exp);
+/* Hears of every export that is gone, by its id. */
+void export_set_listener(void (*gone)(const char *id));
+
+/* A pointer kept across a wait is a reference; the owner is a word (ref.h).
+ * An export that was stopped closes with the last. Main thread. */
+#define export_get(exp, owner) ref_get(&(exp)->ref, owner)
+void export_put(struct export *exp, const char *owner);
+
+/* NULL: nobody can find such a one. The caller's until it waits. */
 struct export *export_find(const char *id);
-struct export *export_first(void);
+/* All that can be found; prev NULL: the first. Nothing may wait in between. */
+struct export *export_next(const struct export *prev);
+/* References to all of them, for who looks at one after the other and waits;
+ * from malloc, ends with NULL. */
+struct export **export_get_all(const char *owner);
+void export_put_all(struct export **list, const char *owner);
+bool export_is_found(const struct export *exp);
+/* By an export of any life. */
+bool export_id_is_taken(const char *id);
+/* All, of any life: a type looks at what it keeps of its own, to take no place
+ * that one of them has, or will have. prev NULL: the first. */
+struct export *export_each(const struct export *prev);
 
 #endif

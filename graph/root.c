@@ -274,10 +274,12 @@ struct root *root_new(const struct root_ops *ops, void *owner,
 	return root;
 }
 
-static int root_detach(struct root *root)
+static int root_detach(struct root *root, struct close_wait *wait)
 {
 	struct transaction *t = transaction_begin();
 
+	/* others may move it until here */
+	close_wait_add(wait, root->edge.child);
 	transaction_set_loosening(t);
 	transaction_move(t, &root->edge, NULL);
 	return transaction_commit(t, NULL, NULL);
@@ -287,26 +289,37 @@ static int root_detach(struct root *root)
  * The owner has heard of its last request's end perhaps before the thread that
  * sent it has dropped the count; the drain's answer comes after that.
  */
-void root_free(struct root *root)
+static void co_root_free(struct root *root, struct close_wait *wait)
 {
-	struct close_wait wait = { .links = NULL };
-	struct error *ignored CLEANUP_ERROR = NULL;
 	struct root **at;
 
 	assert(thread_is_main());
-	close_wait_add(&wait, root->edge.child);
 	/* should requests be in flight all the same, what they use must stay;
 	 * between the deadlines others get the change lock */
-	while (root_detach(root) == -ETIMEDOUT)
+	while (root_detach(root, wait) == -ETIMEDOUT)
 		;
 	assert(!root->edge.child);
 	for (at = &roots; *at != root; at = &(*at)->next)
 		;
 	*at = root->next;
 	for (unsigned i = 0; i < thread_count(); i++)
-		assert(!root->gates[i].first && !root->gates[i].open_waiters &&
-		       !gate_count(&root->gates[i]));
+		assert(!root->gates[i].first && !gate_count(&root->gates[i]));
 	root_dealloc(root);
-	/* who wants to hear what it says waits as well */
+}
+
+void root_free(struct root *root)
+{
+	struct close_wait wait = { .links = NULL };
+	struct error *ignored CLEANUP_ERROR = NULL;
+
+	co_root_free(root, &wait);
 	(void)!co_close_wait(&wait, false, &ignored);
+}
+
+int co_root_end(struct root *root, struct error **err)
+{
+	struct close_wait wait = { .links = NULL };
+
+	co_root_free(root, &wait);
+	return co_close_wait(&wait, true, err);
 }

@@ -123,6 +123,11 @@ struct root *root_new(const struct root_ops *ops, void *owner,
 /* Nothing in flight and nothing waiting. Lets go of the node, and waits for its
  * close where that was the last reference. Coroutine. */
 void root_free(struct root *root);
+/*
+ * The same, for who has no other reference to the node: waits for the close
+ * whoever drops the last one, and says what it could not write.
+ */
+int co_root_end(struct root *root, struct error **err) MUST_CHECK;
 
 /*
  * Any thread of root->threads: the fast path's entry. Offset and length are

@@ -526,7 +526,8 @@ static int knbd_start(struct export *exp, struct error **err)
 
 	if (!rc)
 		return 0;
-	exp->stuck = co_halt(k, EXPORT_STOP_HARD, &ignored) < 0;
+	if (co_halt(k, EXPORT_STOP_HARD, &ignored) < 0)
+		export_set_stuck(exp);
 	return rc;
 }
 
@@ -536,7 +537,8 @@ static int knbd_stop(struct export *exp, enum export_stop mode,
 	struct knbd *k = knbd_of(exp);
 	int rc = co_halt(k, mode, err);
 
-	exp->stuck = k->stuck_in;
+	if (rc && k->stuck_in)
+		export_set_stuck(exp);
 	return rc;
 }
 
@@ -550,27 +552,25 @@ static int knbd_check_idle(struct export *exp, bool patient,
 		co_disk_idle(&k->disk, patient, err);
 }
 
-static void knbd_close(struct export *exp)
+static int knbd_close(struct export *exp, struct error **err)
 {
 	struct knbd_export *state = exp->state;
 	struct knbd *k = state->k;
+	int rc;
 
-	if (!k)
-		return;
 	state->k = NULL;
 	exp->root = NULL;
 	/* it was stopped, or its start was */
 	assert(!k->target.count && !k->connecting);
-	root_free(k->target.root);
+	rc = co_root_end(k->target.root, err);
 	free(k);
+	return rc;
 }
 
 static void knbd_query(struct export *exp, json_t *object)
 {
 	const struct knbd *k = knbd_of(exp);
 
-	if (!k)
-		return;
 	json_object_set_new(object, "device", json_string(exp->device));
 	json_object_set_new(object, "size",
 			    json_integer((json_int_t)k->target.size));

@@ -186,22 +186,20 @@ static int nbd_stop(struct export *exp, enum export_stop mode,
 		return error_set(err, EBUSY, "export '%s' still in use",
 				 exp->id);
 	withdraw(e);
-	exp->stuck = !co_nbd_target_close(&e->target, END_TIMEOUT_NS);
-	if (exp->stuck)
-		return error_set(err, ETIMEDOUT, "export '%s' has no clients "
-				 "any more, but its storage has requests that "
-				 "do not end", exp->id);
-	return 0;
+	if (co_nbd_target_close(&e->target, END_TIMEOUT_NS))
+		return 0;
+	export_set_stuck(exp);
+	return error_set(err, ETIMEDOUT, "export '%s' has no clients any more, "
+			 "but its storage has requests that do not end",
+			 exp->id);
 }
 
-static void nbd_close(struct export *exp)
+static int nbd_close(struct export *exp, struct error **err)
 {
 	struct nbd_export *e = exp->state;
 
-	/* who looks at exports meanwhile finds none */
 	exp->root = NULL;
-	if (e->target.root)
-		root_free(e->target.root);
+	return co_root_end(e->target.root, err);
 }
 
 static void nbd_query(struct export *exp, json_t *object)

@@ -34,7 +34,7 @@ static bool attach_id_taken(const char *id)
 	for (const struct attach_id *p = promised; p; p = p->next)
 		if (!strcmp(p->id, id))
 			return true;
-	return export_find(id) != NULL;
+	return export_id_is_taken(id);
 }
 
 static void attach_id_promise(struct attach_id *p)
@@ -213,7 +213,7 @@ static bool attach_uses_file(const struct node *node,
 static void attach_name_user(const char *filename, struct error **err)
 {
 	struct file_info info;
-	struct export *exp;
+	struct export *exp = NULL;
 	struct file *file;
 	int rc;
 
@@ -225,9 +225,8 @@ static void attach_name_user(const char *filename, struct error **err)
 	co_file_close(file);
 	if (rc < 0)
 		return;
-	for (exp = export_first(); exp; exp = exp->next) {
-		if (!exp->root || !attach_uses_file(exp->root->edge.child,
-						    &info))
+	while ((exp = export_next(exp)) != NULL) {
+		if (!attach_uses_file(exp->root->edge.child, &info))
 			continue;
 		error_clear(err);
 		error_set(err, EBUSY, "'%s' is in use: export '%s'%s%s shows "
@@ -263,9 +262,9 @@ static json_t *attach_with_id(json_t *args, const char *id, struct error **err)
 		return NULL;
 	}
 	node_put(node, "opener");
-	exp->pins++;
+	export_get(exp, "command");
 	shown = export_describe(exp);
-	exp->pins--;
+	export_put(exp, "command");
 	json_object_set_new(shown, "format", json_string(format));
 	json_object_set_new(shown, "guessed", json_boolean(guessed));
 	return shown;

@@ -9,6 +9,7 @@
 #include "graph/graph.h"
 #include "server/command.h"
 #include "server/commands.h"
+#include "server/log.h"
 #include "server/monitor.h"
 #include "server/object.h"
 
@@ -23,7 +24,7 @@ struct export *export_by_name(const char *name, struct error **err)
 		exp = export_find(name);
 	if (exp)
 		return exp;
-	for (exp = export_first(); exp; exp = exp->next)
+	while ((exp = export_next(exp)) != NULL)
 		if (!strcmp(exp->device, name))
 			return exp;
 	error_set(err, ENOENT, "Export '%s' is not found", name);
@@ -58,30 +59,26 @@ json_t *export_describe(struct export *exp)
 	struct root_counts counts = { 0 };
 	json_t *shown = json_pack("{s:s,s:s,s:b,s:b,s:b}", "id", exp->id,
 				  "type", exp->type->name,
-				  "shutting-down", exp->shutting_down,
+				  "shutting-down",
+				  exp->life == EXPORT_STOPPING,
 				  "writable", exp->writable,
-				  "stuck", exp->stuck ||
-				  (exp->root && exp->root->stuck));
+				  "stuck", exp->life == EXPORT_STUCK ||
+				  exp->root->stuck);
+	const struct node *node = exp->root->edge.child;
+	const char *warning = node_chain_warning(node);
 
-	if (exp->root) {
-		const struct node *node = exp->root->edge.child;
-		const char *warning = node_chain_warning(node);
-
-		json_object_set_new(shown, "node-name",
-				    json_string(node->name));
-		json_object_set_new(shown, "size",
-				    json_integer((json_int_t)node->size));
-		if (warning)
-			json_object_set_new(shown, "warning",
-					    json_string(warning));
-		json_object_set_new(shown, "drains",
-				    export_drains(&exp->root->drains));
-		root_count(exp->root, &counts);
-		json_object_set_new(shown, "stats", counts_describe(&counts));
-		if (exp->root->stuck)
-			json_object_set_new(shown, "stuck-in",
-					    json_string(exp->root->stuck));
-	}
+	json_object_set_new(shown, "node-name", json_string(node->name));
+	json_object_set_new(shown, "size",
+			    json_integer((json_int_t)node->size));
+	if (warning)
+		json_object_set_new(shown, "warning", json_string(warning));
+	json_object_set_new(shown, "drains",
+			    export_drains(&exp->root->drains));
+	root_count(exp->root, &counts);
+	json_object_set_new(shown, "stats", counts_describe(&counts));
+	if (exp->root->stuck)
+		json_object_set_new(shown, "stuck-in",
+				    json_string(exp->root->stuck));
 	if (exp->type->query)
 		exp->type->query(exp, shown);
 	return shown;
@@ -89,17 +86,15 @@ json_t *export_describe(struct export *exp)
 
 json_t *cmd_query_block_exports(json_t *args, struct error **err)
 {
+	struct export **all = export_get_all("query");
 	json_t *list = json_array();
 
 	(void)args;
 	(void)err;
-	/* a pinned one keeps its place in the list */
-	for (struct export *e = export_first(), *next; e; e = next) {
-		e->pins++;
-		json_array_append_new(list, export_describe(e));
-		next = e->next;
-		e->pins--;
-	}
+	for (unsigned i = 0; all[i]; i++)
+		if (export_is_found(all[i]))
+			json_array_append_new(list, export_describe(all[i]));
+	export_put_all(all, "query");
 	return list;
 }
 
@@ -158,26 +153,43 @@ json_t *cmd_block_export_add(json_t *args, struct error **err)
 	return exp ? json_object() : NULL;
 }
 
-int co_export_end(struct export *exp, bool hard, struct error **err)
+int co_export_end(struct export *exp, bool hard, struct error **loss,
+		  struct error **err)
 {
-	/* the export, and its id with it, is gone when export_del returns */
-	json_t *data = json_pack("{s:s}", "id", exp->id);
-	int rc = export_del(json_string_value(json_object_get(data, "id")),
-			    hard ? EXPORT_STOP_HARD : EXPORT_STOP_SAFE, err);
-
-	if (rc == 0)
-		monitor_event("BLOCK_EXPORT_DELETED", data);
-	else
-		json_decref(data);
-	return rc;
+	return export_del(exp->id, hard ? EXPORT_STOP_HARD : EXPORT_STOP_SAFE,
+			  loss, err);
 }
 
 json_t *cmd_block_export_del(json_t *args, struct error **err)
 {
 	struct export *exp = export_by_name(arg_string(args, "id", ""), err);
 	bool hard = !strcmp(arg_string(args, "mode", "safe"), "hard");
+	struct error *loss CLEANUP_ERROR = NULL;
 
-	if (!exp || co_export_end(exp, hard, err) < 0)
+	if (!exp || co_export_end(exp, hard, &loss, err) < 0)
 		return NULL;
-	return json_object();
+	if (!loss)
+		return json_object();
+	error_propagate(err, &loss);
+	return NULL;
+}
+
+static void export_gone(const char *id)
+{
+	monitor_event("BLOCK_EXPORT_DELETED", json_pack("{s:s}", "id", id));
+}
+
+static void node_close_failed(const struct node *node,
+			      const struct error *err)
+{
+	log_write(LOG_ERROR, "%s", err->text);
+	monitor_event("BLKGRAPH_NODE_CLOSE_FAILED",
+		      json_pack("{s:s,s:o}", "node-name", node->name,
+				"error", json_text(err->text)));
+}
+
+void graph_events_start(void)
+{
+	export_set_listener(export_gone);
+	node_set_close_listener(node_close_failed);
 }

@@ -81,10 +81,11 @@ static int co_start(json_t *args, struct error **err)
  * what is being started refuses, and then fails to start. */
 static struct export *next_export(const struct export *refused)
 {
-	struct export *exp = refused ? refused->next : export_first();
+	struct export *exp = export_next(refused);
 
-	while (exp && (strcmp(exp->type->name, "nbd") || exp->shutting_down))
-		exp = exp->next;
+	while (exp && (strcmp(exp->type->name, "nbd") ||
+		       exp->life == EXPORT_STOPPING))
+		exp = export_next(exp);
 	return exp;
 }
 
@@ -100,7 +101,7 @@ static int co_stop(struct error **err)
 		struct error *ignored CLEANUP_ERROR = NULL;
 
 		/* it is gone, or the list may be another */
-		exp = co_export_end(exp, true, &ignored) < 0 ?
+		exp = co_export_end(exp, true, NULL, &ignored) < 0 ?
 		      next_export(exp) : next_export(NULL);
 	}
 	co_nbd_server_stop();

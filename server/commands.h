@@ -68,8 +68,9 @@ json_t *cmd_job_cancel(json_t *args, struct error **err);
 json_t *cmd_job_complete(json_t *args, struct error **err);
 json_t *cmd_job_finalize(json_t *args, struct error **err);
 json_t *cmd_job_dismiss(json_t *args, struct error **err);
-/* Events of jobs go to clients from here on. */
+/* Events of jobs, of exports and nodes go to clients from here on. */
 void job_events_start(void);
+void graph_events_start(void);
 
 json_t *cmd_attach(json_t *args, struct error **err);
 json_t *cmd_map(json_t *args, struct error **err);
@@ -100,11 +101,11 @@ const json_t *nbd_server_args(void);
  * *err. */
 struct export *export_by_name(const char *name, struct error **err);
 /* What query-block-exports shows of one; new reference. May wait: the caller
- * has pinned it. */
+ * refers to it. */
 json_t *export_describe(struct export *exp);
-/* Ends an export and tells clients. */
-int co_export_end(struct export *exp, bool hard, struct error **err)
-	MUST_CHECK;
+/* export_del of one that was found. */
+int co_export_end(struct export *exp, bool hard, struct error **loss,
+		  struct error **err) MUST_CHECK;
 /* What was found about its images when they were opened, to the log. */
 void log_node_warning(const struct node *node);
 /* node_open of an image file; errors name the file. */

@@ -28,18 +28,16 @@ static struct {
 /* Once: the first that is in use, else -EAGAIN where some will soon be idle. */
 static int leave_look(bool patient, struct error **err)
 {
-	int soon = 0;
+	struct export **all = export_get_all("leave");
+	int rc, ret = 0;
 
-	for (struct export *e = export_first(); e; e = e->next) {
-		int rc = e->type->check_idle ?
-			e->type->check_idle(e, patient, err) : 0;
-
-		if (rc == -EAGAIN)
-			soon = rc;
-		else if (rc < 0)
-			return rc;
+	for (unsigned i = 0; all[i] && (!ret || ret == -EAGAIN); i++) {
+		rc = all[i]->type->check_idle ?
+			all[i]->type->check_idle(all[i], patient, err) : 0;
+		ret = rc ? rc : ret;
 	}
-	return soon;
+	export_put_all(all, "leave");
+	return ret;
 }
 
 /* udev is waited for at all of them together, and not at all where somebody
@@ -58,10 +56,10 @@ static int leave_check_idle(struct error **err)
  * the next start takes it away. */
 static struct export *leave_next_export(void)
 {
-	struct export *e = export_first();
+	struct export *e = export_next(NULL);
 
-	while (e && e->stuck)
-		e = e->next;
+	while (e && e->life == EXPORT_STUCK)
+		e = export_next(e);
 	return e;
 }
 
@@ -70,8 +68,9 @@ static int leave_stop_exports(struct error **err)
 	struct export *e;
 
 	while ((e = leave_next_export()) != NULL) {
-		/* clients of ours that no local disk has are dropped */
-		int rc = co_export_end(e, !e->type->check_idle, err);
+		/* clients of ours that no local disk has are dropped; what
+		 * is lost is in the log */
+		int rc = co_export_end(e, !e->type->check_idle, NULL, err);
 
 		if (rc < 0)
 			return rc;

@@ -146,10 +146,10 @@ static void remove_files(void)
  * closed, so the process ends here, its state log left to the next one. */
 static void leave_stuck(void)
 {
-	if (!export_first())
+	if (!export_next(NULL))
 		return;
 	log_write(LOG_WARNING, "Export '%s' is stuck and left as it is",
-		  export_first()->id);
+		  export_next(NULL)->id);
 	remove_files();
 	co_log_stop_async();
 	_exit(EXIT_FAILURE);
@@ -214,6 +214,7 @@ static void serve(void *arg)
 		server.log = statelog_new(server.cmd.state_log);
 	disk_set_report(report_disk);
 	job_events_start();
+	graph_events_start();
 	signals_watch(co_leave_signal);
 	if (server.socket >= 0)
 		monitor_add(server.socket);

@@ -216,6 +216,7 @@ static const struct definition {
 	{ "BlockDirtyBitmapOrStr", "local:str external:BlockDirtyBitmap" },
 	{ NULL, NULL }
 }, events[] = {
+	{ "BLKGRAPH_NODE_CLOSE_FAILED", "node-name:str error:str" },
 	{ "BLOCK_EXPORT_DELETED", "id:str" },
 	{ "JOB_STATUS_CHANGE", "id:str status:JobStatus" },
 	{ NULL, NULL }

@@ -55,10 +55,8 @@ json_t *snapshot_take(void)
 
 	for (struct node *n = node_next(NULL); n; n = node_next(n))
 		snapshot_set(state, "nodes", n->name, snapshot_node(n));
-	for (const struct export *e = export_first(); e; e = e->next)
-		if (e->root)
-			snapshot_set(state, "exports", e->id,
-				     snapshot_export(e));
+	for (struct export *e = NULL; (e = export_next(e)) != NULL;)
+		snapshot_set(state, "exports", e->id, snapshot_export(e));
 	for (const struct object *o = object_first(); o; o = o->next)
 		if (o->ready)
 			snapshot_set(state, "objects", o->id,

@@ -32,7 +32,7 @@ enum ublk_state {
 };
 
 struct ublk_device {
-	const char *export_id;
+	char *export_id;
 	struct root *root;
 	struct ublk_options opts;
 	enum ublk_state state;

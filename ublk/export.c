@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "export/nested.h"
@@ -85,6 +86,12 @@ static int ublk_available(struct error **err)
 	return co_ublk_control_open(true, err);
 }
 
+static void device_free(struct ublk_device *dev)
+{
+	free(dev->export_id);
+	free(dev);
+}
+
 static int ublk_open(struct export *exp, struct node *node, struct error **err)
 {
 	struct ublk_export *state = exp->state;
@@ -97,7 +104,7 @@ static int ublk_open(struct export *exp, struct node *node, struct error **err)
 	if (!dev)
 		return error_set(err, ENOMEM, "no memory for export '%s'",
 				 exp->id);
-	dev->export_id = exp->id;
+	dev->export_id = strdup(exp->id);
 	dev->opts = *(struct ublk_options *)exp->opts;
 	rc = co_refuse_nested(exp, node, err);
 	if (!rc)
@@ -125,11 +132,11 @@ static int ublk_open(struct export *exp, struct node *node, struct error **err)
 
 stuck:
 	state->dev = dev;
-	exp->stuck = true;
+	export_set_stuck(exp);
 	return rc;
 
 free_device:
-	free(dev);
+	device_free(dev);
 	return rc;
 }
 
@@ -138,8 +145,8 @@ static int ublk_start(struct export *exp, struct error **err)
 	struct ublk_device *dev = device_of(exp);
 	int rc = co_ublk_device_start(dev, err);
 
-	if (rc)
-		exp->stuck = !co_ublk_device_close(dev);
+	if (rc && !co_ublk_device_close(dev))
+		export_set_stuck(exp);
 	return rc;
 }
 
@@ -149,7 +156,8 @@ static int ublk_stop_export(struct export *exp, enum export_stop mode,
 	struct ublk_device *dev = device_of(exp);
 	int rc = co_ublk_device_stop(dev, mode, err);
 
-	exp->stuck = dev->state == UBLK_STUCK;
+	if (rc && dev->state == UBLK_STUCK)
+		export_set_stuck(exp);
 	return rc;
 }
 
@@ -159,20 +167,19 @@ static int ublk_check_idle(struct export *exp, bool patient,
 	return co_ublk_device_idle(device_of(exp), patient, err);
 }
 
-static void ublk_close(struct export *exp)
+static int ublk_close(struct export *exp, struct error **err)
 {
 	struct ublk_export *state = exp->state;
 	struct ublk_device *dev = state->dev;
+	int rc;
 
-	if (!dev)
-		return;
 	state->dev = NULL;
 	exp->root = NULL;
 	if (!co_ublk_device_close(dev))
-		return;
-	if (dev->root)
-		root_free(dev->root);
-	free(dev);
+		return 0;
+	rc = dev->root ? co_root_end(dev->root, err) : 0;
+	device_free(dev);
+	return rc;
 }
 
 static void add_text(json_t *object, const char *key, const char *text)
@@ -210,8 +217,6 @@ static void ublk_query(struct export *exp, json_t *object)
 	struct ublk_device *dev = device_of(exp);
 	char features[32];
 
-	if (!dev)
-		return;
 	if (exp->device[0])
 		add_text(object, "device", exp->device);
 	json_object_set_new(object, "device-id", json_integer(dev->id));

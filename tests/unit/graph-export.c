@@ -48,7 +48,8 @@ static int door_open(struct export *exp, struct node *node, struct error **err)
 
 static int door_start(struct export *exp, struct error **err)
 {
-	exp->stuck = gets_stuck;
+	if (gets_stuck)
+		export_set_stuck(exp);
 	if (fail_start)
 		return error_set(err, -fail_start, "the door is stuck");
 	starts++;
@@ -65,13 +66,13 @@ static int door_stop(struct export *exp, enum export_stop mode,
 	return 0;
 }
 
-static void door_close(struct export *exp)
+static int door_close(struct export *exp, struct error **err)
 {
 	struct door_state *s = exp->state;
 
 	CU_ASSERT(s->opened);
-	root_free(exp->root);
 	closes++;
+	return co_root_end(exp->root, err);
 }
 
 static const struct option door_options[] = {
@@ -111,13 +112,15 @@ static struct export *add(const char *id, const char *extra,
 	return exp;
 }
 
-static void unpin(void *arg)
+static void ask(void *arg)
 {
 	struct export *exp = arg;
 
 	co_sleep(5000000);
 	CU_ASSERT_EQUAL(closes, 1);
-	exp->pins--;
+	CU_ASSERT_PTR_NULL(export_find("a"));
+	CU_ASSERT_PTR_NOT_NULL(exp->root);
+	export_put(exp, "query");
 }
 
 SIM_TEST(test_export)
@@ -149,23 +152,24 @@ SIM_TEST(test_export)
 	CU_ASSERT_EQUAL(opens, 1);
 	CU_ASSERT_EQUAL(closes, 1);
 	CU_ASSERT_PTR_NULL(node->parents);
-	CU_ASSERT_PTR_NULL(export_first());
+	CU_ASSERT_PTR_NULL(export_each(NULL));
 	exp = add("a", NULL, NULL);
-	CU_ASSERT(exp->started && exp->writable);
+	CU_ASSERT(exp->life == EXPORT_RUNNING && exp->writable);
 	CU_ASSERT_PTR_EQUAL(export_find("a"), exp);
 	add("a", NULL, "Block export id 'a' is already in use");
-	CU_ASSERT(export_del("b", EXPORT_STOP_SAFE, &err) < 0);
+	CU_ASSERT(export_del("b", EXPORT_STOP_SAFE, NULL, &err) < 0);
 	CU_ASSERT_STRING_EQUAL(err->text, "Export 'b' is not found");
 	error_clear(&err);
 	fail_stop = -EBUSY;
-	CU_ASSERT_EQUAL(export_del("a", EXPORT_STOP_SAFE, &err), -EBUSY);
+	CU_ASSERT_EQUAL(export_del("a", EXPORT_STOP_SAFE, NULL, &err),
+			-EBUSY);
 	error_clear(&err);
-	CU_ASSERT(!exp->shutting_down && node->parents);
+	CU_ASSERT(exp->life == EXPORT_RUNNING && node->parents);
 	/* a query that is under way is waited for */
-	exp->pins++;
-	spawned = co_spawn(unpin, exp);
+	export_get(exp, "query");
+	spawned = co_spawn(ask, exp);
 	CU_ASSERT(spawned);
-	CU_ASSERT_EQUAL(export_del("a", EXPORT_STOP_HARD, &err), 0);
+	CU_ASSERT_EQUAL(export_del("a", EXPORT_STOP_HARD, NULL, &err), 0);
 	CU_ASSERT_EQUAL(closes, 2);
 	CU_ASSERT_PTR_NULL(export_find("a"));
 	CU_ASSERT_PTR_NULL(node->parents);
@@ -195,7 +199,7 @@ static void del(const char *id)
 {
 	struct error *err = NULL;
 
-	CU_ASSERT_EQUAL(export_del(id, EXPORT_STOP_HARD, &err), 0);
+	CU_ASSERT_EQUAL(export_del(id, EXPORT_STOP_HARD, NULL, &err), 0);
 }
 
 /* A6: what the kernel keeps of a start that failed is shown, its id is not used
@@ -217,17 +221,18 @@ SIM_TEST(test_a_start_that_is_stuck)
 	add("s", NULL, "the door is stuck");
 	exp = export_find("s");
 	CU_ASSERT_PTR_NOT_NULL_FATAL(exp);
-	CU_ASSERT(exp->stuck && exp->root && node->parents);
+	CU_ASSERT(exp->life == EXPORT_STUCK && exp->root && node->parents);
 	CU_ASSERT_EQUAL(closes, closed);
 	add("s", NULL, "Block export id 's' is already in use");
 	fail_stop = -ETIMEDOUT;
-	CU_ASSERT_EQUAL(export_del("s", EXPORT_STOP_SAFE, &err), -ETIMEDOUT);
+	CU_ASSERT_EQUAL(export_del("s", EXPORT_STOP_SAFE, NULL, &err),
+			-ETIMEDOUT);
 	error_clear(&err);
 	CU_ASSERT_PTR_EQUAL(export_find("s"), exp);
 	fail_stop = fail_start = 0;
 	gets_stuck = false;
-	CU_ASSERT_EQUAL(export_del("s", EXPORT_STOP_SAFE, &err), 0);
-	CU_ASSERT_PTR_NULL(export_first());
+	CU_ASSERT_EQUAL(export_del("s", EXPORT_STOP_SAFE, NULL, &err), 0);
+	CU_ASSERT_PTR_NULL(export_each(NULL));
 	CU_ASSERT_PTR_NULL(node->parents);
 	CU_ASSERT_EQUAL(closes, closed + 1);
 	toy_let_go(node);
