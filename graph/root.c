@@ -19,6 +19,9 @@
 #include "graph/transaction.h"
 #include "runtime/co.h"
 
+/* Requests that a gate lets in in one turn of its thread's loop. */
+#define GATE_BATCH 64u
+
 static struct root *roots;
 
 static void op_count(const struct op_counts *from, struct op_counts *sum)
@@ -73,7 +76,8 @@ static void gate_update(struct root_gate *gate)
 void gate_fell(struct root_gate *gate)
 {
 	grace_turn(&gate->epochs);
-	if (gate->answer_drain && gate_count(gate) == 0) {
+	if (gate->answer_drain && gate_count(gate) == 0 &&
+	    !gate->more_posted) {
 		gate->answer_drain = false;
 		/* a root without a gate: what was under way has ended, and
 		 * until the undrain nothing begins (R38) */
@@ -109,14 +113,25 @@ void gate_return(struct root_gate *gate, struct request *req)
 	gate_leave(gate, parity);
 }
 
+/*
+ * A request that ends at once lets its sender send the next one, which joins
+ * the queue: so only some of it in one turn of the loop (A42).
+ */
 void gate_run(struct root_gate *gate)
 {
-	if (gate->running)
+	unsigned left = GATE_BATCH;
+
+	if (gate->running || gate->more_posted)
 		return;
 	gate->running = true;
 	while (gate->first && !gate->closed && !gate->short_of_stacks) {
 		struct request *req = gate->first;
 
+		if (!left--) {
+			gate->more_posted = true;
+			thread_post(thread_self(), &gate->more);
+			break;
+		}
 		gate->first = req->next;
 		if (!gate->first)
 			gate->last = &gate->first;
@@ -128,6 +143,15 @@ void gate_run(struct root_gate *gate)
 	}
 	gate->running = false;
 	gate_update(gate);
+}
+
+static void gate_on_more(struct message *msg)
+{
+	struct root_gate *gate = container_of(msg, struct root_gate, more);
+
+	gate->more_posted = false;
+	gate_run(gate);
+	gate_fell(gate);
 }
 
 static void gate_on_close(struct message *msg)
@@ -185,6 +209,7 @@ void gate_init(struct root_gate *gate, struct root *root, unsigned index)
 	gate->last = &gate->first;
 	gate->close.fn = gate_on_close;
 	gate->open.fn = gate_on_open;
+	gate->more.fn = gate_on_more;
 	gate->drained.fn = drain_on_drained;
 	gate->opened.fn = drain_on_opened;
 }

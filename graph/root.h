@@ -68,11 +68,12 @@ struct root_gate {
 	unsigned index;		/* of the thread */
 	uint32_t turns;		/* request->turn, the next one's */
 	bool running;		/* the queue is being run */
+	bool more_posted;	/* `more` is under way: the rest of the queue */
 	bool short_of_stacks;	/* in the thread's list of those */
 	bool answer_drain;
 	struct root_gate *next_short;
 	struct open_waiter *open_waiters;	/* operations to begin */
-	struct message close, open, drained, opened;
+	struct message close, open, drained, opened, more;
 	/* written before an answer, read by main after it */
 	uint64_t closed_ns, opened_ns, oldest_ns;
 	uint32_t at_close, left;

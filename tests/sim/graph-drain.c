@@ -636,6 +636,60 @@ static void test_stacks(void)
 	test_run(1, 1, body_stacks, NULL);
 }
 
+/* A sender whose requests end at once keeps a line at the gate for as long as
+ * it likes; the thread does its other work all the same (A42). */
+struct refill {
+	struct request req;
+	struct root *root;
+	unsigned count;
+	bool stop;
+};
+
+static void refill_done(struct request *req, int res)
+{
+	struct refill *r = container_of(req, struct refill, req);
+
+	CU_ASSERT_EQUAL(res, 0);
+	r->count++;
+	if (!r->stop)
+		root_submit(r->root, req);
+}
+
+static void body_refill(void *arg)
+{
+	struct refill refill = { .req = { .op = REQ_READ } };
+	struct change change;
+	struct held first;
+	struct node *node;
+
+	(void)arg;
+	toy_start();
+	node = toy_open("{\"driver\":\"toy\"}");
+	refill.root = toy_root("export 'd0'", node, true, 512);
+	refill.req.fixed = IO_NOT_FIXED;
+	refill.req.done = refill_done;
+	toy_wishes.hold = true;
+	held_submit(refill.root, &first, 0);
+	change_start(&change, node, "f");
+	co_sleep(1000000);
+	root_submit(refill.root, &refill.req);
+	toy_wishes.hold = false;
+	toy_release();
+	/* the line goes on while the change, of the same thread, ends */
+	while (!change.done || refill.count < 1000)
+		co_yield();
+	CU_ASSERT_PTR_NOT_NULL(change.result);
+	refill.stop = true;
+	co_sleep(1000000);
+	root_free(refill.root);
+}
+
+static void test_refill(void)
+{
+	for (uint64_t seed = 0; seed < 20; seed++)
+		test_run(THREADS, seed, body_refill, NULL);
+}
+
 TEST_MAIN("graph-drain",
 	  TEST(test_order),
 	  TEST(test_deadline),
@@ -645,4 +699,5 @@ TEST_MAIN("graph-drain",
 	  TEST(test_free_late),
 	  TEST(test_join),
 	  TEST(test_stacks),
+	  TEST(test_refill),
 	  TEST(test_live_filters))
