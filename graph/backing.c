@@ -26,11 +26,13 @@
 static struct file *node_file(struct node *node)
 {
 	struct node_path path = {};
-	struct map map = { .op = REQ_READ, .len = node->limits.align };
+	struct map map = {
+		.op = REQ_READ, .len = node->limits.align, .realigned = true,
+	};
 
 	if (!node->driver->map)
 		return NULL;
-	resolve(node, &map, true, &path);
+	resolve(node, &map, &path);
 	node_path_leave(&path);
 	return map.kind == MAP_SUBMIT ? map.file : NULL;
 }

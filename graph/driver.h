@@ -72,6 +72,8 @@ enum map_kind {
 	MAP_SUBMIT,	/* do the operation on `file` at (new) offset */
 	MAP_ZEROES,	/* a READ of zeroes */
 	MAP_DONE,	/* nothing to do */
+	MAP_REALIGN,	/* the graph's own: the range breaks the node's
+			 * alignment, or the node serialises (A12) */
 };
 
 struct map {
@@ -80,6 +82,7 @@ struct map {
 	uint8_t kind;		/* enum map_kind, out */
 	uint8_t io_op;		/* MAP_SUBMIT: enum io_op, out */
 	uint8_t io_flags;
+	bool realigned;		/* the graph's own: of the node asked first */
 	uint32_t len;
 	uint64_t offset;
 	struct edge *child;

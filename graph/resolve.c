@@ -41,20 +41,24 @@ static bool resolve_past_end(const struct node *backing, struct map *map)
 	return true;
 }
 
-struct node *resolve(struct node *node, struct map *map, bool checked,
+struct node *resolve(struct node *node, struct map *map,
 		     struct node_path *path)
 {
+	bool realigned = map->realigned;
+
 	for (;;) {
 		node_path_enter(path, node);
 		if (unlikely(map->op > REQ_FLUSH) &&
 		    resolve_keeps_space(node, map))
 			return node;
-		map->kind = MAP_SLOW;
 		if (unlikely((map->offset | map->len) & node->own_mask ||
 			     (node->serialise && map->op != REQ_READ)) &&
-		    !checked)
+		    !realigned) {
+			map->kind = MAP_REALIGN;
 			return node;
-		checked = false;
+		}
+		realigned = false;
+		map->kind = MAP_SLOW;
 		if (node->driver->map) {
 			node->driver->map(node, map);
 			if (map->kind != MAP_FORWARD)
@@ -266,7 +270,7 @@ void request_begin(struct request *req)
 		request_odd(req, node);
 		return;
 	}
-	node = resolve(node, &map, false, &req->path);
+	node = resolve(node, &map, &req->path);
 	if (likely(map.len == req->len)) {
 		switch ((enum map_kind)map.kind) {
 		case MAP_SUBMIT:
@@ -283,6 +287,7 @@ void request_begin(struct request *req)
 			return;
 		case MAP_SLOW:
 		case MAP_FORWARD:
+		case MAP_REALIGN:
 			break;
 		}
 	}

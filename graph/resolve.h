@@ -11,10 +11,10 @@
 
 /*
  * Asks from `node` downwards. Returns the node that gave the last answer; map
- * has the answer, with len shortened to the prefix it holds for. checked: the
- * caller has dealt with alignment and serialising at `node` (serialise.c).
+ * has the answer, with len shortened to the prefix it holds for. MAP_REALIGN
+ * comes from no driver; map->realigned: it has been done at `node`.
  */
-struct node *resolve(struct node *node, struct map *map, bool checked,
+struct node *resolve(struct node *node, struct map *map,
 		     struct node_path *path);
 
 /* Starts a counted request. */

@@ -107,8 +107,9 @@ static int co_steps(struct node *node, struct map map, void *buf)
 {
 	char *p = buf;
 
+	map.realigned = true;
 	while (map.len) {
-		int64_t n = co_step(node, &map, p, true);
+		int64_t n = co_step(node, &map, p);
 
 		if (n == STEER_AGAIN)
 			continue;
@@ -180,11 +181,12 @@ static int64_t co_modify(struct node *node, const struct map *map, void *buf)
 	struct range range;
 	int64_t ret;
 
+	middle.realigned = true;
 	middle.len = (uint32_t)align_down(map->len, align);
 	co_range_lock(node, &range, align_down(map->offset, align),
 		      align_up(map->offset + map->len, align));
 	if (!head && middle.len)
-		ret = co_step(node, &middle, buf, true);
+		ret = co_step(node, &middle, buf);
 	else if (map->op == REQ_DISCARD)
 		/* advisory: only whole blocks are given back */
 		ret = (int64_t)min((uint64_t)map->len, head ? head : align);

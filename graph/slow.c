@@ -46,7 +46,8 @@ static int64_t co_write_zeroes(struct node *node, const struct map *map)
 	/* whole blocks first: the rest is realigned in a step of its own */
 	if (write.len > node->own_mask)
 		write.len &= ~node->own_mask;
-	return co_step(node, &write, zeroes, true);
+	write.realigned = true;
+	return co_step(node, &write, zeroes);
 }
 
 static int64_t co_bounce_io(struct node *node, struct io *io, void *buf)
@@ -151,7 +152,7 @@ static int64_t co_forward(struct node *node, const struct map *map, void *buf)
 	struct node *child = node_filtered_child(node);
 
 	if (child)
-		return co_step(child, map, buf, false);
+		return co_step(child, map, buf);
 	if (map->op == REQ_DISCARD)
 		return map->len;
 	if (map->op == REQ_ZEROES)
@@ -214,6 +215,8 @@ static int64_t co_driver(struct node *node, const struct map *map, void *buf)
 	struct errand *errand = errand_self();
 	int64_t ret;
 
+	/* map shortens to what the node itself asks for, or less */
+	assert(!((map->offset | map->len) & node->own_mask));
 	if (errand && errand->req && driver->kind == DRIVER_PROTOCOL)
 		errand->req->end = node;
 	if (map->op == REQ_ZEROES)
@@ -231,45 +234,36 @@ static int64_t co_driver(struct node *node, const struct map *map, void *buf)
 	return ret;
 }
 
-static bool breaks_alignment(const struct node *node, const struct map *map)
-{
-	return (map->offset | map->len) & node->own_mask ||
-	       (node->serialise && map->op != REQ_READ);
-}
-
-static int64_t co_answer(struct node *top, struct node *node,
-			 const struct map *map, void *buf, bool checked)
-{
-	switch ((enum map_kind)map->kind) {
-	case MAP_SUBMIT:
-		return co_submit(node, map, buf);
-	case MAP_ZEROES:
-		memset(buf, 0, map->len);
-		return map->len;
-	case MAP_DONE:
-		return map->len;
-	case MAP_SLOW:
-	case MAP_FORWARD:
-		break;
-	}
-	if (breaks_alignment(node, map) && !(checked && node == top))
-		return co_step_aligned(node, map, buf);
-	/* no driver's operation knows FUA: without it, then a flush */
-	if (map->flags & REQ_FUA)
-		return STEER_PLAIN;
-	return co_driver(node, map, buf);
-}
-
-int64_t co_step(struct node *top, const struct map *ask, void *buf,
-		bool checked)
+int64_t co_step(struct node *node, const struct map *ask, void *buf)
 {
 	struct node_path path = {};
 	struct map map = *ask;
-	struct node *node = resolve(top, &map, checked, &path);
-	int64_t ret;
+	int64_t ret = 0;
 
+	node = resolve(node, &map, &path);
+	map.realigned = false;
 	assert(map.len && map.len <= ask->len);
-	ret = co_answer(top, node, &map, buf, checked);
+	switch ((enum map_kind)map.kind) {
+	case MAP_SUBMIT:
+		ret = co_submit(node, &map, buf);
+		break;
+	case MAP_ZEROES:
+		memset(buf, 0, map.len);
+		ret = map.len;
+		break;
+	case MAP_DONE:
+		ret = map.len;
+		break;
+	case MAP_REALIGN:
+		ret = co_step_aligned(node, &map, buf);
+		break;
+	case MAP_SLOW:
+	case MAP_FORWARD:
+		/* no driver's operation knows FUA: without it, then a flush */
+		ret = map.flags & REQ_FUA ? STEER_PLAIN :
+					    co_driver(node, &map, buf);
+		break;
+	}
 	node_path_leave(&path);
 	return ret;
 }
@@ -295,7 +289,7 @@ static int co_operate(struct operation *o)
 			.offset = o->offset,
 			.len = (uint32_t)min(o->len, (uint64_t)1 << 30),
 		};
-		int64_t n = co_step(o->node, &map, o->buf, false);
+		int64_t n = co_step(o->node, &map, o->buf);
 
 		if (n == STEER_AGAIN)
 			continue;
@@ -410,11 +404,13 @@ int co_edge_discard(struct edge *edge, uint64_t offset, uint64_t len)
 static int co_storage_info(struct node *node, struct file_info *info)
 {
 	struct node_path path = {};
-	struct map map = { .op = REQ_READ, .len = node->limits.align };
+	struct map map = {
+		.op = REQ_READ, .len = node->limits.align, .realigned = true,
+	};
 
 	if (node->driver->kind != DRIVER_PROTOCOL || !node->driver->map)
 		return -ENOTSUP;
-	resolve(node, &map, true, &path);
+	resolve(node, &map, &path);
 	node_path_leave(&path);
 	return map.kind == MAP_SUBMIT ? co_file_info(map.file, info)
 				      : -ENOTSUP;

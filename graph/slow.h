@@ -8,11 +8,11 @@
 #include "graph/node.h"
 
 /*
- * Does a prefix of map's operation from `node` on: asks, submits, calls
+ * Does a prefix of ask's operation from `node` on: asks, submits, calls
  * drivers, emulates. Returns its length, STEER_AGAIN (a mapping was
  * brought in), one of enum steer, or another negative errno.
  */
-int64_t co_step(struct node *node, const struct map *map, void *buf,
-		bool checked) MUST_CHECK;
+int64_t co_step(struct node *node, const struct map *ask, void *buf)
+	MUST_CHECK;
 
 #endif
