@@ -26,8 +26,12 @@
 static struct file *node_file(struct node *node)
 {
 	struct node_path path = {};
+	struct op_hooks none = { 0 };
 	struct map map = {
-		.op = REQ_READ, .len = node->limits.align, .realigned = true,
+		.op = REQ_READ,
+		.len = node->limits.align,
+		.realigned = true,
+		.hooks = &none,
 	};
 
 	if (!node->driver->map)

@@ -87,6 +87,7 @@ struct map {
 	uint64_t offset;
 	struct edge *child;
 	struct file *file;
+	struct op_hooks *hooks;	/* by map_hook (hook.h) */
 };
 
 /*

@@ -14,6 +14,7 @@
  *	driver.h	the driver's operations; options.h their parameters
  *	flush.h		write counters and flush generations (A29)
  *	epoch.h		grace periods (A28)
+ *	hook.h		seeing an operation without being in its way (A35)
  *	wait.h		waiting while holding nothing (A34)
  *	transaction.h	all changes: prepare, recompute, drain, commit (A18)
  *	reopen.h	what a node was opened with changes (A37)

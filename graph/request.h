@@ -11,6 +11,7 @@
 #define GRAPH_REQUEST_H
 
 #include "graph/counts.h"
+#include "graph/hook.h"
 #include "graph/wait.h"
 #include "runtime/io.h"
 
@@ -58,6 +59,15 @@ struct request {
 	uint8_t parity;		/* epoch it is counted in (A28) */
 	bool run_here;		/* the submitting coroutine runs it */
 	int res;
+	struct root *root;
+	struct root_gate *gate;
+	struct node *end;	/* protocol node of the resolved path */
+	struct request *next, *prev;	/* queued, or in flight, of the gate */
+	uint64_t start_ns;	/* when it passed the gate */
+	struct co *co;		/* of co_root_submit */
+	struct node_path path;	/* empty but in tests (A8) */
+	struct op_hooks hooks;	/* of the fast path */
+	struct io io;
 	/* once it has left the fast path */
 	bool returned;		/* was at the gate before */
 	bool waited;		/* the graph may have changed since it began */
@@ -66,14 +76,6 @@ struct request {
 	uint32_t turn;		/* order in which the gate's requests came */
 	struct charge charges[CHARGES_MAX];
 	struct waiter waiter;
-	struct root *root;
-	struct root_gate *gate;
-	struct node *end;	/* protocol node of the resolved path */
-	struct request *next, *prev;	/* queued, or in flight, of the gate */
-	uint64_t start_ns;	/* when it passed the gate */
-	struct co *co;		/* of co_root_submit */
-	struct node_path path;	/* empty but in tests (A8) */
-	struct io io;
 };
 
 #endif

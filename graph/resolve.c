@@ -75,6 +75,31 @@ struct node *resolve(struct node *node, struct map *map,
 	}
 }
 
+bool map_hook(struct map *map, struct node *node, op_hook_fn *ended)
+{
+	struct op_hooks *hooks = map->hooks;
+
+	if (hooks->count == HOOKS_MAX)
+		return false;
+	hooks->hook[hooks->count++] = (struct op_hook){
+		.ended = ended,
+		.node = node,
+		.offset = map->offset,
+		.op = map->op,
+	};
+	return true;
+}
+
+/* From the bottom up, as an operation's layers end. */
+void op_hooks_run(struct op_hooks *hooks, uint32_t len, int res)
+{
+	while (hooks->count) {
+		const struct op_hook *hook = &hooks->hook[--hooks->count];
+
+		hook->ended(hook, len, res);
+	}
+}
+
 /* One writer, so no atomic add. */
 static void count(uint64_t *counter, uint64_t n)
 {
@@ -88,9 +113,7 @@ static void request_count(const struct request *req, int res)
 	uint64_t end = req->offset + req->len;
 
 	if (unlikely(res < 0)) {
-		/* one that is to be submitted again has not ended */
-		if (res != STEER_WAIT)
-			count(&op->failed, 1);
+		count(&op->failed, 1);
 		return;
 	}
 	count(&op->ok, 1);
@@ -100,16 +123,28 @@ static void request_count(const struct request *req, int res)
 		__atomic_store_n(&counts->highest, end, __ATOMIC_RELAXED);
 }
 
-void request_finish(struct request *req, int res)
+static inline void request_leave(struct request *req, int res)
 {
 	struct root_gate *gate = req->gate;
 	unsigned parity = req->parity;
 
-	request_count(req, res);
 	node_path_leave(&req->path);
 	gate_unlist(gate, req);
 	req->done(req, res);
 	gate_leave(gate, parity);
+}
+
+void request_finish(struct request *req, int res)
+{
+	if (unlikely(req->hooks.count))
+		op_hooks_run(&req->hooks, req->len, res);
+	request_count(req, res);
+	request_leave(req, res);
+}
+
+void request_hand_back(struct request *req)
+{
+	request_leave(req, STEER_WAIT);
 }
 
 /* The rest of a read past the end of the file is zeroes; where the file should
@@ -262,8 +297,10 @@ void request_begin(struct request *req)
 		.flags = req->flags,
 		.len = req->len,
 		.offset = req->offset,
+		.hooks = &req->hooks,
 	};
 
+	req->hooks.count = 0;
 	req->start_ns = clock_turn_ns();
 	req->end = NULL;
 	if (unlikely(req->op == REQ_FLUSH || !request_is_plain(req, node))) {

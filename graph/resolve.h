@@ -21,6 +21,8 @@ struct node *resolve(struct node *node, struct map *map,
 void request_begin(struct request *req);
 /* Calls done, then drops the count. */
 void request_finish(struct request *req, int res);
+/* The same where it is to be submitted again (REQ_HOLDS). */
+void request_hand_back(struct request *req);
 
 /* slow.c: what one submission does not do. Goes on as a coroutine, or waits for
  * a stack at the gate. */

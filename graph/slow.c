@@ -234,12 +234,26 @@ static int64_t co_driver(struct node *node, const struct map *map, void *buf)
 	return ret;
 }
 
+/* Nothing has been done yet of what is to be asked again; what stops at a wish
+ * to wait may have been, in part. */
+static void step_hooks(struct op_hooks *hooks, const struct map *map, int64_t ret)
+{
+	if (ret > 0)
+		op_hooks_run(hooks, (uint32_t)ret, 0);
+	else if (ret != STEER_AGAIN && ret != STEER_PLAIN)
+		op_hooks_run(hooks, map->len,
+			  ret == STEER_WAIT ? -ECANCELED : (int)ret);
+}
+
 int64_t co_step(struct node *node, const struct map *ask, void *buf)
 {
 	struct node_path path = {};
 	struct map map = *ask;
+	struct op_hooks hooks;
 	int64_t ret = 0;
 
+	hooks.count = 0;
+	map.hooks = &hooks;
 	node = resolve(node, &map, &path);
 	map.realigned = false;
 	assert(map.len && map.len <= ask->len);
@@ -265,6 +279,8 @@ int64_t co_step(struct node *node, const struct map *ask, void *buf)
 		break;
 	}
 	node_path_leave(&path);
+	if (hooks.count)
+		step_hooks(&hooks, &map, ret);
 	return ret;
 }
 
@@ -404,8 +420,12 @@ int co_edge_discard(struct edge *edge, uint64_t offset, uint64_t len)
 static int co_storage_info(struct node *node, struct file_info *info)
 {
 	struct node_path path = {};
+	struct op_hooks none = { 0 };
 	struct map map = {
-		.op = REQ_READ, .len = node->limits.align, .realigned = true,
+		.op = REQ_READ,
+		.len = node->limits.align,
+		.realigned = true,
+		.hooks = &none,
 	};
 
 	if (node->driver->kind != DRIVER_PROTOCOL || !node->driver->map)
@@ -572,6 +592,7 @@ void request_slow(struct request *req)
 		req->charged = 0;
 		req->waited = false;
 	}
+	req->hooks.count = 0;
 	req->turn = req->gate->turns++;
 	request_go_on(req);
 }

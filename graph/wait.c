@@ -272,7 +272,7 @@ void request_wait(struct request *req, const struct errand *errand)
 		req->waiter.node = errand->node;
 		req->waiter.kind = errand->kind;
 		req->waiter.due = errand->due;
-		request_finish(req, STEER_WAIT);
+		request_hand_back(req);
 		return;
 	}
 	if (errand->kind == WAIT_TURN && gate->answer_drain) {

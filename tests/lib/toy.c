@@ -716,6 +716,86 @@ static const struct driver throttle_driver = {
 	.write = throttle_write,
 };
 
+/* ---- toy-counter ---- */
+
+struct toy_counter *toy_counter_of(struct node *node)
+{
+	return node->state;
+}
+
+static void counter_count(struct node *node, uint64_t offset, uint32_t len,
+			  int res)
+{
+	struct toy_counter *c = node->state;
+
+	if (res < 0) {
+		COUNT(c->failed);
+		return;
+	}
+	for (uint64_t s = offset / 512; s < (offset + len) / 512; s++)
+		COUNT(c->sectors[s]);
+}
+
+static void counter_ended(const struct op_hook *hook, uint32_t len, int res)
+{
+	struct toy_counter *c = hook->node->state;
+
+	COUNT(c->hooked);
+	counter_count(hook->node, hook->offset, len, res);
+}
+
+static void counter_map(struct node *node, struct map *map)
+{
+	map->kind = MAP_FORWARD;
+	map->child = filter_edge(node);
+	if (map->op != REQ_READ && !map_hook(map, node, counter_ended))
+		map->kind = MAP_SLOW;
+}
+
+static int64_t counter_end(struct node *node, uint64_t offset, uint32_t len,
+			   int res)
+{
+	struct toy_counter *c = node->state;
+
+	COUNT(c->slow);
+	counter_count(node, offset, len, res);
+	return res ? res : (int64_t)len;
+}
+
+static int64_t counter_write(struct node *node, uint64_t offset, uint32_t len,
+			     const void *buf, unsigned flags)
+{
+	return counter_end(node, offset, len,
+			   co_edge_write(filter_edge(node), offset, len, buf,
+					 flags));
+}
+
+static int64_t counter_zeroes(struct node *node, uint64_t offset,
+			      uint32_t len, unsigned flags)
+{
+	return counter_end(node, offset, len,
+			   co_edge_zeroes(filter_edge(node), offset, len,
+					  flags));
+}
+
+static int64_t counter_discard(struct node *node, uint64_t offset,
+			       uint32_t len)
+{
+	return counter_end(node, offset, len,
+			   co_edge_discard(filter_edge(node), offset, len));
+}
+
+static const struct driver counter_driver = {
+	.name = "toy-counter",
+	.kind = DRIVER_FILTER,
+	.state_size = sizeof(struct toy_counter),
+	.children = filter_children,
+	.map = counter_map,
+	.write = counter_write,
+	.zeroes = counter_zeroes,
+	.discard = counter_discard,
+};
+
 /* ---- toy-full ---- */
 
 static int64_t full_write(struct node *node, uint64_t offset, uint32_t len,
@@ -753,6 +833,7 @@ void toy_start(void)
 	driver_register(&filter_driver);
 	driver_register(&writes_driver);
 	driver_register(&throttle_driver);
+	driver_register(&counter_driver);
 	driver_register(&full_driver);
 }
 

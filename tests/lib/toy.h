@@ -13,6 +13,7 @@
  *	toy-writes	filter with a write operation only, and no map
  *	toy-throttle	filter: writes cost their bytes, at most `step` of them
  *			a turn, and wait for toy_throttle_give; reads pass
+ *	toy-counter	filter: counts what is written by sector, by hooks
  *	toy-full	filter: the next toy_wishes.full writes wish for a grace
  *			period; reads pass
  */
@@ -74,6 +75,14 @@ struct toy_throttle {
 struct toy_throttle *toy_throttle_of(struct node *node);
 /* Bytes for writes of the calling thread. */
 void toy_throttle_give(struct node *node, uint64_t bytes);
+
+/* toy-counter: writes, zeroes and discards of each sector that went well; how
+ * many hooks heard of another end. All atomic. */
+#define TOY_SECTORS 4096u
+struct toy_counter {
+	unsigned sectors[TOY_SECTORS], failed, hooked, slow;
+};
+struct toy_counter *toy_counter_of(struct node *node);
 
 /* toy-format: makes the next maps of all its nodes say "not loaded". */
 void toy_format_forget(struct node *node);
