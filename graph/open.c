@@ -159,21 +159,6 @@ static bool table_has(const struct option *table, const char *name)
 	return false;
 }
 
-/* Those of the table that are given: the rest is what it is by default, also in
- * a later version. */
-static json_t *given_options(json_t *options, const struct option *table)
-{
-	json_t *given = json_object();
-
-	for (; table && table->name; table++) {
-		json_t *value = json_object_get(options, table->name);
-
-		if (value)
-			json_object_set(given, table->name, value);
-	}
-	return given;
-}
-
 static int parse_options(json_t *options, const struct inherit *from,
 			 const struct generic *g, struct node *node,
 			 struct error **err)
@@ -186,7 +171,7 @@ static int parse_options(json_t *options, const struct inherit *from,
 	node->auto_read_only = g->auto_read_only;
 	node->force_share = g->force_share;
 	node->discard_unmap = g->discard;
-	node->given = given_options(options, node->driver->options);
+	node->given = options_given(options, node->driver->options);
 	/* a driver that has to do with it gets it too */
 	if (g->force_share && table_has(node->driver->options, "force-share"))
 		json_object_set_new(options, "force-share", json_true());

@@ -205,6 +205,19 @@ int options_parse(json_t *object, const struct option *table, const char *what,
 	return 0;
 }
 
+json_t *options_given(json_t *object, const struct option *table)
+{
+	json_t *given = json_object();
+
+	for (; table && table->name; table++) {
+		json_t *value = json_object_get(object, table->name);
+
+		if (value)
+			json_object_set(given, table->name, value);
+	}
+	return given;
+}
+
 json_t *option_value(const struct option *opt, const void *opts)
 {
 	const void *at = (const char *)opts + opt->offset;

@@ -41,6 +41,10 @@ struct option {
  */
 int options_parse(struct json_t *object, const struct option *table,
 		  const char *what, void *out, struct error **err) MUST_CHECK;
+/* Those members of the object that the table names, before options_parse takes
+ * them out: the rest is what it is by default, also in a later version. New
+ * reference. */
+struct json_t *options_given(struct json_t *object, const struct option *table);
 /* One as JSON, as options_parse takes it; new reference. NULL: a string that
  * was not given. */
 struct json_t *option_value(const struct option *opt, const void *opts);

@@ -57,6 +57,7 @@ static void reopen_free(struct reopen *r)
 	}
 	options_free(node->driver->options, r->opts);
 	free(r->opts);
+	json_decref(r->given);
 	free(r);
 	node->reopening = false;
 	node_put(node, "reopening");
@@ -73,6 +74,7 @@ int reopen_set_options(struct reopen *r, struct json_t *options,
 	r->opts = calloc(1, driver->options_size ? driver->options_size : 1);
 	if (!r->opts)
 		abort();
+	r->given = options_given(options, driver->options);
 	ret = options_parse(options, driver->options, NULL, r->opts, err);
 	if (ret < 0)
 		return ret;
@@ -157,6 +159,7 @@ int co_reopen_prepare(struct reopen *r, struct error **err)
 void reopen_commit(struct reopen *r)
 {
 	struct node *node = r->node;
+	struct json_t *given = node->given;
 	void *opts = node->opts;
 
 	node->owes = r->read_only && node_writes(node);
@@ -168,7 +171,11 @@ void reopen_commit(struct reopen *r)
 	if (r->opts) {
 		node->opts = r->opts;
 		r->opts = opts;
+		node->given = r->given;
+		r->given = given;
 	}
+	for (const struct reopen_child *c = r->children; c; c = c->next)
+		node->backing_given |= !strcmp(c->name, "backing");
 	if (node->driver->reopen_commit)
 		node->driver->reopen_commit(node, r);
 	node->reopen = NULL;

@@ -34,6 +34,7 @@ struct reopen {
 	/* what shall be; as it is at first */
 	bool read_only, auto_read_only, cache_direct, no_flush, discard_unmap;
 	void *opts;		/* the driver's, owned; NULL: as they are */
+	struct json_t *given;	/* which of them were given */
 	struct reopen_child *children;
 	/* the driver's, from its prepare to its end */
 	void *state;

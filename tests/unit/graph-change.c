@@ -121,7 +121,8 @@ static json_t *picture(void)
 
 	for (node = node_next(NULL); node; node = node_next(node)) {
 		const struct edge *e;
-		json_t *one = json_pack("[i,i,i,i,i,b,b,b,b]", (int)node->perm,
+		json_t *one = json_pack("[o,i,i,i,i,i,b,b,b,b]",
+					node_describe(node), (int)node->perm,
 					(int)node->shared,
 					(int)node->serialise,
 					(int)node->own_mask,
@@ -321,6 +322,17 @@ static void give_align(struct reopen *r, unsigned align)
 	json_decref(options);
 }
 
+/* Takes over value. */
+static void check_option(const struct node *node, const char *name,
+			 json_t *value)
+{
+	json_t *options = node_describe(node);
+
+	CU_ASSERT(json_equal(json_object_get(options, name), value));
+	json_decref(options);
+	json_decref(value);
+}
+
 static int refuse_take(void *arg, struct error **err)
 {
 	(void)arg;
@@ -447,6 +459,11 @@ SIM_TEST(test_reopen_undo)
 	CU_ASSERT_EQUAL(leaf->limits.align, 512);
 	CU_ASSERT_PTR_EQUAL(img->backing->child, small);
 	CU_ASSERT_PTR_NULL(node_find("base"));
+	/* as it would be opened now */
+	check_option(leaf, "align", json_integer(512));
+	check_option(leaf, "discard", json_string("unmap"));
+	check_option(img, "backing", json_string("small"));
+	CU_ASSERT(img->backing_given);
 	r = want(leaf, NULL);
 	give_align(r, 4096);
 	CU_ASSERT_EQUAL(graph_reopen(r, NULL, &err), 0);
