@@ -117,8 +117,18 @@ struct job *job_new(const struct job_ops *ops, const char *id, unsigned flags,
 	for (last = &jobs; *last; last = &(*last)->next)
 		;
 	*last = job;
+	job_get(job, "list");
 	job_tell(job);
 	return job;
+}
+
+void job_put(struct job *job, const char *owner)
+{
+	if (!ref_put(&job->ref, owner))
+		return;
+	error_clear(&job->err);
+	free(job->id);
+	free(job);
 }
 
 static void job_forget(struct job *job)
@@ -129,9 +139,7 @@ static void job_forget(struct job *job)
 	for (at = &jobs; *at != job; at = &(*at)->next)
 		;
 	*at = job->next;
-	error_clear(&job->err);
-	free(job->id);
-	free(job);
+	job_put(job, "list");
 }
 
 static void job_dismiss(struct job *job)
@@ -188,19 +196,22 @@ static void job_run(void *arg)
 	if (ret < 0 || job->cancelled) {
 		job->ending = true;
 		co_job_abort(job);
-		return;
+	} else {
+		job_set_status(job, JOB_WAITING);
+		job_set_status(job, JOB_PENDING);
+		if (!(job->flags & JOB_MANUAL_FINALIZE))
+			co_job_finalize(job);
 	}
-	job_set_status(job, JOB_WAITING);
-	job_set_status(job, JOB_PENDING);
-	if (!(job->flags & JOB_MANUAL_FINALIZE))
-		co_job_finalize(job);
+	job_put(job, "run");
 }
 
 int job_start(struct job *job, struct error **err)
 {
 	assert(job->status == JOB_CREATED);
+	job_get(job, "run");
 	if (co_spawn(job_run, job))
 		return 0;
+	job_put(job, "run");
 	error_set(err, ENOMEM, "No stack for job '%s'", job->id);
 	job_set_status(job, JOB_ABORTING);
 	job_set_status(job, JOB_CONCLUDED);
@@ -269,7 +280,7 @@ static int job_complete(struct job *job, struct error **err)
 	return 0;
 }
 
-int co_job_verb(struct job *job, enum job_verb verb, struct error **err)
+static int co_job_do(struct job *job, enum job_verb verb, struct error **err)
 {
 	if (verb == JOB_RESUME && !job->user_paused)
 		return error_set(err, EINVAL,
@@ -303,6 +314,16 @@ int co_job_verb(struct job *job, enum job_verb verb, struct error **err)
 	return 0;
 }
 
+int co_job_verb(struct job *job, enum job_verb verb, struct error **err)
+{
+	int ret;
+
+	job_get(job, "verb");
+	ret = co_job_do(job, verb, err);
+	job_put(job, "verb");
+	return ret;
+}
+
 /* ---- for run ---- */
 
 bool co_job_pause_point(struct job *job)
@@ -331,13 +352,16 @@ void co_job_end_all(void)
 	struct job *job;
 
 	while ((job = jobs)) {
+		job_get(job, "end");
 		if (job->status != JOB_CONCLUDED) {
 			job->waiter = co_self();
 			co_job_cancel(job);
 			/* woken once, perhaps already */
 			co_wait();
-			assert(job->status == JOB_CONCLUDED);
 		}
-		job_dismiss(job);
+		/* else somebody was quicker */
+		if (job->status == JOB_CONCLUDED)
+			job_dismiss(job);
+		job_put(job, "end");
 	}
 }

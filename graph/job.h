@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "runtime/error.h"
+#include "runtime/ref.h"
 
 struct co;
 struct job;
@@ -77,6 +78,7 @@ enum {
 };
 
 struct job {
+	struct ref ref;
 	const struct job_ops *ops;
 	void *owner;
 	char *id;
@@ -98,6 +100,11 @@ struct job {
 struct job *job_new(const struct job_ops *ops, const char *id, unsigned flags,
 		    void *owner, struct error **err) MUST_CHECK;
 int job_start(struct job *job, struct error **err) MUST_CHECK;
+
+/* A pointer kept across a wait is a reference; the owner is a word (ref.h). The
+ * job's work has one, and so has being in the list, until it is dismissed. */
+#define job_get(job, owner) ref_get(&(job)->ref, owner)
+void job_put(struct job *job, const char *owner);
 
 struct job *job_find(const char *id, struct error **err);
 struct job *job_first(void);	/* with job->next: all, oldest first */

@@ -66,10 +66,10 @@ static int co_start(json_t *args, struct error **err)
 	if (rc)
 		return rc;
 	if (obj)
-		object_ref(obj);
+		object_get(obj, "server");
 	rc = co_nbd_server_start(&opts, err);
 	if (rc && obj)
-		object_unref(obj);
+		object_put(obj, "server");
 	if (rc)
 		return rc;
 	running.creds = obj;
@@ -106,7 +106,7 @@ static int co_stop(struct error **err)
 	}
 	co_nbd_server_stop();
 	if (running.creds)
-		object_unref(running.creds);
+		object_put(running.creds, "server");
 	running.creds = NULL;
 	json_decref(running.args);
 	running.args = NULL;

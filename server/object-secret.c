@@ -188,10 +188,10 @@ const struct object_type object_secret = {
 	.close = secret_close,
 };
 
-const void *object_secret_bytes(const char *id, size_t *len,
-				struct error **err)
+struct object *object_secret_find(const char *id, const void **bytes,
+				  size_t *len, struct error **err)
 {
-	const struct object *obj = object_find(id);
+	struct object *obj = object_find(id);
 	const struct secret *s;
 
 	if (!obj) {
@@ -205,7 +205,8 @@ const void *object_secret_bytes(const char *id, size_t *len,
 	}
 	s = obj->state;
 	*len = s->len;
-	return s->bytes;
+	*bytes = s->bytes;
+	return obj;
 }
 
 /* A name that exports may give: which threads serve what is our own matter,

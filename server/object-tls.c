@@ -64,6 +64,8 @@ static int tls_open(struct object *obj, struct error **err)
 		.psk = obj->type == &object_tls_psk,
 		.verify_peer = opts->verify_peer,
 	};
+	struct object *secret = NULL;
+	const void *bytes;
 	size_t len;
 
 	if (!opts->dir)
@@ -72,12 +74,16 @@ static int tls_open(struct object *obj, struct error **err)
 		return error_set(err, ENOTSUP, "Object '%s': credentials are "
 				 "for endpoint 'server' only", obj->id);
 	if (opts->password_id) {
-		creds.password = object_secret_bytes(opts->password_id, &len,
-						     err);
-		if (!creds.password)
+		secret = object_secret_find(opts->password_id, &bytes, &len,
+					    err);
+		if (!secret)
 			return -EINVAL;
+		creds.password = bytes;
+		object_get(secret, "credentials");
 	}
 	state->creds = co_nbd_creds_load(&creds, err);
+	if (secret)
+		object_put(secret, "credentials");
 	return state->creds ? 0 : -EINVAL;
 }
 

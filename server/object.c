@@ -59,17 +59,6 @@ struct object *object_first(void)
 	return objects;
 }
 
-void object_ref(struct object *obj)
-{
-	obj->users++;
-}
-
-void object_unref(struct object *obj)
-{
-	assert(obj->users);
-	obj->users--;
-}
-
 static int object_check_id(const char *id, struct error **err)
 {
 	int rc = arg_check_id(id, err);
@@ -94,7 +83,6 @@ static void object_unlink(struct object *obj)
 
 static void object_free(struct object *obj)
 {
-	object_unlink(obj);
 	if (obj->type->options)
 		options_free(obj->type->options, obj->opts);
 	free(obj->opts);
@@ -102,6 +90,22 @@ static void object_free(struct object *obj)
 	free(obj->state);
 	free(obj->id);
 	free(obj);
+}
+
+void object_put(struct object *obj, const char *owner)
+{
+	if (!ref_put(&obj->ref, owner))
+		return;
+	if (obj->ready && obj->type->close)
+		obj->type->close(obj);
+	object_free(obj);
+}
+
+/* Nobody finds it any more. */
+static void object_take_out(struct object *obj)
+{
+	object_unlink(obj);
+	object_put(obj, "list");
 }
 
 static struct object *object_new(const struct object_type *type,
@@ -119,6 +123,7 @@ static struct object *object_new(const struct object_type *type,
 		abort();
 	obj->next = objects;
 	objects = obj;
+	object_get(obj, "list");
 	return obj;
 }
 
@@ -176,18 +181,11 @@ struct object *object_add(json_t *options, struct error **err)
 	rc = object_open(obj, copy, err);
 	json_decref(copy);
 	if (rc < 0) {
-		object_free(obj);
+		object_take_out(obj);
 		return NULL;
 	}
 	obj->ready = true;
 	return obj;
-}
-
-static void object_end(struct object *obj)
-{
-	if (obj->type->close)
-		obj->type->close(obj);
-	object_free(obj);
 }
 
 int object_del(const char *id, struct error **err)
@@ -196,17 +194,23 @@ int object_del(const char *id, struct error **err)
 
 	if (!obj)
 		return error_set(err, ENOENT, "object '%s' not found", id);
-	if (obj->users)
+	if (obj->ref.count > 1)
 		return error_set(err, EBUSY, "object '%s' is in use, can not "
 				 "be deleted", id);
-	object_end(obj);
+	object_take_out(obj);
 	return 0;
 }
 
 void object_del_all(void)
 {
-	while (objects)
-		object_end(objects);
+	struct object *obj, *next;
+
+	for (obj = objects; obj; obj = next) {
+		next = obj->next;
+		/* else it is still being made */
+		if (obj->ready)
+			object_take_out(obj);
+	}
 }
 
 /* Its files may not answer, a directory of certificates say (A38). */
@@ -236,7 +240,7 @@ static void object_work_undo(struct late *late)
 	struct object_work *w = container_of(late, struct object_work, late);
 
 	if (w->obj)
-		object_end(w->obj);
+		object_take_out(w->obj);
 	object_work_free(w);
 }
 

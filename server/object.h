@@ -14,6 +14,7 @@
 #include <stdbool.h>
 
 #include "graph/options.h"
+#include "runtime/ref.h"
 
 struct object;
 
@@ -34,7 +35,7 @@ struct object {
 	void *opts;
 	json_t *given;		/* to object_add, but what is secret */
 	void *state;
-	unsigned users;		/* who holds it: it cannot be deleted */
+	struct ref ref;		/* one is that of being in the list */
 	bool ready;		/* open is over */
 	struct object *next;
 };
@@ -54,14 +55,16 @@ int object_del(const char *id, struct error **err) MUST_CHECK;
 /* NULL: there is none, or it is still being made. */
 struct object *object_find(const char *id);
 struct object *object_first(void);
-/* What a user holds stays until it lets go. */
-void object_ref(struct object *obj);
-void object_unref(struct object *obj);
-/* At the daemon's end, when nobody uses any. */
+/* A pointer kept across a wait is a reference; the owner is a word (ref.h). What
+ * anybody refers to cannot be deleted. */
+#define object_get(obj, owner) ref_get(&(obj)->ref, owner)
+void object_put(struct object *obj, const char *owner);
+/* At the daemon's end: what a late load still uses goes with that. */
 void object_del_all(void);
 
-/* The bytes of a secret; they stay its own. NULL and *err: no such one. */
-const void *object_secret_bytes(const char *id, size_t *len,
-				struct error **err);
+/* The secret of that id, and its bytes, which are there as long as it is. NULL
+ * and *err: no such one. */
+struct object *object_secret_find(const char *id, const void **bytes,
+				  size_t *len, struct error **err);
 
 #endif
