@@ -96,13 +96,13 @@ void edge_commit(struct edge *edge)
 		edge->next_parent = new->parents;
 		new->parents = edge;
 	}
-	if (new && edge_keeps(edge)) {
+	if (new) {
 		node_get(new, "edge");
 		node_is_kept(new);
 	}
 	edge->child = new;
 	/* the transaction has a reference to it until it has ended */
-	if (old && edge_keeps(edge))
+	if (old)
 		node_put(old, "edge");
 	if (!edge->parent)
 		return;

@@ -7,17 +7,10 @@
 #define GRAPH_EDGE_H
 
 #include "graph/node.h"
-#include "graph/root.h"
 
 /* A new edge from a node, linked nowhere. */
 struct edge *edge_new(struct node *parent, const char *name, unsigned role);
 void edge_free(struct edge *edge);
-/* It has a reference to its child: all but the edge of a root that is the
- * node's own (root_ops.end). */
-static inline bool edge_keeps(const struct edge *edge)
-{
-	return !edge->root || !edge->root->ops->end;
-}
 /*
  * Makes edge->child what edge->target says, and derives parent->file and
  * parent->backing (G3, A19). Cannot fail. The roots that reach the parent

@@ -13,6 +13,7 @@
  *	open.c		from options to nodes; backing.h from names to files
  *	driver.h	the driver's operations; options.h their parameters
  *	flush.h		write counters and flush generations (A29)
+ *	upkeep.h	flushes that nodes want for themselves (A40)
  *	epoch.h		grace periods (A28)
  *	hook.h		seeing an operation without being in its way (A35)
  *	wait.h		waiting while holding nothing (A34)

@@ -18,6 +18,7 @@
 #include "graph/node-io.h"
 #include "graph/node-life.h"
 #include "graph/transaction.h"
+#include "graph/upkeep.h"
 #include "graph/walk.h"
 #include "runtime/co.h"
 
@@ -230,6 +231,9 @@ struct node *node_new(const struct driver *driver, const char *name)
 	node->forwards = driver_forwards(driver);
 	node->shared = PERM_ALL;
 	node->limits.align = node->limits.mem_align = 1;
+	/* it has metadata, and so what may want a flush */
+	if (driver->kind == DRIVER_FORMAT && driver->flush)
+		node->upkeep = upkeep_new(node);
 	/* queries show nodes in the order of opening */
 	for (last = &nodes; *last; last = &(*last)->next)
 		;
@@ -320,21 +324,12 @@ static void close_wait_expire(struct timer *timer)
 	bound->wait->waiter = NULL;
 }
 
-static bool node_has_parents(const struct node *node)
-{
-	const struct edge *edge = node->parents;
-
-	while (edge && !edge_keeps(edge))
-		edge = edge->next_parent;
-	return edge;
-}
-
 static bool close_is_over(const struct close_link *link, bool until_kept)
 {
 	const struct node *node = link->node;
 
 	return node->life < NODE_LEAVING &&
-	       (!until_kept || node->held || node_has_parents(node));
+	       (!until_kept || node->held || node->parents);
 }
 
 /* To those that close. */
@@ -399,6 +394,8 @@ static void node_free(struct node *node)
 		;
 	*at = node->next;
 	close_wait_drop_all(node);
+	if (node->upkeep)
+		upkeep_free(node->upkeep);
 	options_free(node->driver->options, node->opts);
 	free(node->opts);
 	free(node->state);
@@ -453,9 +450,8 @@ static void node_close(struct ending *ending)
 {
 	struct node *node = container_of(ending, struct node, ending);
 
-	/* nobody else has an edge to it */
-	while (node->parents)
-		node->parents->root->ops->end(node->parents->root);
+	if (node->upkeep)
+		co_upkeep_stop(node->upkeep);
 	if (node->life == NODE_CLOSING)
 		co_close_driver(node);
 	if (node->children)
@@ -584,7 +580,7 @@ int node_del(const char *name, struct error **err)
 		return error_set(err, ENOENT,
 				 "Failed to find node with node-name='%s'",
 				 name);
-	if (node_has_parents(node) || !node->held ||
+	if (node->parents || !node->held ||
 	    transaction_gives_parent(node))
 		return node_del_refuse(node, err);
 	node_set_life(node, NODE_LEAVING);
@@ -633,6 +629,8 @@ void walk_up(struct walk *walk, struct node *node)
 	node->mark = walk->stamp;
 	if (walk->node)
 		walk->node(walk, node);
+	if (node->upkeep)
+		walk_root(walk, upkeep_root(node->upkeep));
 	for (edge = node->parents; edge; edge = edge->next_parent) {
 		if (edge->root)
 			walk_root(walk, edge->root);

@@ -104,6 +104,7 @@ struct node {
 	uint32_t new_own_mask;
 	bool new_serialise, checked;
 	struct reopen *reopen;	/* what it will be opened with */
+	struct upkeep *upkeep;	/* graph/upkeep.c; NULL: wants no flush */
 	struct node_io *io;	/* graph/flush.c, graph/serialise.c */
 };
 

@@ -299,6 +299,25 @@ struct root *root_new(const struct root_ops *ops, void *owner,
 	return root;
 }
 
+struct root *root_new_own(const struct root_ops *ops, void *owner,
+			  const char *name, struct node *node,
+			  uint64_t threads)
+{
+	struct root *root = root_alloc(ops, name, threads);
+
+	root->owner = owner;
+	root->granularity = 1;
+	/* linked nowhere: its edge is only where it begins */
+	root->edge.child = root->edge.target = node;
+	return root;
+}
+
+void root_free_own(struct root *root)
+{
+	root->edge.child = NULL;
+	root_dealloc(root);
+}
+
 static int root_detach(struct root *root, struct close_wait *wait)
 {
 	struct transaction *t = transaction_begin();

@@ -16,13 +16,6 @@ struct root_ops {
 	const char *kind;	/* "export", "job", "control" */
 	bool gated;		/* false: closes when it is idle only (A16) */
 	/*
-	 * It belongs to its node: drains find it through that, but it keeps
-	 * nothing alive and moves nowhere. `end` stops what the owner does with
-	 * it and frees it, before the node's driver is closed. Main thread,
-	 * coroutine; NULL for roots of others.
-	 */
-	void (*end)(struct root *root);
-	/*
 	 * Makes the payload of a fixed request visible: sets req->buf (with a
 	 * WRITE's bytes in it) and req->fixed = IO_NOT_FIXED. Coroutine of the
 	 * request, on its thread, holding nothing; may wait for memory. 0 or a
@@ -129,6 +122,12 @@ void root_free(struct root *root);
  * whoever drops the last one, and says what it could not write.
  */
 int co_root_end(struct root *root, struct error **err) MUST_CHECK;
+/* The root of a node's own (upkeep.h), of one thread; nobody else sees it. It
+ * is freed when nothing is in flight and the node was drained since. Main. */
+struct root *root_new_own(const struct root_ops *ops, void *owner,
+			  const char *name, struct node *node,
+			  uint64_t threads);
+void root_free_own(struct root *root);
 
 /*
  * Any thread of root->threads: the fast path's entry. Offset and length are

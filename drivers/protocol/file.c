@@ -21,8 +21,8 @@
 #include "graph/reopen.h"
 #include "runtime/storage.h"
 
-/* Punches and discards of block devices are aligned to this: devices of 4 KiB blocks refuse
- * less, and none has larger ones. */
+/* Punches and discards of block devices are aligned to this: devices of 4 KiB
+ * blocks refuse less, and none has larger ones. */
 #define FILE_BLOCK_ALIGN 4096u
 #define FILE_MAX_TRANSFER (1u << 30)
 #define FILE_NO_DIRECT \

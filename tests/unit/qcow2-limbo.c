@@ -338,6 +338,79 @@ static void a_refused_punch_is_tried_again(void)
 	}
 }
 
+/* Nobody flushes (A40). */
+static void idle_body(void *arg)
+{
+	uint64_t before;
+
+	(void)arg;
+	if (!begin_with(OPTIONS("file")))
+		return;
+	before = discard_one();
+	sim_set_fault(punch_without_space, NULL);
+	co_sleep(20 * SECOND);
+	CU_ASSERT_EQUAL(sim_file_allocated(IMAGE), before);
+	sim_set_fault(NULL, NULL);
+	co_sleep(20 * SECOND);
+	CU_ASSERT_EQUAL(sim_file_allocated(IMAGE), before - CLUSTER);
+	before = sim_write_count();
+	/* and then it is left alone */
+	co_sleep(100 * SECOND);
+	CU_ASSERT_EQUAL(sim_write_count(), before);
+	disk_close(&disk);
+}
+
+static void an_idle_disk_gives_it_back(void)
+{
+	for (uint64_t seed = 1; seed <= 10; seed++) {
+		make_file();
+		test_run(1, seed, idle_body, NULL);
+	}
+}
+
+static int hold_syncs(void *arg, const struct io *io)
+{
+	(void)arg;
+	return io->op == IO_SYNC ? SIM_HOLD : 0;
+}
+
+static bool closed;
+
+static void close_it(void *arg)
+{
+	(void)arg;
+	disk_close(&disk);
+	closed = true;
+}
+
+static void closed_meanwhile_body(void *arg)
+{
+	(void)arg;
+	if (!begin_with(OPTIONS("file")))
+		return;
+	sim_set_fault(hold_syncs, NULL);
+	CU_ASSERT_EQUAL(now(REQ_DISCARD, OLD), 0);
+	co_sleep(5 * SECOND);
+	/* the disk's own flush */
+	CU_ASSERT_EQUAL(sim_in_flight(), 1);
+	closed = false;
+	CU_ASSERT_TRUE_FATAL(co_spawn(close_it, NULL));
+	co_sleep(5 * SECOND);
+	CU_ASSERT_FALSE(closed);
+	sim_set_fault(NULL, NULL);
+	sim_release(NULL);
+	co_sleep(5 * SECOND);
+	CU_ASSERT_TRUE(closed);
+}
+
+static void closed_while_it_flushes(void)
+{
+	for (uint64_t seed = 1; seed <= 10; seed++) {
+		make_file();
+		test_run(1, seed, closed_meanwhile_body, NULL);
+	}
+}
+
 static void wanted_body(void *arg)
 {
 	(void)arg;
@@ -509,6 +582,8 @@ TEST_MAIN("qcow2-limbo",
 	  TEST(a_punch_in_flight),
 	  TEST(it_comes_with_the_first_flush),
 	  TEST(a_refused_punch_is_tried_again),
+	  TEST(an_idle_disk_gives_it_back),
+	  TEST(closed_while_it_flushes),
 	  TEST(a_writer_takes_it_unpunched),
 	  TEST(a_cut_at_reuse),
 	  TEST(an_unlink_after_the_snapshot),

@@ -22,6 +22,7 @@
 #include <sys/mman.h>
 
 #include "drivers/format/qcow2/qcow2.h"
+#include "graph/upkeep.h"
 
 /* Bytes of one write when neighbours go together. */
 #define WRITE_MAX (1u << 20)
@@ -487,6 +488,8 @@ static int flush_locked(struct qcow2 *s, bool all)
 	}
 	/* not with the next flush: there may be none for long */
 	limbo_release(s, false);
+	if (s->limbo.first)
+		node_wants_flush(s->node);
 	co_unlock(&s->lock);
 	assert(ret >= -4095);	/* Q17 */
 	return ret;

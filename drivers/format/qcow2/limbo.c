@@ -9,9 +9,10 @@
  *
  *	limbo_add -> (flush, grace period) -> ripe -> punched -> refcount - 1
  *
- * Nothing here starts I/O by itself (A8): clusters are released in a flush,
- * the one that makes their unlink durable where the grace period is over by
- * then, or by the request that needs them. The grace period's end is only noted.
+ * Nothing here starts I/O by itself: clusters are released in a flush, the one
+ * that makes their unlink durable where the grace period is over by then, or by
+ * the request that needs them. The node wants a flush as long as there are any
+ * (A40). The grace period's end is only noted.
  *
  * Under s->lock unless said otherwise.
  */
@@ -19,6 +20,7 @@
 #include <sys/mman.h>
 
 #include "drivers/format/qcow2/qcow2.h"
+#include "graph/upkeep.h"
 
 #define LIMBO_RUNS 16384u
 
@@ -97,6 +99,7 @@ void limbo_add(struct qcow2 *s, uint64_t first, uint64_t count)
 	}
 	l->clusters += count;
 	l->seq++;
+	node_wants_flush(s->node);
 	run = container_of(l->last, struct limbo_run, next);
 	/* The older part waits a little longer for the younger one, but not
 	 * once something covers it: discards in a row would never let it go. */
@@ -177,7 +180,7 @@ bool limbo_is_ripe(const struct qcow2 *s)
 }
 
 /* Punches what nothing else counts. Without s->lock: this is I/O on data. What
- * cannot be punched is free all the same, but for want of space it can later. */
+ * cannot be punched is free all the same; for want of space it can later. */
 static int punch(struct qcow2 *s, uint64_t first, uint64_t count)
 {
 	int ret;
