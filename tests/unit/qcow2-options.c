@@ -497,7 +497,7 @@ static enum image_cluster first_is_data(void *arg, uint64_t n)
 	return n ? IMAGE_HOLE : IMAGE_DATA;
 }
 
-/* Whatever the file says is an error, not what to do next (Q17): it comes out,
+/* Whatever the file says is an error, not what to do next (Q18): it comes out,
  * once, and changes nothing. */
 static void errors_of_the_file_are_errors(void)
 {

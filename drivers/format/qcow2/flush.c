@@ -491,7 +491,7 @@ static int flush_locked(struct qcow2 *s, bool all)
 	if (s->limbo.first)
 		node_wants_flush(s->node);
 	co_unlock(&s->lock);
-	assert(ret >= -4095);	/* Q17 */
+	assert(ret >= -4095);	/* Q18 */
 	return ret;
 }
 
