@@ -372,6 +372,20 @@ int co_close_wait(struct close_wait *wait, bool until_kept, struct error **err)
 	return ret;
 }
 
+int co_close_wait_all(struct error **err)
+{
+	struct close_wait wait = { .links = NULL };
+	struct error *why CLEANUP_ERROR = NULL;
+
+	for (struct node *node = nodes; node; node = node->next)
+		if (node->life >= NODE_LEAVING)
+			close_wait_add(&wait, node);
+	if (co_close_wait(&wait, false, &why) != -ETIMEDOUT)
+		return 0;
+	error_propagate(err, &why);
+	return -ETIMEDOUT;
+}
+
 static void close_failed(struct node *node, const struct error *err)
 {
 	for (struct close_link *link = node->close_links; link;

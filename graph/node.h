@@ -169,6 +169,9 @@ struct close_wait {
 void close_wait_add(struct close_wait *wait, struct node *node);
 int co_close_wait(struct close_wait *wait, bool until_kept,
 		  struct error **err) MUST_CHECK;
+/* The same for all that close at the time; only that it takes too long is an
+ * error. */
+int co_close_wait_all(struct error **err) MUST_CHECK;
 /* Hears of every close that fails; the node is still there. NULL: nobody. */
 void node_set_close_listener(void (*failed)(const struct node *node,
 					    const struct error *err));

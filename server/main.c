@@ -180,6 +180,20 @@ static void leave_late(void)
 	_exit(EXIT_SUCCESS);
 }
 
+/* A node whose last user went just now may still be closing. One that does not
+ * end is left with the state log, which says that it is there. */
+static void leave_closing(void)
+{
+	struct error *err CLEANUP_ERROR = NULL;
+
+	if (co_close_wait_all(&err) == 0)
+		return;
+	log_error(LOG_ERROR, &err);
+	remove_files();
+	co_log_stop_async();
+	_exit(EXIT_FAILURE);
+}
+
 /* What the command line began is undone. */
 static void serve_give_up(void)
 {
@@ -229,6 +243,7 @@ static void serve(void *arg)
 	co_nbd_leave();
 	object_del_all();
 	leave_stuck();
+	leave_closing();
 	if (server.log)
 		co_statelog_close(server.log, true);
 	leave_late();
