@@ -38,8 +38,8 @@ struct export_type {
 	/*
 	 * open creates the root on node. Either leaves nothing when it fails,
 	 * but for what start is to have closed; or calls export_set_stuck, when
-	 * the kernel has not let go of something (A6): then stop and close follow
-	 * some day, as if it had started.
+	 * the kernel has not let go of something (A6): then stop and close
+	 * follow some day, as if it had started.
 	 */
 	int (*open)(struct export *exp, struct node *node, struct error **err);
 	int (*start)(struct export *exp, struct error **err);
@@ -75,7 +75,7 @@ enum export_life {
 	EXPORT_STARTING,	/* open has succeeded */
 	EXPORT_RUNNING,
 	EXPORT_STOPPING,
-	EXPORT_STUCK,		/* one of these did not end: stop may try again */
+	EXPORT_STUCK,		/* one of these did not end; stop may again */
 	EXPORT_CLOSING,		/* closes when nobody refers to it any more */
 	EXPORT_CLOSED,
 	EXPORT_LIVES

@@ -676,8 +676,8 @@ static void transaction_unlock(void)
 	co_unlock(&change_lock);
 }
 
-/* What nobody but the transaction refers to closes in the end: behind the drain,
- * without the lock. */
+/* What nobody but the transaction refers to closes in the end: behind the
+ * drain, without the lock. */
 int transaction_commit(struct transaction *t, struct change_stats *stats,
 		       struct error **err)
 {

@@ -19,8 +19,9 @@ struct node;
 void deadline_start(unsigned seconds, void (*tell_late)(const struct error *));
 /*
  * Runs fn(args), which gives a node, held or not, the opener's reference, or
- * NULL and *err, and waits for that node, at most until the deadline; then *err says so with `what`, a
- * file's or node's name, and its node is closed as soon as it is there.
+ * NULL and *err, and waits for that node, at most until the deadline; then
+ * *err says so with `what`, a file's or node's name, and its node is closed as
+ * soon as it is there.
  */
 struct node *co_open_by_deadline(struct node *(*fn)(json_t *, struct error **),
 				 json_t *args, const char *what,

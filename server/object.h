@@ -55,8 +55,8 @@ int object_del(const char *id, struct error **err) MUST_CHECK;
 /* NULL: there is none, or it is still being made. */
 struct object *object_find(const char *id);
 struct object *object_first(void);
-/* A pointer kept across a wait is a reference; the owner is a word (ref.h). What
- * anybody refers to cannot be deleted. */
+/* A pointer kept across a wait is a reference; the owner is a word (ref.h).
+ * What anybody refers to cannot be deleted. */
 #define object_get(obj, owner) ref_get(&(obj)->ref, owner)
 void object_put(struct object *obj, const char *owner);
 /* At the daemon's end: what a late load still uses goes with that. */
