@@ -236,7 +236,8 @@ static int64_t co_driver(struct node *node, const struct map *map, void *buf)
 
 /* Nothing has been done yet of what is to be asked again; what stops at a wish
  * to wait may have been, in part. */
-static void step_hooks(struct op_hooks *hooks, const struct map *map, int64_t ret)
+static void step_hooks(struct op_hooks *hooks, const struct map *map,
+		       int64_t ret)
 {
 	if (ret > 0)
 		op_hooks_run(hooks, (uint32_t)ret, 0);

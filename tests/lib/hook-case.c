@@ -101,7 +101,8 @@ static void body(void *arg)
 	toy_start();
 	for (unsigned i = 0; i < c->counters; i++) {
 		if (asprintf(&more, "{'driver':'toy-counter','discard':"
-			     "'unmap','node-name':'c%u','file':%s}", i, text) < 0)
+			     "'unmap','node-name':'c%u','file':%s}", i,
+			     text) < 0)
 			abort();
 		free(text);
 		text = more;
