@@ -14,6 +14,9 @@
 
 #include "runtime/co.h"
 
+/* How often it is looked whether jobs have ended. */
+#define END_LOOK_NS 5000000ull
+
 static struct job *jobs;
 static void (*listener)(const struct job *job);
 
@@ -152,9 +155,7 @@ static void job_dismiss(struct job *job)
 static void job_conclude(struct job *job)
 {
 	job_set_status(job, JOB_CONCLUDED);
-	if (job->waiter)
-		co_wake(job->waiter);
-	else if (!(job->flags & JOB_MANUAL_DISMISS))
+	if (!(job->flags & JOB_MANUAL_DISMISS))
 		job_dismiss(job);
 }
 
@@ -347,21 +348,44 @@ void job_set_ready(struct job *job)
 	job_set_status(job, JOB_READY);
 }
 
-void co_job_end_all(void)
+void co_job_cancel_all(void)
 {
+	struct job *job = jobs;
+
+	while (job) {
+		if (job->cancelled || !(taken_in[JOB_CANCEL] >> job->status &
+					1)) {
+			job = job->next;
+			continue;
+		}
+		job_get(job, "end");
+		co_job_cancel(job);
+		job_put(job, "end");
+		/* it may be gone, and others with it */
+		job = jobs;
+	}
+}
+
+static struct job *job_concluded(void)
+{
+	struct job *job = jobs;
+
+	while (job && job->status != JOB_CONCLUDED)
+		job = job->next;
+	return job;
+}
+
+bool co_job_end_all(uint64_t timeout_ns)
+{
+	uint64_t end = clock_ns() + timeout_ns;
 	struct job *job;
 
-	while ((job = jobs)) {
-		job_get(job, "end");
-		if (job->status != JOB_CONCLUDED) {
-			job->waiter = co_self();
-			co_job_cancel(job);
-			/* woken once, perhaps already */
-			co_wait();
-		}
-		/* else somebody was quicker */
-		if (job->status == JOB_CONCLUDED)
+	co_job_cancel_all();
+	for (;;) {
+		while ((job = job_concluded()))
 			job_dismiss(job);
-		job_put(job, "end");
+		if (!jobs || clock_ns() >= end)
+			return !jobs;
+		co_sleep(END_LOOK_NS);
 	}
 }

@@ -89,7 +89,6 @@ struct job {
 	/* job.c's */
 	bool user_paused, cancelled, ending;
 	struct co *parked;	/* its coroutine at a pause point */
-	struct co *waiter;	/* of co_job_end_all */
 	struct job *next;
 };
 
@@ -121,7 +120,10 @@ const char *job_status_name(enum job_status status);
 /* Hears of every change of a job's state. */
 void job_set_listener(void (*changed)(const struct job *job));
 
-/* Cancels all jobs, waits for their ends and dismisses them. Coroutine. */
-void co_job_end_all(void);
+/* Asks all jobs to stop. Coroutine. */
+void co_job_cancel_all(void);
+/* The same, waits for their ends at most so long, and dismisses those that have
+ * ended. Whether all have. Coroutine. */
+bool co_job_end_all(uint64_t timeout_ns) MUST_CHECK;
 
 #endif

@@ -192,6 +192,16 @@ bool node_is_live(const struct node *node)
 	return life_is_in(node, BIT(LIVE));
 }
 
+const struct node *node_unclosed(const struct node *prev)
+{
+	const struct node *node = prev ? prev->next : nodes;
+
+	while (node && !life_is_in(node, BIT(LIVE) | BIT(LEAVING) |
+				   BIT(CLOSING)))
+		node = node->next;
+	return node;
+}
+
 bool node_is_open(const struct node *node)
 {
 	return life_is_in(node, BIT(OPENED) | BIT(LIVE) | BIT(LEAVING) |

@@ -128,6 +128,8 @@ const char *node_chain_warning(const struct node *node);
 struct node *node_find(const char *name);
 /* All that are live; nothing may wait in between. prev NULL: the first. */
 struct node *node_next(const struct node *prev);
+/* The same, and those on their way out. */
+const struct node *node_unclosed(const struct node *prev);
 bool node_is_live(const struct node *node);
 /* Whether its driver may be asked anything. */
 bool node_is_open(const struct node *node);

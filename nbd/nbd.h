@@ -40,8 +40,12 @@ int co_nbd_server_start(const struct nbd_server_options *opts,
 			struct error **err) MUST_CHECK;
 /* Refuses new exports from here on; then the caller ends those there are. */
 int nbd_server_stopping(struct error **err) MUST_CHECK;
-/* All exports are gone. Returns when nothing of it is left. */
-void co_nbd_server_stop(void);
+/*
+ * All exports are gone, or stuck. Returns when nothing of it is left; past the
+ * time -ETIMEDOUT: clients of stuck exports are, which nobody listens to any
+ * more, and it may be called again.
+ */
+int co_nbd_server_stop(uint64_t timeout_ns, struct error **err) MUST_CHECK;
 bool nbd_server_running(void);
 
 #endif

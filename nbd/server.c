@@ -20,6 +20,7 @@
 #include "runtime/co.h"
 #include "runtime/ring.h"
 #include "runtime/storage.h"
+#include "runtime/wait.h"
 
 #define NS_PER_S 1000000000ull
 #define NAME_SHOWN 64	/* bytes of a client's text in the log */
@@ -49,7 +50,8 @@ static struct {
 	void (*report)(const char *text);
 	struct client *clients;
 	unsigned count;
-	struct co *stopper;
+	struct wait_event ended;
+	bool late;		/* stopping has not come to its end */
 } server;
 
 bool nbd_server_running(void)
@@ -73,10 +75,8 @@ static void wake_listeners(void)
 
 static void nbd_wake_stopper(void)
 {
-	if (server.stopper && !server.clients && !server.listening) {
-		co_wake(server.stopper);
-		server.stopper = NULL;
-	}
+	if (server.stopping && !server.clients && !server.listening)
+		wait_event_set(&server.ended);
 }
 
 static void client_free(struct client *client)
@@ -393,8 +393,9 @@ int co_nbd_server_start(const struct nbd_server_options *opts,
 
 int nbd_server_stopping(struct error **err)
 {
-	if (!nbd_server_running())
+	if (!nbd_server_running() && !server.late)
 		return error_set(err, ENOTCONN, "NBD server not running");
+	server.late = false;
 	server.stopping = true;
 	return 0;
 }
@@ -413,7 +414,7 @@ static void co_socket_unlink(void)
 	(void)silent;
 }
 
-void co_nbd_server_stop(void)
+int co_nbd_server_stop(uint64_t timeout_ns, struct error **err)
 {
 	assert(server.running && server.stopping);
 	for (unsigned i = 0; i < server.listener_count; i++)
@@ -423,13 +424,17 @@ void co_nbd_server_stop(void)
 	for (struct client *c = server.clients; c; c = c->next)
 		if (!c->serving)
 			nbd_stream_shutdown(&c->stream);
-	if (server.clients || server.listening) {
-		server.stopper = co_self();
-		co_wait();
-	}
 	if (server.path)
 		co_socket_unlink();
 	free(server.path);
 	server.path = NULL;
+	server.ended = (struct wait_event) { 0 };
+	server.late = (server.clients || server.listening) &&
+		      !co_wait_event(&server.ended, timeout_ns);
+	if (server.late)
+		return error_set(err, ETIMEDOUT, "The NBD server has %u "
+				 "clients whose requests do not end",
+				 server.count);
 	server.running = server.stopping = false;
+	return 0;
 }

@@ -16,13 +16,15 @@
 
 #include "runtime/storage.h"
 
+#define LOOK_NS 5000000ull
+
 struct lost {
 	char what[LATE_WHAT_MAX];
 	uint64_t begun_ns;
 	struct lost *next;
 };
 
-static struct late *waited_for;
+static struct late *under_way;
 static struct lost *all_lost;
 static bool leaving;
 
@@ -61,14 +63,20 @@ static void late_call(void *arg)
 
 static void late_coroutine(void *arg)
 {
-	struct late *work = arg;
+	struct late *work = arg, **at;
 
+	work->co = co_self();
+	work->next = under_way;
+	under_way = work;
 	if (work->run)
 		work->run(work);
 	else
 		work->refused_by = work->path ?
 			co_storage_call_at(work->path, late_call, work) :
 			co_storage_call(work->storage, late_call, work);
+	for (at = &under_way; *at != work; at = &(*at)->next)
+		;
+	*at = work->next;
 	if (work->lost)
 		late_undo(work);
 	else
@@ -112,9 +120,8 @@ static void late_error(const struct late *work, struct error **err)
 bool co_late(struct late *work, uint64_t timeout_ns, struct error **err,
 	     const char *what, ...)
 {
-	struct late **at;
-	bool over;
 	va_list args;
+	bool over;
 
 	va_start(args, what);
 	vsnprintf(work->what, sizeof(work->what), what, args);
@@ -123,15 +130,11 @@ bool co_late(struct late *work, uint64_t timeout_ns, struct error **err,
 	work->over = (struct wait_event) { 0 };
 	work->refused_by = NULL;
 	work->lost = NULL;
-	work->next = waited_for;
-	waited_for = work;
+	work->hurried = false;
 	/* no stack left: without one, no way to give up either */
 	if (!co_spawn(late_coroutine, work))
 		late_coroutine(work);
 	over = late_wait(work, timeout_ns);
-	for (at = &waited_for; *at != work; at = &(*at)->next)
-		;
-	*at = work->next;
 	if (over && !work->refused_by)
 		return true;
 	late_error(work, err);
@@ -144,15 +147,38 @@ bool co_late(struct late *work, uint64_t timeout_ns, struct error **err,
 
 void late_hurry(struct late *work, uint64_t timeout_ns)
 {
+	work->hurried = true;
 	wait_event_shorten(&work->over, timeout_ns);
+}
+
+bool late_unwanted(void)
+{
+	for (const struct late *work = under_way; work; work = work->next)
+		if (work->co == co_self())
+			return work->lost || work->hurried;
+	return false;
 }
 
 void late_leave(void)
 {
 	leaving = true;
-	for (struct late *work = waited_for; work; work = work->next)
+	for (struct late *work = under_way; work; work = work->next)
 		if (work->gives_way)
 			late_hurry(work, 0);
+}
+
+void late_stay(void)
+{
+	leaving = false;
+}
+
+bool co_late_end(uint64_t timeout_ns)
+{
+	uint64_t end = clock_ns() + timeout_ns;
+
+	while (all_lost && clock_ns() < end)
+		co_sleep(LOOK_NS);
+	return !all_lost;
 }
 
 void late_tell(void (*fn)(const char *what, uint64_t seconds))
@@ -178,6 +204,6 @@ void late_forget(void)
 		next = all_lost->next;
 		free(all_lost);
 	}
-	waited_for = NULL;
+	under_way = NULL;
 	leaving = false;
 }

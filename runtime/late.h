@@ -46,7 +46,9 @@ struct late {
 	struct wait_event over;
 	struct storage *refused_by;
 	struct lost *lost;	/* nobody waits any more */
-	struct late *next;	/* all that are waited for */
+	bool hurried;
+	struct co *co;		/* that does it */
+	struct late *next;	/* all that are under way */
 };
 
 /*
@@ -60,8 +62,16 @@ bool co_late(struct late *work, uint64_t timeout_ns, struct error **err,
 /* Who waits for it does so for this long from now on, at most. */
 void late_hurry(struct late *work, uint64_t timeout_ns);
 
+/* Whether what this coroutine does is wanted no longer, or not for long: asked
+ * by what goes on for long without waiting for one thing for long. */
+bool late_unwanted(void);
+
 /* The daemon leaves: nobody waits for what gives way any more, now or later. */
 void late_leave(void);
+/* It does not after all. */
+void late_stay(void);
+/* Waits until nothing is late, at most so long. Coroutine. */
+bool co_late_end(uint64_t timeout_ns) MUST_CHECK;
 /* What is late: calls fn for each, with how long ago it began. */
 void late_tell(void (*fn)(const char *what, uint64_t seconds));
 unsigned late_count(void);

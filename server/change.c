@@ -17,8 +17,6 @@ static struct {
 	struct statelog *log;
 	json_t *intents;	/* by key */
 	unsigned long count;
-	struct change *running;
-	bool forbidden;
 } changes;
 
 void change_set_log(struct statelog *log)
@@ -37,12 +35,7 @@ static json_t *change_state(void)
 
 static void change_forget(struct change *change)
 {
-	struct change **at = &changes.running;
-
 	json_object_del(changes.intents, change->key);
-	while (*at != change)
-		at = &(*at)->next;
-	*at = change->next;
 }
 
 int co_change_begin(struct change *change, const char *command, json_t *args,
@@ -51,16 +44,10 @@ int co_change_begin(struct change *change, const char *command, json_t *args,
 	struct error *failed = NULL;
 	int rc = 0;
 
-	if (changes.forbidden)
-		return error_set(err, ESHUTDOWN, "blkgraphd is leaving: %s "
-				 "comes too late", command);
 	if (!changes.intents)
 		changes.intents = json_object();
 	snprintf(change->key, sizeof(change->key), "intents/%lu",
 		 ++changes.count);
-	change->command = command;
-	change->next = changes.running;
-	changes.running = change;
 	json_object_set_new(changes.intents, change->key,
 			    json_pack("{s:s,s:O}", "command", command,
 				      "arguments", args));
@@ -95,20 +82,4 @@ void co_change_end(struct change *change)
 {
 	change_forget(change);
 	co_change_note();
-}
-
-int change_forbid(struct error **err)
-{
-	if (changes.forbidden)
-		return error_set(err, EALREADY, "blkgraphd is leaving already");
-	if (changes.running)
-		return error_set(err, EBUSY, "blkgraphd cannot leave while %s "
-				 "is under way", changes.running->command);
-	changes.forbidden = true;
-	return 0;
-}
-
-void change_allow(void)
-{
-	changes.forbidden = false;
 }

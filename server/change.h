@@ -2,7 +2,7 @@
 /*
  * change.h - what every command that changes something goes through.
  *
- *	begin: refused while the daemon leaves; intent into the state log
+ *	begin: intent into the state log
  *	... the command does its work ...
  *	end: graph and exports into the state log, the intent out of it
  *
@@ -21,8 +21,6 @@ struct statelog;
 
 struct change {
 	char key[32];	/* of the intent */
-	const char *command;
-	struct change *next;
 };
 
 /* The log that changes go to, or NULL: there is none. Once, before the first
@@ -40,12 +38,5 @@ int co_change_begin(struct change *change, const char *command, json_t *args,
 void co_change_end(struct change *change);
 /* What changed without having begun here goes into the log. */
 void co_change_note(void);
-
-/*
- * The daemon wants to leave: no change begins from here on. Refused while one
- * is under way, naming it. change_allow: it stays after all.
- */
-int change_forbid(struct error **err) MUST_CHECK;
-void change_allow(void);
 
 #endif

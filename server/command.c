@@ -12,6 +12,7 @@
 
 #include "server/change.h"
 #include "server/json-token.h"
+#include "server/running.h"
 
 const struct command *command_find(const struct command *table,
 				   const char *name)
@@ -61,14 +62,12 @@ bool command_check_args(const struct command *cmd, json_t *args,
 	return ok;
 }
 
-json_t *command_run(const struct command *cmd, json_t *args,
-		    struct error **err)
+static json_t *run_change(const struct command *cmd, json_t *args,
+			  struct error **err)
 {
 	struct change change;
 	json_t *result;
 
-	if (cmd->kind == COMMAND_QUERY)
-		return cmd->run(args, err);
 	if (cmd->kind == COMMAND_NOTE) {
 		result = cmd->run(args, err);
 		co_change_note();
@@ -81,6 +80,20 @@ json_t *command_run(const struct command *cmd, json_t *args,
 		return NULL;
 	result = cmd->run(args, err);
 	co_change_end(&change);
+	return result;
+}
+
+json_t *command_run(const struct command *cmd, json_t *args,
+		    struct error **err)
+{
+	bool changes = cmd->kind != COMMAND_QUERY;
+	struct running self;
+	json_t *result;
+
+	if (running_begin(&self, cmd->name, changes, err) < 0)
+		return NULL;
+	result = changes ? run_change(cmd, args, err) : cmd->run(args, err);
+	running_end(&self);
 	return result;
 }
 

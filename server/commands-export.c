@@ -9,6 +9,7 @@
 #include "graph/graph.h"
 #include "server/command.h"
 #include "server/commands.h"
+#include "server/leave.h"
 #include "server/log.h"
 #include "server/monitor.h"
 #include "server/object.h"
@@ -153,13 +154,6 @@ json_t *cmd_block_export_add(json_t *args, struct error **err)
 	return exp ? json_object() : NULL;
 }
 
-int co_export_end(struct export *exp, bool hard, struct error **loss,
-		  struct error **err)
-{
-	return export_del(exp->id, hard ? EXPORT_STOP_HARD : EXPORT_STOP_SAFE,
-			  loss, err);
-}
-
 json_t *cmd_block_export_del(json_t *args, struct error **err)
 {
 	struct export *exp = export_by_name(arg_string(args, "id", ""), err);
@@ -183,6 +177,7 @@ static void node_close_failed(const struct node *node,
 			      const struct error *err)
 {
 	log_write(LOG_ERROR, "%s", err->text);
+	leave_note_loss();
 	monitor_event("BLKGRAPH_NODE_CLOSE_FAILED",
 		      json_pack("{s:s,s:o}", "node-name", node->name,
 				"error", json_text(err->text)));

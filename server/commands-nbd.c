@@ -8,6 +8,7 @@
 
 #include "graph/export.h"
 #include "nbd/nbd.h"
+#include "runtime/wait.h"
 #include "server/address.h"
 #include "server/command.h"
 #include "server/commands.h"
@@ -79,32 +80,39 @@ static int co_start(json_t *args, struct error **err)
 
 /* One that clients of the server are shown, and that is not on its way out:
  * what is being started refuses, and then fails to start. */
-static struct export *next_export(const struct export *refused)
+static struct export *next_export(const struct export *refused, bool leaving)
 {
 	struct export *exp = export_next(refused);
 
+	/* who leaves has tried those that are stuck */
 	while (exp && (strcmp(exp->type->name, "nbd") ||
-		       exp->life == EXPORT_STOPPING))
+		       exp->life == EXPORT_STOPPING ||
+		       (leaving && exp->life == EXPORT_STUCK)))
 		exp = export_next(exp);
 	return exp;
 }
 
-static int co_stop(struct error **err)
+/* From the end of its exports to that of its clients. */
+#define STOP_NS SECONDS(10)
+
+static int co_stop(uint64_t timeout_ns, bool leaving, struct error **err)
 {
 	struct export *exp;
 	int rc = nbd_server_stopping(err);
 
 	if (rc)
 		return rc;
-	exp = next_export(NULL);
+	exp = next_export(NULL, leaving);
 	while (exp) {
 		struct error *ignored CLEANUP_ERROR = NULL;
 
 		/* it is gone, or the list may be another */
 		exp = co_export_end(exp, true, NULL, &ignored) < 0 ?
-		      next_export(exp) : next_export(NULL);
+		      next_export(exp, leaving) : next_export(NULL, leaving);
 	}
-	co_nbd_server_stop();
+	rc = co_nbd_server_stop(timeout_ns, err);
+	if (rc)
+		return rc;
 	if (running.creds)
 		object_put(running.creds, "server");
 	running.creds = NULL;
@@ -121,15 +129,12 @@ json_t *cmd_nbd_server_start(json_t *args, struct error **err)
 json_t *cmd_nbd_server_stop(json_t *args, struct error **err)
 {
 	(void)args;
-	return co_stop(err) < 0 ? NULL : json_object();
+	return co_stop(STOP_NS, false, err) < 0 ? NULL : json_object();
 }
 
-void co_nbd_leave(void)
+int co_nbd_leave(uint64_t timeout_ns, struct error **err)
 {
-	struct error *err CLEANUP_ERROR = NULL;
-
-	if (nbd_server_running() && co_stop(&err) < 0)
-		log_error(LOG_ERROR, &err);
+	return running.args ? co_stop(timeout_ns, true, err) : 0;
 }
 
 const json_t *nbd_server_args(void)

@@ -92,8 +92,9 @@ struct attach_way {
 };
 extern const struct attach_way attach_ways[];
 
-/* Ends the NBD server, if there is one. Coroutine. */
-void co_nbd_leave(void);
+/* Ends the NBD server, if there is one; what waits for its clients has a
+ * deadline. Coroutine. */
+int co_nbd_leave(uint64_t timeout_ns, struct error **err) MUST_CHECK;
 /* What nbd-server-start was given; NULL: it does not run. */
 const json_t *nbd_server_args(void);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * leave.h - how the daemon ends (C9): by quit or a signal, refused while a
+ * leave.h - how the daemon ends (C9, A39): by quit or a signal, refused while a
  * device is in use, naming it. Main thread.
  */
 #ifndef SERVER_LEAVE_H
@@ -10,11 +10,15 @@
 
 #include "runtime/error.h"
 
+struct statelog;
+
+/* Before all else: nobody has asked for it. */
+void leave_start(void);
 /*
- * Stops every export, closes every node and lets co_leave_wait return; or
- * refuses. Either all exports were idle, or none was touched; one that is
- * opened in between stays, with those after it. Exports that are stuck are
- * left, and their nodes. Coroutine.
+ * Ends commands, jobs and exports, closes every node and lets co_leave_wait
+ * return; or refuses. Either all exports were idle, or none was touched; one
+ * that is opened in between stays, with those after it. What does not end in
+ * time is left behind, and the log names it. Coroutine.
  */
 int co_leave(struct error **err) MUST_CHECK;
 /* Waits until somebody's co_leave has succeeded. Coroutine. */
@@ -22,6 +26,14 @@ void co_leave_wait(void);
 
 /* Whether somebody's co_leave has succeeded. */
 bool leave_asked(void);
+/*
+ * Then: ends what is not the graph's, at last the state log; NULL: there is
+ * none. False: something is left behind, nothing may be freed, and the process
+ * is to end with a status that says so. Coroutine.
+ */
+bool co_leave_rest(struct statelog *log) MUST_CHECK;
+/* What was acknowledged may not be in its image: the state log stays. */
+void leave_note_loss(void);
 
 /*
  * SIGTERM and SIGINT: as quit; from the second one on the process ends also

@@ -49,6 +49,8 @@
 #include "ublk/ublk.h"
 
 #define NS_PER_S 1000000000ull
+/* For removing our files, in a directory that may not answer. */
+#define FILES_NS SECONDS(2)
 
 static struct {
 	struct cmdline cmd;
@@ -142,19 +144,6 @@ static void remove_files(void)
 		unlink(server.cmd.pid_file);
 }
 
-/* The kernel still has requests of a stuck device: nothing below it may be
- * closed, so the process ends here, its state log left to the next one. */
-static void leave_stuck(void)
-{
-	if (!export_next(NULL))
-		return;
-	log_write(LOG_WARNING, "Export '%s' is stuck and left as it is",
-		  export_next(NULL)->id);
-	remove_files();
-	co_log_stop_async();
-	_exit(EXIT_FAILURE);
-}
-
 static void report_disk(const char *text)
 {
 	log_write(LOG_WARNING, "%s", text);
@@ -165,31 +154,27 @@ static void tell_late(const struct error *news)
 	log_write(LOG_WARNING, "%s", news->text);
 }
 
-/* What waits for storage that does not answer does so in the kernel: only our
- * end ends that. Nobody uses the nodes of what looks at an image, and one that
- * is being made is none yet. */
-static void leave_late(void)
+static void remove_files_call(struct late *work)
 {
-	unsigned count = late_count();
-
-	if (!count)
-		return;
-	log_write(LOG_WARNING, "%u images do not answer and are left", count);
+	(void)work;
 	remove_files();
-	co_log_stop_async();
-	_exit(EXIT_SUCCESS);
 }
 
-/* A node whose last user went just now may still be closing. One that does not
- * end is left with the state log, which says that it is there. */
-static void leave_closing(void)
+static void no_undo(struct late *work)
 {
-	struct error *err CLEANUP_ERROR = NULL;
+	(void)work;
+}
 
-	if (co_close_wait_all(&err) == 0)
-		return;
-	log_error(LOG_ERROR, &err);
-	remove_files();
+/* What is left behind uses what is below it, so nothing is freed: the process
+ * ends here. */
+static void exit_now(void)
+{
+	struct late work = { .call = remove_files_call, .undo = no_undo };
+	struct error *late CLEANUP_ERROR = NULL;
+
+	if (!co_late(&work, FILES_NS, &late, "Removing files"))
+		log_write(LOG_WARNING, "%s", late->text);
+	process_unlock();
 	co_log_stop_async();
 	_exit(EXIT_FAILURE);
 }
@@ -203,9 +188,7 @@ static void serve_give_up(void)
 		return;
 	error_prefix(&err, "%s", server.failure->text);
 	log_error(LOG_ERROR, &err);
-	remove_files();
-	co_log_stop_async();
-	_exit(EXIT_FAILURE);
+	exit_now();
 }
 
 static void serve_until_left(void)
@@ -229,6 +212,7 @@ static void serve(void *arg)
 	disk_set_report(report_disk);
 	job_events_start();
 	graph_events_start();
+	leave_start();
 	signals_watch(co_leave_signal);
 	if (server.socket >= 0)
 		monitor_add(server.socket);
@@ -236,17 +220,8 @@ static void serve(void *arg)
 		serve_until_left();
 	else
 		serve_give_up();
-	late_leave();
-	co_monitor_stop();
-	co_signals_stop();
-	co_job_end_all();
-	co_nbd_leave();
-	object_del_all();
-	leave_stuck();
-	leave_closing();
-	if (server.log)
-		co_statelog_close(server.log, true);
-	leave_late();
+	if (!co_leave_rest(server.log))
+		exit_now();
 	log_write(LOG_INFO, "Left");
 	if (server.log)
 		statelog_free(server.log);

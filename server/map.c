@@ -13,6 +13,7 @@
 #include "graph/export.h"
 #include "graph/graph.h"
 #include "graph/status.h"
+#include "runtime/late.h"
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/deadline.h"
@@ -122,7 +123,8 @@ static int co_fill(struct page *page, uint64_t size, uint64_t *at)
 	int ret = 0;
 
 	for (unsigned i = 0; i < PAGE_QUESTIONS && *at < size; i++) {
-		ret = co_ask(page->root, *at, size - *at, &st);
+		ret = late_unwanted() ? -ESHUTDOWN :
+			co_ask(page->root, *at, size - *at, &st);
 		if (ret < 0)
 			return ret;
 		if (continues(&page->last, &st)) {

@@ -70,7 +70,7 @@ static struct {
 	unsigned count;
 	unsigned accepting;	/* points */
 	bool stopping;
-	struct co *stopper;
+	struct wait_event ended;
 } monitor;
 
 static void client_drop(struct client *c)
@@ -294,8 +294,8 @@ static void client_close(struct client *c)
 
 static void wake_stopper(void)
 {
-	if (monitor.stopper && !monitor.clients && !monitor.accepting)
-		co_wake(monitor.stopper);
+	if (monitor.stopping && !monitor.clients && !monitor.accepting)
+		wait_event_set(&monitor.ended);
 }
 
 static void client_run(void *arg)
@@ -491,7 +491,7 @@ static void points_free(void)
 	}
 }
 
-void co_monitor_stop(void)
+bool co_monitor_stop(uint64_t timeout_ns)
 {
 	monitor.stopping = true;
 	for (struct point *p = monitor.points; p; p = p->next) {
@@ -502,12 +502,14 @@ void co_monitor_stop(void)
 	for (struct client *c = monitor.clients; c; c = c->next)
 		if (c->socket)
 			shutdown(c->in, SHUT_RD);
-	if (monitor.clients || monitor.accepting) {
-		monitor.stopper = co_self();
-		co_wait();
-		monitor.stopper = NULL;
+	if ((monitor.clients || monitor.accepting) &&
+	    !co_wait_event(&monitor.ended, timeout_ns)) {
+		for (struct client *c = monitor.clients; c; c = c->next)
+			client_drop(c);
+		return false;
 	}
 	points_free();
+	return true;
 }
 
 int monitor_client_socket(const struct chardev *chardev)

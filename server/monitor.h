@@ -27,8 +27,9 @@ void monitor_add(int fd);
 void monitor_add_chardev(struct chardev *chardev, bool pretty);
 int monitor_start(struct error **err) MUST_CHECK;
 /* No new clients; returns when the commands of those there have ended and
- * their replies are sent, or are not being read. Coroutine. */
-void co_monitor_stop(void);
+ * their replies are sent, or are not being read: true. False: the time is over,
+ * and their connections are shut. Coroutine. */
+bool co_monitor_stop(uint64_t timeout_ns) MUST_CHECK;
 
 /* The socket of a client that has come by it; -1: there is none. */
 int monitor_client_socket(const struct chardev *chardev);

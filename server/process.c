@@ -28,6 +28,7 @@
 
 /* Written to once when the daemon serves; -1 in the foreground. */
 static int ready_pipe = -1;
+static int lock_fd = -1;
 
 /* The parent: stays until the child serves or is gone. */
 static void process_wait_ready(pid_t child, int pipe_read)
@@ -116,11 +117,19 @@ int process_lock(const char *path, struct error **err)
 		close(fd);
 		return -code;
 	}
-	/* the descriptor stays open for as long as we live */
+	/* open for as long as we live, or could */
+	lock_fd = fd;
 	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%ld\n", (long)getpid()) < 0)
 		return error_set(err, errno, "Cannot write lock file '%s': %s",
 				 path, strerror(errno));
 	return 0;
+}
+
+void process_unlock(void)
+{
+	if (lock_fd >= 0)
+		close(lock_fd);
+	lock_fd = -1;
 }
 
 int process_make_dir(const char *path, struct error **err)

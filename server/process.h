@@ -23,6 +23,8 @@ void process_ready(void);
 /* Wins PATH's lock for the life of the process, or says who has it: one
  * daemon per socket. The file stays, it is only a place for the lock. */
 int process_lock(const char *path, struct error **err) MUST_CHECK;
+/* Before an exit that may take the kernel long: the next daemon may begin. */
+void process_unlock(void);
 
 /* Makes a directory of mode 0700 unless it is there. */
 int process_make_dir(const char *path, struct error **err) MUST_CHECK;

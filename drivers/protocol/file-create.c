@@ -9,6 +9,7 @@
 
 #include "drivers/protocol/file.h"
 #include "runtime/buffer.h"
+#include "runtime/late.h"
 
 #define CREATE_MODE 0644u
 #define ALLOCATE_BYTES (1u << 30)
@@ -71,7 +72,7 @@ static int co_fill(struct file *f, uint64_t size, enum io_op op, void *buf,
 			.fixed = IO_NOT_FIXED,
 			.op = (uint8_t)op,
 		};
-		int ret = co_io(&io);
+		int ret = late_unwanted() ? -ECANCELED : co_io(&io);
 
 		if (ret < 0)
 			return ret;

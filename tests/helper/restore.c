@@ -22,6 +22,7 @@
 #include "kernel-nbd/kernel-nbd.h"
 #include "nbd/nbd.h"
 #include "runtime/thread.h"
+#include "runtime/wait.h"
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/deadline.h"
@@ -117,7 +118,8 @@ static void run(void *arg)
 	} else {
 		co_snapshot_restore(past.state, &got);
 		show(&got);
-		co_nbd_leave();
+		if (co_nbd_leave(SECONDS(10), &err) < 0)
+			fprintf(stderr, "restore: %s\n", err->text);
 		for (struct node *n = node_next(NULL); n; n = node_next(n))
 			node_let_go(n);
 		co_snapshot_release(&got);

@@ -180,7 +180,7 @@ SIM_TEST(every_verb_in_every_state)
 
 				CU_ASSERT_EQUAL(job_start(job, &err), 0);
 			}
-			co_job_end_all();
+			CU_ASSERT_TRUE(co_job_end_all(1000000000));
 			CU_ASSERT_EQUAL(toy.frees, 1);
 			CU_ASSERT_EQUAL(toy.commits + toy.aborts, 1);
 		}
@@ -322,7 +322,7 @@ SIM_TEST(ids_are_names_and_unique)
 	CU_ASSERT_PTR_NULL(job_find("k", &err));
 	CU_ASSERT_STRING_EQUAL(err->text, "Job not found");
 	error_clear(&err);
-	co_job_end_all();
+	CU_ASSERT_TRUE(co_job_end_all(1000000000));
 	CU_ASSERT_EQUAL(toy.frees, 1);
 }
 

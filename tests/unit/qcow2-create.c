@@ -48,7 +48,7 @@ static void body(void *arg)
 		co_sleep(1000);
 	if (job->err)
 		run->error = strdup(job->err->text);
-	co_job_end_all();
+	CU_ASSERT_TRUE(co_job_end_all(1000000000));
 }
 
 /* What the file holds before: a whole image, with data. */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "drivers/format/qcow2/l2.h"
+#include "runtime/late.h"
 
 /* Clusters of tables that are walked, for each cluster of the file: snapshots
  * and bitmaps may name the same ones again and again. */
@@ -29,7 +30,8 @@ int co_qcow2_check_read(struct qcow2_check *c, uint64_t offset, uint32_t len,
 {
 	if (c->progress)
 		(*c->progress)++;
-	return co_edge_read(c->file, offset, len, buf);
+	return late_unwanted() ? -ECANCELED :
+		co_edge_read(c->file, offset, len, buf);
 }
 
 static PRINTF(2, 0) void found(struct qcow2_check *c, const char *fmt,

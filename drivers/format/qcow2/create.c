@@ -18,6 +18,7 @@
 #include "drivers/format/qcow2/l2.h"
 #include "drivers/format/qcow2/refcount.h"
 #include "graph/io.h"
+#include "runtime/late.h"
 
 #define HEADER_LEN_V3 112u	/* with the compression type, padded */
 #define FILL_BYTES (1u << 20)
@@ -234,6 +235,8 @@ static uint64_t host(const struct writer *w, uint64_t cluster)
 
 static int co_put(struct writer *w, uint64_t cluster)
 {
+	if (late_unwanted())
+		return -ECANCELED;
 	return co_edge_write(w->file, host(w, cluster),
 			     w->l->geo.cluster_size, w->cluster, 0);
 }
@@ -301,9 +304,10 @@ static int co_write_zeroes(struct writer *w, uint64_t from, uint64_t to)
 	int ret = zeroes ? 0 : -ENOMEM;
 
 	for (; from < to && ret == 0; from += FILL_BYTES)
-		ret = co_edge_write(w->file, from, (uint32_t)
-				    min(to - from, (uint64_t)FILL_BYTES),
-				    zeroes, 0);
+		ret = late_unwanted() ? -ECANCELED :
+			co_edge_write(w->file, from, (uint32_t)
+				      min(to - from, (uint64_t)FILL_BYTES),
+				      zeroes, 0);
 	free(zeroes);
 	return ret;
 }

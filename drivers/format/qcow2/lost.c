@@ -14,6 +14,7 @@
 
 #include "drivers/format/qcow2/qcow2.h"
 #include "drivers/format/qcow2/refcount.h"
+#include "runtime/late.h"
 
 #define PIECE_BYTES 65536u
 /* Of refcounts, before the tables are walked for certainty. */
@@ -59,18 +60,21 @@ static int is_suspect(struct look *l)
 	uint64_t end = div_up(l->size, g->cluster_size);
 	uint64_t entries = (uint64_t)h->reftable_clusters <<
 			   (g->cluster_bits - 3);
+	uint8_t some[512];	/* of the table, which is whole clusters */
 	int ret = 0;
 
 	/* they say nothing */
 	if (h->incompatible & QCOW2_INCOMPAT_DIRTY)
 		return 1;
 	for (uint64_t i = end >> g->block_bits; i < entries && !ret; i++) {
-		uint64_t host;
-		uint8_t entry[8];
+		uint64_t host, first = align_down(i, sizeof(some) / 8);
 
-		ret = co_edge_read(qcow2_file(l->s), h->reftable_offset + i * 8,
-				   sizeof(entry), entry);
-		host = be64_at(entry) & QCOW2_HOST_MASK;
+		if (i == first || i == end >> g->block_bits)
+			ret = late_unwanted() ? -ECANCELED :
+				co_edge_read(qcow2_file(l->s),
+					     h->reftable_offset + first * 8,
+					     sizeof(some), some);
+		host = be64_at(some + (i - first) * 8) & QCOW2_HOST_MASK;
 		if (ret < 0 || !host)
 			continue;
 		if (host >= l->size)
