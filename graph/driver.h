@@ -193,7 +193,7 @@ struct driver {
 	 * default of the role. perm_check takes locks or what else perm needs,
 	 * can fail; then exactly one of perm_commit and perm_abort follows.
 	 * check: main, coroutine; commit and abort: must not fail, nor wait.
-	 * perm_settle, or NULL: after either, without the change lock, may wait:
+	 * perm_settle, or NULL: after either, without the change lock, waits:
 	 * others are told of what is no longer held.
 	 */
 	void (*child_perm)(const struct node *node, const struct edge *child,

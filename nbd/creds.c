@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "runtime/thread.h"
+#include "runtime/storage.h"
 
 #define PSK_LINE_MAX 1024
 
@@ -252,13 +252,16 @@ struct nbd_creds *co_nbd_creds_load(const struct nbd_creds_options *opts,
 				    struct error **err)
 {
 	struct load l = { .opts = opts };
+	char text[STORAGE_TEXT_MAX];
 
 	l.creds = calloc(1, sizeof(*l.creds));
 	if (!l.creds)
 		abort();
 	l.creds->verify_peer = opts->verify_peer;
 	l.creds->priority = priority_of(opts);
-	co_blocking(load_run, &l);
+	if (co_storage_call_at(opts->dir, load_run, &l))
+		l.rc = error_set(&l.error, ETIMEDOUT, "'%s': %s", opts->dir,
+				 storage_why(-ETIMEDOUT, text));
 	if (!l.rc)
 		return l.creds;
 	error_propagate(err, &l.error);

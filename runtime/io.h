@@ -77,16 +77,16 @@ struct file_info {
 	uint64_t dev, ino;	/* identity; rdev of a block device in dev */
 	uint32_t io_align;	/* offset and length of O_DIRECT; else 1 */
 	uint32_t mem_align;	/* memory address of O_DIRECT; else 1 */
-	/* deallocate, reading as zeroes; zero; tell a device what it may forget */
+	/* deallocate, reading as zeroes; zero; tell a device what to forget */
 	bool can_punch, can_zero, can_discard;
 	bool rotational;
 };
 
 /*
  * Coroutine calls for the control plane (main thread, A3; co_file_info: any
- * thread), on helper threads. -ETIMEDOUT: too many of the storage have not come back (storage.h). Flags are
- * open(2)'s O_RDONLY, O_RDWR, O_DIRECT, O_CREAT, O_EXCL, O_NOFOLLOW; O_CLOEXEC
- * is implied. Negative errno; *out is written only on success. What is neither
+ * thread), on helper threads. -ETIMEDOUT: too many of the storage have not come
+ * back (storage.h). Flags are open(2)'s O_RDONLY, O_RDWR, O_DIRECT, O_CREAT,
+ * O_EXCL, O_NOFOLLOW; O_CLOEXEC is implied. Negative errno; *out is written only on success. What is neither
  * a file nor a block device is not opened, since that alone may do something:
  * -ENOTBLK. (/dev/zero and its like are, and are FILE_CHAR.)
  */

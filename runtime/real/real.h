@@ -123,7 +123,7 @@ struct file {
 	uint8_t entry_flags;	/* of its entries in the ring */
 	struct storage *storage;	/* whose calls its calls are */
 	uint32_t io_align, mem_align;
-	unsigned calls;		/* main: for its locks, that it stays open for */
+	unsigned calls;		/* main: for its locks; it stays open */
 	char path[];
 };
 
