@@ -187,8 +187,8 @@ SIM_TEST(test_progress)
 	tells = false;
 	CU_ASSERT_PTR_NULL(ask(&err));
 	CU_ASSERT_EQUAL(err->code, ETIMEDOUT);
-	CU_ASSERT_STRING_EQUAL(err->text, "Looking at '/images/big' takes longer"
-			       " than 1 s and is undone when it ends");
+	CU_ASSERT_STRING_EQUAL(err->text, "Looking at '/images/big' takes "
+			       "longer than 1 s and is undone when it ends");
 	error_clear(&err);
 	CU_ASSERT_EQUAL(late_count(), 1);
 	co_sleep(5000 * MS);
