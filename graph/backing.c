@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/resolve.h"
 #include "runtime/storage.h"
 
 #define NEITHER_KIND "'%s' is neither a regular file nor a block device"
@@ -23,37 +22,18 @@
 
 /* ---- identity ---- */
 
-static struct file *node_file(struct node *node)
-{
-	struct node_path path = {};
-	struct op_hooks none = { 0 };
-	struct map map = {
-		.op = REQ_READ,
-		.len = node->limits.align,
-		.realigned = true,
-		.hooks = &none,
-	};
-
-	if (!node->driver->map)
-		return NULL;
-	resolve(node, &map, &path);
-	node_path_leave(&path);
-	return map.kind == MAP_SUBMIT ? map.file : NULL;
-}
-
 void node_identify(struct node *node)
 {
 	struct node *primary = node_primary_child(node);
 	struct file_info info;
-	struct file *file;
 
 	if (primary) {
 		node->dev = primary->dev;
 		node->ino = primary->ino;
 		return;
 	}
-	file = node->driver->kind == DRIVER_PROTOCOL ? node_file(node) : NULL;
-	if (!file || co_file_info(file, &info) < 0)
+	if (!node->driver->identify ||
+	    node->driver->identify(node, &info) < 0)
 		return;
 	node->dev = info.dev;
 	node->ino = info.ino;

@@ -32,6 +32,7 @@ static unsigned driver_check_children(const struct driver *driver)
 		}
 		if (decl->role & ROLE_COW)
 			assert(decl->role == ROLE_COW);
+		assert(!decl->list || decl->role == ROLE_DATA);
 		assert(!decl->after_open || decl->role == ROLE_COW);
 	}
 	assert(primary <= 1);
@@ -50,6 +51,8 @@ static void driver_check(const struct driver *driver)
 	assert(driver->kind != DRIVER_FILTER || filtered == 1);
 	assert(driver->kind != DRIVER_PROTOCOL || driver->open);
 	assert(!driver->options || driver->options_size);
+	assert(!driver->thread_state_size ||
+	       (driver->thread_open && driver->thread_close));
 	assert(!driver->perm_check ||
 	       (driver->perm_commit && driver->perm_abort));
 }

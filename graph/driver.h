@@ -17,6 +17,7 @@
 #include "graph/request.h"
 
 struct edge;
+struct file_info;
 struct node;
 struct reopen;
 
@@ -124,6 +125,8 @@ struct child_decl {
 	const char *name;	/* option and edge name: "file", "backing" */
 	unsigned role;
 	bool optional;
+	/* A list of any length, "name.0", "name.1", ... as edges; DATA only. */
+	bool list;
 	/* Opened after driver->open, by what the header said where options do
 	 * not name it: node->header_backing. Only "backing" of formats. */
 	bool after_open;
@@ -164,7 +167,16 @@ struct driver {
 	 */
 	int (*open)(struct node *node, struct error **err);
 	int (*close)(struct node *node, struct error **err);
-	/* Limits after the children's; starts as the primary child's. Asked
+	/*
+	 * What the node keeps for each thread (thread-state.h): bytes, zeroed
+	 * before thread_open. Both: coroutines of that thread, may wait.
+	 * thread_open: inside an operation, 0 or a negative errno.
+	 */
+	size_t thread_state_size;
+	int (*thread_open)(struct node *node, void *state);
+	void (*thread_close)(struct node *node, void *state);
+	/* Limits after the children's; starts as the primary child's, or, where
+	 * there is none, what all children but COW ones can do together. Asked
 	 * before a change is sure, under I/O: it changes *lim and no more. */
 	void (*limits)(const struct node *node, struct limits *lim);
 	/*
@@ -253,6 +265,12 @@ struct driver {
 	 */
 	int (*check)(struct edge *file, struct image_check *out,
 		     struct error **err);
+
+	/*
+	 * Which file the node is, and how much of it there is now; coroutine,
+	 * any thread, may wait. 0 or a negative errno. NULL: it is no file.
+	 */
+	int (*identify)(struct node *node, struct file_info *info);
 
 	/* Queries; main. info: adds driver specific members to the object. */
 	void (*info)(struct node *node, struct json_t *object);

@@ -6,7 +6,9 @@
  */
 #include "graph/edge.h"
 
+#include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "graph/node-life.h"
 
@@ -28,6 +30,7 @@ struct edge *edge_new(struct node *parent, const char *name, unsigned role)
 void edge_free(struct edge *edge)
 {
 	assert(!edge->child && !edge->target);
+	free(edge->own_name);
 	free(edge);
 }
 
@@ -110,4 +113,22 @@ void edge_commit(struct edge *edge)
 		edge_attach(edge);
 	if (!new)
 		edge_detach(edge);
+}
+
+void edge_describe(const struct edge *edge, json_t *options, json_t *value)
+{
+	/* "children.0" is the first of "children" */
+	size_t len = strcspn(edge->name, ".");
+	json_t *list;
+
+	if (!edge->own_name) {
+		json_object_set_new(options, edge->name, value);
+		return;
+	}
+	list = json_object_getn(options, edge->name, len);
+	if (!json_is_array(list)) {
+		list = json_array();
+		json_object_setn_new(options, edge->name, len, list);
+	}
+	json_array_append_new(list, value);
 }

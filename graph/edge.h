@@ -18,4 +18,11 @@ void edge_free(struct edge *edge);
  */
 void edge_commit(struct edge *edge);
 
+struct json_t;
+
+/* Says in options what the child is: as a member of the edge's name, or, of a
+ * list, at the end of the array. Takes over value. */
+void edge_describe(const struct edge *edge, struct json_t *options,
+		   struct json_t *value);
+
 #endif

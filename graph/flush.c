@@ -112,6 +112,69 @@ static int co_protocol_flush(struct node *node)
  * The COW child is the loop's next turn, not a call: a backing chain may be
  * longer than a coroutine's stack bears.
  */
+static int co_flush_down(struct node *node);
+
+/* One of several children, beside the others. */
+struct child_flush {
+	struct co_group *group;
+	struct errand *of;
+	struct node *node;
+	int ret;
+};
+
+static void child_flush_run(void *arg)
+{
+	struct child_flush *f = arg;
+	struct errand errand;
+
+	errand_help(&errand, f->of);
+	f->ret = co_flush_down(f->node);
+	errand_end(&errand);
+	co_group_done(f->group);
+}
+
+/* How many at once; a list may be longer. */
+#define FLUSHES_MAX 8u
+
+/* All children but COW ones, side by side; the last by the caller itself, and
+ * those for which there is no stack. */
+static int co_flush_children(struct node *node)
+{
+	struct child_flush flushes[FLUSHES_MAX];
+	struct edge *e = node->children, *last = NULL;
+	int first = 0;
+
+	for (; e; e = e->next_child)
+		if (!(e->role & ROLE_COW))
+			last = e;
+	e = node->children;
+	while (e) {
+		struct co_group group;
+		unsigned count = 0;
+
+		co_group_init(&group);
+		for (; e && count < FLUSHES_MAX; e = e->next_child) {
+			struct child_flush *f = &flushes[count];
+
+			if (e->role & ROLE_COW)
+				continue;
+			*f = (struct child_flush){ &group, errand_self(),
+						   e->child, 0 };
+			count++;
+			co_group_add(&group);
+			if (e == last || !co_spawn(child_flush_run, f)) {
+				f->ret = co_flush_down(f->node);
+				co_group_done(&group);
+			}
+		}
+		co_group_wait(&group);
+		for (unsigned i = 0; i < count; i++)
+			if (flushes[i].ret < 0 && !first)
+				first = flushes[i].ret;
+	}
+	return first;
+}
+
 static int co_flush_down(struct node *node)
 {
 	int first = 0, ret;
@@ -128,15 +191,12 @@ static int co_flush_down(struct node *node)
 						  : 0;
 		if (ret < 0 && !first)
 			first = ret;
-		for (struct edge *e = node->children; e; e = e->next_child) {
-			if (e->role & ROLE_COW) {
+		for (struct edge *e = node->children; e; e = e->next_child)
+			if (e->role & ROLE_COW)
 				next = e->child;
-				continue;
-			}
-			ret = co_flush_down(e->child);
-			if (ret < 0 && !first)
-				first = ret;
-		}
+		ret = co_flush_children(node);
+		if (ret < 0 && !first)
+			first = ret;
 		node_path_leave(&path);
 		node = next;
 	}

@@ -12,6 +12,7 @@
  *	ending.h	what the last reference's end begins (A32)
  *	open.c		from options to nodes; backing.h from names to files
  *	driver.h	the driver's operations; options.h their parameters
+ *	thread-state.h	what a node keeps for each thread
  *	flush.h		write counters and flush generations (A29)
  *	upkeep.h	flushes that nodes want for themselves (A40)
  *	epoch.h		grace periods (A28)

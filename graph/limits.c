@@ -35,6 +35,43 @@ static const struct edge *primary_edge(const struct transaction *t,
 	return NULL;
 }
 
+static enum support weaker(uint8_t a, uint8_t b)
+{
+	return a < b ? a : b;
+}
+
+/* What several can do together. */
+static void limits_join(struct limits *lim, const struct limits *with)
+{
+	lim->align = max(lim->align, with->align);
+	lim->mem_align = max(lim->mem_align, with->mem_align);
+	lim->max_transfer = min(lim->max_transfer, with->max_transfer);
+	lim->optimal_io = max(lim->optimal_io, with->optimal_io);
+	lim->discard_align = max(lim->discard_align, with->discard_align);
+	lim->zeroes = weaker(lim->zeroes, with->zeroes);
+	lim->discard = weaker(lim->discard, with->discard);
+	lim->rotational |= with->rotational;
+	lim->fixed_size |= with->fixed_size;
+}
+
+static void limits_of_children(const struct transaction *t,
+			       const struct node *node, struct limits *lim)
+{
+	const struct edge *e;
+	bool first = true;
+
+	for (e = transaction_first_child(t, node); e;
+	     e = transaction_next_child(t, node, e)) {
+		if (e->role & ROLE_COW)
+			continue;
+		if (first)
+			*lim = e->target->new_limits;
+		else
+			limits_join(lim, &e->target->new_limits);
+		first = false;
+	}
+}
+
 static void limits_compute(const struct transaction *t, struct node *node)
 {
 	const struct edge *primary = primary_edge(t, node);
@@ -44,6 +81,8 @@ static void limits_compute(const struct transaction *t, struct node *node)
 	*lim = no_child;
 	if (primary)
 		*lim = primary->target->new_limits;
+	else
+		limits_of_children(t, node, lim);
 	lim->placement = 0;
 	before = node->driver->kind == DRIVER_PROTOCOL ? 1 : lim->align;
 	if (node->driver->limits)

@@ -17,6 +17,7 @@
 #include "graph/edge.h"
 #include "graph/node-io.h"
 #include "graph/node-life.h"
+#include "graph/thread-state.h"
 #include "graph/transaction.h"
 #include "graph/upkeep.h"
 #include "graph/walk.h"
@@ -238,6 +239,7 @@ struct node *node_new(const struct driver *driver, const char *name)
 	node->state = xcalloc(driver->state_size);
 	node->opts = xcalloc(driver->options_size);
 	node->io = node_io_new();
+	node_thread_states_init(node);
 	node->forwards = driver_forwards(driver);
 	node->shared = PERM_ALL;
 	node->limits.align = node->limits.mem_align = 1;
@@ -424,6 +426,7 @@ static void node_free(struct node *node)
 	free(node->opts);
 	free(node->state);
 	node_io_free(node->io);
+	node_thread_states_free(node);
 	json_decref(node->given);
 	free(node->filename);
 	free(node->header_backing);
@@ -439,6 +442,7 @@ static void co_close_driver(struct node *node)
 
 	/* a drain that covers it knows it until it ends */
 	co_node_busy(node);
+	co_node_thread_states_close(node);
 	if (node->driver->close)
 		ret = node->driver->close(node, &why);
 	node_idle(node);

@@ -33,7 +33,8 @@ enum node_life {
 /* An edge's parent is a node or a root, never both. It has a reference to its
  * child, but for that of a root that is the node's own (root_ops.end). */
 struct edge {
-	const char *name;	/* "file", "backing", "root" */
+	const char *name;	/* "file", "backing", "children.0", "root" */
+	char *own_name;		/* of one of a list; else NULL */
 	struct node *parent;
 	struct root *root;
 	struct node *child;	/* never NULL outside a transaction (G3) */
@@ -105,6 +106,7 @@ struct node {
 	bool new_serialise, checked;
 	struct reopen *reopen;	/* what it will be opened with */
 	struct upkeep *upkeep;	/* graph/upkeep.c; NULL: wants no flush */
+	struct thread_state *thread_states;	/* by thread, or NULL */
 	struct node_io *io;	/* graph/flush.c, graph/serialise.c */
 };
 

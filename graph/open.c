@@ -9,10 +9,12 @@
  */
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "graph/backing.h"
+#include "graph/edge.h"
 #include "graph/graph.h"
 #include "graph/limits.h"
 #include "graph/node-life.h"
@@ -212,14 +214,21 @@ static struct inherit inherit_from(const struct node *node, bool cow)
 	};
 }
 
+/* at: in a list. */
 static int attach(struct node *parent, const struct child_decl *decl,
-		  struct node *child, struct error **err)
+		  size_t at, struct node *child, struct error **err)
 {
 	struct transaction *t = transaction_begin();
+	struct edge *edge;
 	unsigned role = parent->driver->child_role ?
 			parent->driver->child_role(parent, decl) : decl->role;
 
-	transaction_attach(t, parent, decl->name, role, child);
+	edge = transaction_attach(t, parent, decl->name, role, child);
+	if (decl->list) {
+		if (asprintf(&edge->own_name, "%s.%zu", decl->name, at) < 0)
+			abort();
+		edge->name = edge->own_name;
+	}
 	return transaction_commit(t, NULL, err);
 }
 
@@ -251,28 +260,52 @@ static struct node *open_or_find(struct opening *o, json_t *value,
 	return node;
 }
 
-static int open_child(struct opening *o, struct node *node,
-		      const struct child_decl *decl, json_t *value,
-		      unsigned nesting)
+static int open_one(struct opening *o, struct node *node,
+		    const struct child_decl *decl, size_t at, json_t *value,
+		    unsigned nesting)
 {
 	struct inherit from = inherit_from(node, decl->role & ROLE_COW);
-	struct node *child;
-	int ret;
+	struct node *child = open_or_find(o, value, &from, decl->name,
+					  nesting);
 
-	if (!value && !decl->optional)
-		return error_set(o->err, EINVAL, "A block device must be"
-				 " specified for \"%s\"", decl->name);
-	if (!value || (json_is_null(value) && decl->optional))
-		return 0;
-	child = open_or_find(o, value, &from, decl->name, nesting);
 	if (!child)
 		return -EINVAL;
 	/* what cannot be written below cannot be written here */
 	if (child->read_only && node->auto_read_only &&
 	    decl->role & ROLE_PRIMARY)
 		node->read_only = true;
-	ret = attach(node, decl, child, o->err);
+	return attach(node, decl, at, child, o->err);
+}
+
+static int open_list(struct opening *o, struct node *node,
+		     const struct child_decl *decl, json_t *list,
+		     unsigned nesting)
+{
+	int ret = 0;
+
+	if (!json_is_array(list))
+		return error_set(o->err, EINVAL, "Invalid parameter type for"
+				 " '%s', expected: array", decl->name);
+	if (!decl->optional && !json_array_size(list))
+		return error_set(o->err, EINVAL, "Parameter '%s' must name at"
+				 " least one block device", decl->name);
+	for (size_t i = 0; i < json_array_size(list) && ret == 0; i++)
+		ret = open_one(o, node, decl, i, json_array_get(list, i),
+			       nesting);
 	return ret;
+}
+
+static int open_child(struct opening *o, struct node *node,
+		      const struct child_decl *decl, json_t *value,
+		      unsigned nesting)
+{
+	if (!value && !decl->optional)
+		return error_set(o->err, EINVAL, "A block device must be"
+				 " specified for \"%s\"", decl->name);
+	if (!value || (json_is_null(value) && decl->optional))
+		return 0;
+	return decl->list ? open_list(o, node, decl, value, nesting) :
+			    open_one(o, node, decl, 0, value, nesting);
 }
 
 static int open_children(struct opening *o, struct node *node,
@@ -432,7 +465,7 @@ static struct node *open_next(struct opening *o, struct node *node,
 	if (*o->err && value)
 		error_prefix(o->err, "Could not open backing file");
 	json_decref(own);
-	if (backing && attach(node, decl, backing, o->err) < 0)
+	if (backing && attach(node, decl, 0, backing, o->err) < 0)
 		return NULL;
 	return backing;
 }
@@ -510,8 +543,7 @@ json_t *node_describe(const struct node *node)
 		if (decl->optional)
 			json_object_set_new(options, decl->name, json_null());
 	for (const struct edge *e = node->children; e; e = e->next_child)
-		json_object_set_new(options, e->name,
-				    json_string(e->child->name));
+		edge_describe(e, options, json_string(e->child->name));
 	return options;
 }
 

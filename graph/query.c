@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/edge.h"
 #include "graph/graph.h"
 
 static json_t *number(uint64_t n)
@@ -88,8 +89,8 @@ static json_t *options_of(const struct node *node, unsigned depth)
 	json_decref(strong);
 	for (e = node->children; e && depth < 8; e = e->next_child)
 		if (!(e->role & ROLE_COW) || backing_is_another(node))
-			json_object_set_new(options, e->name,
-					    options_of(e->child, depth + 1));
+			edge_describe(e, options, options_of(e->child,
+							     depth + 1));
 	if (!node_cow_child(node) && backing_is_another(node))
 		json_object_set_new(options, "backing", json_null());
 	return options;

@@ -420,20 +420,7 @@ int co_edge_discard(struct edge *edge, uint64_t offset, uint64_t len)
 /* Of the file that a protocol node, or one below filters, is. */
 static int co_storage_info(struct node *node, struct file_info *info)
 {
-	struct node_path path = {};
-	struct op_hooks none = { 0 };
-	struct map map = {
-		.op = REQ_READ,
-		.len = node->limits.align,
-		.realigned = true,
-		.hooks = &none,
-	};
-
-	if (node->driver->kind != DRIVER_PROTOCOL || !node->driver->map)
-		return -ENOTSUP;
-	resolve(node, &map, &path);
-	node_path_leave(&path);
-	return map.kind == MAP_SUBMIT ? co_file_info(map.file, info)
+	return node->driver->identify ? node->driver->identify(node, info)
 				      : -ENOTSUP;
 }
 

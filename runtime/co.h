@@ -27,6 +27,23 @@ typedef void co_fn(void *arg);
  * False, and nothing runs, when the thread has no stack left.
  */
 bool co_spawn(co_fn *fn, void *arg) MUST_CHECK;
+/*
+ * The same on another thread, or this one, from where thread_post may be
+ * called. remote lives until done has been called, on this thread, when fn has
+ * returned; remote->ran is false where there was no stack: then fn never ran.
+ */
+struct co_remote {
+	struct message msg;
+	struct io_thread *from;
+	co_fn *fn;
+	void *arg;
+	void (*done)(struct co_remote *remote);
+	bool ran;
+};
+void co_spawn_on(struct io_thread *to, struct co_remote *remote, co_fn *fn,
+		 void *arg, void (*done)(struct co_remote *remote));
+/* Waits for its end. False: it never ran. */
+bool co_run_on(struct io_thread *to, co_fn *fn, void *arg) MUST_CHECK;
 /* Stacks that co_spawn could still hand out on this thread. */
 unsigned co_available(void);
 /* The running coroutine; NULL outside one. */

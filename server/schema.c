@@ -296,7 +296,8 @@ static void add_children(struct type *type, const struct driver *driver)
 	const struct child_decl *child = driver->children;
 
 	for (; child && child->name; child++)
-		type_add_member(type, child->name, type_named(child->optional ?
+		type_add_member(type, child->name, type_parse(child->list ?
+				"[BlockdevRef]" : child->optional ?
 				"BlockdevRefOrNull" : "BlockdevRef"),
 				child->optional);
 }

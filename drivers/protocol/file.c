@@ -19,6 +19,7 @@
 #include "drivers/protocol/file.h"
 #include "graph/reach.h"
 #include "graph/reopen.h"
+#include "runtime/co.h"
 #include "runtime/storage.h"
 
 /* Punches and discards of block devices are aligned to this: devices of 4 KiB
@@ -315,6 +316,16 @@ static int file_reopen_settle(struct node *node, struct reopen *r)
 	return fr->old && !node->no_flush ? co_file_sync(fr->old) : 0;
 }
 
+/* No request uses it any more; a question may. */
+static void co_let_go(struct file_state *s, struct file *f)
+{
+	if (s->asking) {
+		s->closer = co_self();
+		co_wait();
+	}
+	co_file_close(f);
+}
+
 static void file_reopen_end(struct node *node, struct reopen *r)
 {
 	struct file_state *s = node->state;
@@ -323,7 +334,7 @@ static void file_reopen_end(struct node *node, struct reopen *r)
 	struct file *writer = s->io;
 
 	if (fr->old && fr->old != s->first)
-		co_file_close(fr->old);
+		co_let_go(s, fr->old);
 	free(fr);
 	if (node_writes(node) || writer == s->first ||
 	    !file_modes_equal(least, s->first_mode))
@@ -332,7 +343,7 @@ static void file_reopen_end(struct node *node, struct reopen *r)
 	__atomic_store_n(&s->io, s->first, __ATOMIC_RELEASE);
 	/* reads may be under way on the other */
 	co_reopen_grace(node);
-	co_file_close(writer);
+	co_let_go(s, writer);
 }
 
 static void file_limits(const struct node *node, struct limits *lim)
@@ -475,6 +486,24 @@ static int file_status(struct node *node, struct extent *e)
 	return 0;
 }
 
+/* A command of the main thread is in no epoch: reopening must not close what it
+ * asks. */
+static int file_identify(struct node *node, struct file_info *info)
+{
+	struct file_state *s = node->state;
+	int ret;
+
+	if (!thread_is_main())
+		return co_file_info(file_io(node), info);
+	s->asking++;
+	ret = co_file_info(file_io(node), info);
+	if (--s->asking == 0 && s->closer) {
+		co_wake(s->closer);
+		s->closer = NULL;
+	}
+	return ret;
+}
+
 const struct driver file_driver = {
 	.name = "file",
 	.kind = DRIVER_PROTOCOL,
@@ -499,6 +528,7 @@ const struct driver file_driver = {
 	.map = file_map,
 	.flush = file_flush,
 	.status = file_status,
+	.identify = file_identify,
 };
 
 const struct driver host_device_driver = {
@@ -523,4 +553,5 @@ const struct driver host_device_driver = {
 	.discard = device_discard,
 	.flush = file_flush,
 	.status = file_status,
+	.identify = file_identify,
 };

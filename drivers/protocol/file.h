@@ -33,6 +33,10 @@ struct file_state {
 	struct file_mode io_mode;
 	struct file_info info;	/* of io */
 
+	/* main thread: questions about io under way, and who waits for none */
+	unsigned asking;
+	struct co *closer;
+
 	/* main thread: bits of PERM_*; unshared is ~shared */
 	struct file_locks *locks;		/* NULL: it locks nothing */
 	unsigned perm, unshared;		/* committed */

@@ -14,6 +14,8 @@
 
 #include "graph/io.h"
 #include "graph/reopen.h"
+#include "graph/thread-state.h"
+#include "graph/wait.h"
 #include "runtime/co.h"
 
 struct toy_wishes toy_wishes;
@@ -297,6 +299,11 @@ static int toy_flush(struct node *node)
 	struct toy *toy = node->state;
 
 	COUNT(toy->flushes);
+	toy_calls.most_flushing = max(COUNT(toy_calls.flushing),
+				      toy_calls.most_flushing);
+	if (toy_wishes.hold_flush)
+		co_toy_hold(toy);
+	UNCOUNT(toy_calls.flushing);
 	if (toy_wishes.fail_flush)
 		return toy_wishes.fail_flush;
 	disk_copy(toy->stable, toy->data, toy->size);
@@ -816,6 +823,169 @@ static const struct driver full_driver = {
 	.write = full_write,
 };
 
+/* ---- toy-quorum ---- */
+
+static const struct child_decl quorum_children[] = {
+	{ .name = "children", .role = ROLE_DATA, .list = true },
+	{ .name = NULL },
+};
+
+static int quorum_open(struct node *node, struct error **err)
+{
+	node->size = node->children->child->size;
+	for (const struct edge *e = node->children; e; e = e->next_child)
+		if (e->child->size != node->size)
+			return error_set(err, EINVAL, "toy '%s' has children"
+					 " of different sizes", node->name);
+	return 0;
+}
+
+static int64_t quorum_read(struct node *node, uint64_t offset, uint32_t len,
+			   void *buf)
+{
+	int ret = -EIO;
+
+	for (struct edge *e = node->children; e && ret < 0; e = e->next_child)
+		ret = co_edge_read(e, offset, len, buf);
+	return ret < 0 ? ret : (int64_t)len;
+}
+
+struct quorum_write {
+	struct co_group *group;
+	struct errand *of;
+	struct edge *edge;
+	uint64_t offset;
+	uint32_t len;
+	const void *buf;
+	int *ret;
+};
+
+static void quorum_write_run(void *arg)
+{
+	struct quorum_write w = *(struct quorum_write *)arg;
+	struct errand errand;
+	int ret;
+
+	errand_help(&errand, w.of);
+	ret = co_edge_write(w.edge, w.offset, w.len, w.buf, 0);
+	errand_end(&errand);
+	if (ret < 0)
+		*w.ret = ret;
+	co_group_done(w.group);
+}
+
+static int64_t quorum_write(struct node *node, uint64_t offset, uint32_t len,
+			    const void *buf, unsigned flags)
+{
+	struct co_group group;
+	int ret = 0;
+
+	(void)flags;
+	co_group_init(&group);
+	for (struct edge *e = node->children; e; e = e->next_child) {
+		struct quorum_write w = { &group, errand_self(), e, offset,
+					  len, buf, &ret };
+
+		co_group_add(&group);
+		/* what it needs of w it copies before it first waits */
+		if (!co_spawn(quorum_write_run, &w))
+			quorum_write_run(&w);
+	}
+	co_group_wait(&group);
+	return ret < 0 ? ret : (int64_t)len;
+}
+
+static const struct driver quorum_driver = {
+	.name = "toy-quorum",
+	.kind = DRIVER_FORMAT,
+	.children = quorum_children,
+	.open = quorum_open,
+	.read = quorum_read,
+	.write = quorum_write,
+};
+
+/* ---- toy-threads ---- */
+
+struct by_thread {
+	struct io_thread *thread;
+	unsigned ops;
+};
+
+static int threads_open(struct node *node, void *state)
+{
+	struct by_thread *b = state;
+
+	co_yield();
+	if (toy_wishes.fail_thread && toy_is_meant(node))
+		return toy_wishes.fail_thread;
+	b->thread = thread_self();
+	COUNT(toy_calls.thread_opens);
+	return 0;
+}
+
+static void threads_close(struct node *node, void *state)
+{
+	struct by_thread *b = state;
+
+	(void)node;
+	assert(b->thread == thread_self());
+	co_yield();
+	__atomic_add_fetch(&toy_calls.thread_ops, b->ops, __ATOMIC_RELAXED);
+	COUNT(toy_calls.thread_closes);
+}
+
+static void threads_map(struct node *node, struct map *map)
+{
+	struct by_thread *b = node_thread_state(node);
+
+	map->kind = MAP_SLOW;
+	if (!b)
+		return;
+	b->ops++;
+	map->kind = MAP_FORWARD;
+	map->child = node->file;
+}
+
+static int64_t threads_bring(struct node *node)
+{
+	void *state;
+	int ret = co_node_thread_state(node, &state);
+
+	/* ask map again */
+	return ret < 0 ? ret : STEER_AGAIN;
+}
+
+static int64_t threads_read(struct node *node, uint64_t offset, uint32_t len,
+			    void *buf)
+{
+	(void)offset;
+	(void)len;
+	(void)buf;
+	return threads_bring(node);
+}
+
+static int64_t threads_write(struct node *node, uint64_t offset, uint32_t len,
+			     const void *buf, unsigned flags)
+{
+	(void)offset;
+	(void)len;
+	(void)buf;
+	(void)flags;
+	return threads_bring(node);
+}
+
+static const struct driver threads_driver = {
+	.name = "toy-threads",
+	.kind = DRIVER_FILTER,
+	.children = filter_children,
+	.thread_state_size = sizeof(struct by_thread),
+	.thread_open = threads_open,
+	.thread_close = threads_close,
+	.map = threads_map,
+	.read = threads_read,
+	.write = threads_write,
+};
+
 /* ---- for tests ---- */
 
 /* toy_open's, until somebody takes over the reference */
@@ -832,6 +1002,8 @@ void toy_start(void)
 	driver_register(&format_driver);
 	driver_register(&filter_driver);
 	driver_register(&writes_driver);
+	driver_register(&quorum_driver);
+	driver_register(&threads_driver);
 	driver_register(&throttle_driver);
 	driver_register(&counter_driver);
 	driver_register(&full_driver);

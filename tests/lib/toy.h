@@ -10,6 +10,10 @@
  *			lose their mapping at the test's will (STEER_AGAIN)
  *	toy-filter	filter: lets pass what map may, asks for a coroutine
  *			where told to
+ *	toy-quorum	format: every write goes to all of its children, side
+ *			by side, a read to the first that can; any number
+ *	toy-threads	filter that counts what passes by thread, in a state
+ *			that each thread opens when it first needs one
  *	toy-writes	filter with a write operation only, and no map
  *	toy-throttle	filter: writes cost their bytes, at most `step` of them
  *			a turn, and wait for toy_throttle_give; reads pass
@@ -44,6 +48,8 @@ struct toy_wishes {
 	int fail_perm;
 	int fail_close;
 	int fail_reopen, fail_settle;
+	int fail_thread;	/* thread_open */
+	bool hold_flush;	/* flushes wait for toy_release, too */
 	const char *name;		/* whom fail_* of life concern */
 	unsigned prefix;		/* bytes an operation does at most */
 	unsigned full;		/* that many writes want a grace period */
@@ -57,6 +63,9 @@ struct toy_calls {
 	unsigned opens, closes, perm_checks, perm_commits, perm_aborts;
 	unsigned reopen_prepares, reopen_commits, reopen_aborts;
 	unsigned reopen_settles, reopen_ends;
+	/* atomic */
+	unsigned thread_opens, thread_closes, thread_ops;
+	unsigned flushing, most_flushing;	/* at once */
 };
 extern struct toy_calls toy_calls;
 
