@@ -105,7 +105,7 @@ enum extent_kind {
 };
 
 enum {
-	STATUS_DATA = 1,	/* has a place in storage, which reading reads */
+	STATUS_DATA = 1,	/* has a place in storage, where reads go */
 	STATUS_ZERO = 2,	/* reads as zeroes; with DATA: there, too */
 	STATUS_COMPRESSED = 4,
 	STATUS_OFFSET = 8,	/* is at one place of the file, as it is */
@@ -224,7 +224,7 @@ struct driver {
 	 * (> 0) or a negative errno; the wrapper asks again for the rest, map
 	 * first. They are called only where map said slow, or where there is
 	 * no map. Returning STEER_AGAIN (wait.h): the mapping was brought in,
-	 * ask map again. -ENOTSUP from zeroes: write zeroes instead; from discard:
+	 * ask map again. -ENOTSUP from zeroes: write zeroes; from discard:
 	 * nothing happens, no error. flags: REQ_NO_UNMAP; FUA is the wrapper's
 	 * matter (write, then flush) unless map answered it.
 	 */

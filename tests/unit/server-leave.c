@@ -250,7 +250,8 @@ static void clean_up(void)
 
 	memset(&wish, 0, sizeof(wish));
 	if (export_find("e"))
-		CU_ASSERT_EQUAL(export_del("e", EXPORT_STOP_HARD, NULL, &err), 0);
+		CU_ASSERT_EQUAL(export_del("e", EXPORT_STOP_HARD, NULL, &err),
+				0);
 	if (node_find("top"))
 		CU_ASSERT_EQUAL(node_del("top", &err), 0);
 	CU_ASSERT_PTR_NULL(err);

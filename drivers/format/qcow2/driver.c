@@ -520,8 +520,8 @@ static void name_loss(const struct qcow2 *s, int ret, struct error **err)
 		error_set(err, -ret, "up to %" PRIu64 " clusters of"
 			  " acknowledged data may be lost, whose places are in"
 			  " %" PRIu64 " parts of its tables that could not be"
-			  " written: %s", slices << s->geo.slice_l2_bits, slices,
-			  strerror(-ret));
+			  " written: %s", slices << s->geo.slice_l2_bits,
+			  slices, strerror(-ret));
 	else
 		error_set(err, -ret, "the rest of its metadata could not be"
 			  " written: %s", strerror(-ret));
