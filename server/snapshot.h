@@ -40,8 +40,9 @@ struct snapshot {
  * deadline. Main thread, coroutine.
  */
 void co_snapshot_restore(json_t *state, struct snapshot *out);
-/* The exports are shown, or are not to be: nodes that nobody uses go. Frees
- * what out holds. Coroutine. */
+/* The exports are shown, or are not to be: nodes that nobody uses go. Before
+ * one of them ends, for that waits for its node's close. Frees what out holds.
+ * Coroutine. */
 void co_snapshot_release(struct snapshot *out);
 
 #endif

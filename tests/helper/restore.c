@@ -118,11 +118,21 @@ static void run(void *arg)
 	} else {
 		co_snapshot_restore(past.state, &got);
 		show(&got);
+		co_snapshot_release(&got);
 		if (co_nbd_leave(SECONDS(10), &err) < 0)
 			fprintf(stderr, "restore: %s\n", err->text);
-		for (struct node *n = node_next(NULL); n; n = node_next(n))
-			node_let_go(n);
-		co_snapshot_release(&got);
+		for (struct node *n = node_next(NULL); n;) {
+			struct error *ignored CLEANUP_ERROR = NULL;
+
+			/* from the top; then the list is another */
+			if (n->held && !n->parents) {
+				(void)!node_del(n->name, &ignored);
+				n = node_next(NULL);
+			} else {
+				n = node_next(n);
+			}
+		}
+		(void)!co_close_wait_all(&err);
 		json_decref(past.state);
 		status = EXIT_SUCCESS;
 	}
