@@ -35,7 +35,7 @@ static const struct edge *primary_edge(const struct transaction *t,
 	return NULL;
 }
 
-static enum support weaker(uint8_t a, uint8_t b)
+static uint8_t weaker(uint8_t a, uint8_t b)
 {
 	return a < b ? a : b;
 }

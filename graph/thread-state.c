@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "runtime/co.h"
 
@@ -31,8 +32,8 @@ void node_thread_states_init(struct node *node)
 					    sizeof(*node->thread_states));
 	if (!node->thread_states)
 		abort();
-	for (unsigned i = 0; i < thread_count(); i++)
-		node->thread_states[i] = (struct thread_state){ NULL };
+	memset(node->thread_states, 0, thread_count() *
+	       sizeof(*node->thread_states));
 }
 
 void node_thread_states_free(struct node *node)

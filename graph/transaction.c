@@ -587,6 +587,8 @@ static void commit_edges(struct transaction *t)
 		if (!e->child && e->parent)
 			edge_free(e);
 	}
+	/* others may look at us while the drain ends (T11) */
+	t->count = 0;
 }
 
 static void undo_edges(struct transaction *t)
@@ -599,6 +601,7 @@ static void undo_edges(struct transaction *t)
 		if (!e->child && e->parent)
 			edge_free(e);
 	}
+	t->count = 0;
 }
 
 /* Children are as they shall be; limits were computed for this. */

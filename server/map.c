@@ -119,7 +119,7 @@ static int co_ask(struct root *root, uint64_t offset, uint64_t len,
 /* The disk from *at on; *at is then where the page ends. */
 static int co_fill(struct page *page, uint64_t size, uint64_t *at)
 {
-	struct status st;
+	struct status st = { 0 };
 	int ret = 0;
 
 	for (unsigned i = 0; i < PAGE_QUESTIONS && *at < size; i++) {
