@@ -88,7 +88,8 @@ struct file_info {
  * back (storage.h). Flags are open(2)'s O_RDONLY, O_RDWR, O_DIRECT, O_CREAT,
  * O_EXCL, O_NOFOLLOW; O_CLOEXEC is implied. Negative errno; *out is written
  * only on success. What is neither a file nor a block device is not opened,
- * since that alone may do something: -ENOTBLK. (/dev/zero and its like are, and are FILE_CHAR.)
+ * since that alone may do something: -ENOTBLK. (/dev/zero and its like are,
+ * and are FILE_CHAR.)
  */
 int co_file_open(const char *path, int flags, unsigned mode, struct file **out)
 	MUST_CHECK;
