@@ -9,9 +9,11 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/root.h"
 #include "runtime/co.h"
 
 /* How often it is looked whether jobs have ended. */
@@ -115,7 +117,7 @@ struct job *job_new(const struct job_ops *ops, const char *id, unsigned flags,
 		abort();
 	*job = (struct job){ .ops = ops, .owner = owner, .flags = flags };
 	job->id = strdup(id);
-	if (!job->id)
+	if (!job->id || asprintf(&job->name, "job '%s'", id) < 0)
 		abort();
 	for (last = &jobs; *last; last = &(*last)->next)
 		;
@@ -130,6 +132,7 @@ void job_put(struct job *job, const char *owner)
 	if (!ref_put(&job->ref, owner))
 		return;
 	error_clear(&job->err);
+	free(job->name);
 	free(job->id);
 	free(job);
 }
@@ -236,29 +239,91 @@ struct job *job_find(const char *id, struct error **err)
 	return NULL;
 }
 
-/* ---- verbs ---- */
+/* ---- what holds it ---- */
 
-static void job_unpark(struct job *job)
+static bool job_is_held(const struct job *job)
 {
+	for (unsigned i = 0; i < JOB_HOLDS; i++)
+		if (job->holds[i])
+			return true;
+	return false;
+}
+
+/* What is parked goes on, unless it still must not. */
+static void job_look_at_holds(struct job *job)
+{
+	bool stop = job->cancelled || job_is_held(job);
 	struct co *co = job->parked;
 
+	__atomic_store_n(&job->stop, stop, __ATOMIC_RELAXED);
+	if (!co || (stop && !job->cancelled))
+		return;
 	job->parked = NULL;
-	if (co)
-		co_wake(co);
+	co_wake(co);
+}
+
+void job_hold(struct job *job, enum job_hold why)
+{
+	job->holds[why]++;
+	job_look_at_holds(job);
+}
+
+static void job_release(struct job *job, enum job_hold why)
+{
+	assert(job->holds[why] > 0);
+	job->holds[why]--;
+	job_look_at_holds(job);
+}
+
+bool job_must_stop(const struct job *job)
+{
+	return __atomic_load_n(&job->stop, __ATOMIC_RELAXED);
+}
+
+static void job_on_quiesce(struct root *root)
+{
+	job_hold(root->owner, JOB_HOLD_DRAIN);
+}
+
+static void job_on_resume(struct root *root)
+{
+	job_release(root->owner, JOB_HOLD_DRAIN);
+}
+
+static const struct root_ops job_root_ops = {
+	.kind = "job",
+	.quiesce = job_on_quiesce,
+	.resume = job_on_resume,
+};
+
+struct root *job_root_new(struct job *job, struct node *node, unsigned perm,
+			  unsigned shared, uint64_t threads,
+			  struct error **err)
+{
+	return root_new(&job_root_ops, job, job->name, node, perm, shared,
+			JOB_GRANULARITY, threads, err);
+}
+
+/* ---- verbs ---- */
+
+/* An error's stop is a pause that a user has not asked for. */
+static bool job_is_paused(const struct job *job)
+{
+	return job->holds[JOB_HOLD_USER] || job->holds[JOB_HOLD_ERROR];
 }
 
 static int job_pause(struct job *job, struct error **err)
 {
-	if (job->user_paused)
+	if (job_is_paused(job))
 		return error_set(err, EINVAL, "Job is already paused");
-	job->user_paused = true;
+	job_hold(job, JOB_HOLD_USER);
 	return 0;
 }
 
 static void job_resume(struct job *job)
 {
-	job->user_paused = false;
-	job_unpark(job);
+	job->holds[JOB_HOLD_USER] = job->holds[JOB_HOLD_ERROR] = 0;
+	job_look_at_holds(job);
 }
 
 static void co_job_cancel(struct job *job)
@@ -266,6 +331,7 @@ static void co_job_cancel(struct job *job)
 	if (!job->cancelled && !job->ending && job->ops->cancel)
 		job->ops->cancel(job);
 	job->cancelled = true;
+	/* it ends, whatever holds it */
 	job_resume(job);
 	/* else whoever is at it finds out */
 	if (job->status == JOB_PENDING && !job->ending)
@@ -283,7 +349,7 @@ static int job_complete(struct job *job, struct error **err)
 
 static int co_job_do(struct job *job, enum job_verb verb, struct error **err)
 {
-	if (verb == JOB_RESUME && !job->user_paused)
+	if (verb == JOB_RESUME && !job_is_paused(job))
 		return error_set(err, EINVAL,
 				 "Can't resume a job that was not paused");
 	if (!(taken_in[verb] >> job->status & 1) ||
@@ -331,15 +397,14 @@ bool co_job_pause_point(struct job *job)
 {
 	enum job_status status = job->status;
 
-	if (job->user_paused && !job->cancelled) {
-		job_set_status(job, status == JOB_READY ? JOB_STANDBY
-							: JOB_PAUSED);
-		while (job->user_paused && !job->cancelled) {
-			job->parked = co_self();
-			co_wait();
-		}
-		job_set_status(job, status);
+	if (job->cancelled || !job_is_held(job))
+		return job->cancelled;
+	job_set_status(job, status == JOB_READY ? JOB_STANDBY : JOB_PAUSED);
+	while (job_is_held(job) && !job->cancelled) {
+		job->parked = co_self();
+		co_wait();
 	}
+	job_set_status(job, status);
 	return job->cancelled;
 }
 

@@ -8,9 +8,16 @@
  *	           running, ready -> waiting -> pending -> concluded -> null
  *	           any before pending's end -> aborting -> concluded
  *
- * Main thread throughout. A job is a coroutine there (run); what it does on
- * I/O threads is its own matter. It ends in concluded and stays there, to be
- * looked at, until it is dismissed, by itself where it was made so.
+ * A job is a coroutine of the main thread (run), which may send others to I/O
+ * threads (co_spawn_on). It ends in concluded and stays there, to be looked at,
+ * until it is dismissed, by itself where it was made so.
+ *
+ * It stands still while anything holds it: a user, an error, a drain of what it
+ * works on. What it has on I/O threads ends the operations that are under way
+ * (root.h) and comes back when job_must_stop says so; run then stands at its
+ * pause point.
+ *
+ * Main thread, unless said otherwise.
  */
 #ifndef GRAPH_JOB_H
 #define GRAPH_JOB_H
@@ -23,6 +30,8 @@
 
 struct co;
 struct job;
+struct node;
+struct root;
 
 enum job_status {
 	JOB_CREATED,
@@ -46,6 +55,14 @@ enum job_verb {
 	JOB_FINALIZE,
 	JOB_DISMISS,
 	JOB_VERB_COUNT
+};
+
+/* Why a job stands still; they hold together, and each ends by itself. */
+enum job_hold {
+	JOB_HOLD_USER,
+	JOB_HOLD_ERROR,	/* of its I/O; ends with a user's resume */
+	JOB_HOLD_DRAIN,	/* once for each of its roots */
+	JOB_HOLDS
 };
 
 struct job_ops {
@@ -82,12 +99,15 @@ struct job {
 	const struct job_ops *ops;
 	void *owner;
 	char *id;
+	char *name;		/* as sentences name it: "job 'j'" */
 	enum job_status status;
 	unsigned flags;
 	uint64_t current, total;	/* progress, in units of its own */
 	struct error *err;	/* why it failed; unset: it did not */
 	/* job.c's */
-	bool user_paused, cancelled, ending;
+	unsigned holds[JOB_HOLDS];	/* how often each does */
+	bool cancelled, ending;
+	bool stop;		/* atomic: held or cancelled */
 	struct co *parked;	/* its coroutine at a pause point */
 	struct job *next;
 };
@@ -112,8 +132,20 @@ struct job *job_first(void);	/* with job->next: all, oldest first */
 int co_job_verb(struct job *job, enum job_verb verb, struct error **err)
 	MUST_CHECK;
 
-/* For run. Waits while the job is paused; true: it is cancelled. */
+/* For run. Waits while anything holds the job; true: it is cancelled. */
 bool co_job_pause_point(struct job *job) MUST_CHECK;
+/* Any thread: the job is held or cancelled, so run is to get there soon. */
+bool job_must_stop(const struct job *job) MUST_CHECK;
+/* Only run stops for errors (JOB_HOLD_ERROR); the rest is job.c's. */
+void job_hold(struct job *job, enum job_hold why);
+/*
+ * A root of the job's own (J2), for requests of 512 bytes, which it frees: as
+ * root_new. A drain of what it reaches holds the job.
+ */
+#define JOB_GRANULARITY 512u
+struct root *job_root_new(struct job *job, struct node *node, unsigned perm,
+			  unsigned shared, uint64_t threads,
+			  struct error **err) MUST_CHECK;
 void job_set_ready(struct job *job);
 
 const char *job_status_name(enum job_status status);

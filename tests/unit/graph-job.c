@@ -9,14 +9,16 @@
 #include <string.h>
 
 #include "graph/job.h"
+#include "graph/transaction.h"
 #include "runtime/co.h"
 #include "runtime/sim.h"
 #include "tests/lib/crew.h"
 #include "tests/lib/suite.h"
+#include "tests/lib/toy.h"
 
 /* What the toy job does, and what was called. */
 static struct {
-	bool be_ready, finish, complete;
+	bool be_ready, finish, complete, stop_at_error;
 	int fail_run, fail_prepare;
 	unsigned prepares, commits, aborts, frees;
 	char states[400];
@@ -34,6 +36,9 @@ static int toy_run(struct job *job, struct error **err)
 	if (toy.be_ready)
 		job_set_ready(job);
 	while (!toy.finish && !toy.complete) {
+		if (toy.stop_at_error)
+			job_hold(job, JOB_HOLD_ERROR);
+		toy.stop_at_error = false;
 		if (co_job_pause_point(job))
 			return 0;
 		co_sleep(1000);
@@ -231,6 +236,165 @@ SIM_TEST(a_paused_job_rests)
 	expect_taken(job, JOB_DISMISS);
 }
 
+/* ---- what holds a job ---- */
+
+/* A drain that stays until the test lets it go. */
+static struct {
+	struct node *node;
+	bool drained, end;
+} slow_drain;
+
+static int wait_for_test(void *arg, struct error **err)
+{
+	(void)arg;
+	(void)err;
+	slow_drain.drained = true;
+	while (!slow_drain.end)
+		co_sleep(1000);
+	return 0;
+}
+
+static const struct decision slow_decision = { .take = wait_for_test };
+
+static void slow_drain_run(void *arg)
+{
+	struct transaction *t = transaction_begin();
+
+	(void)arg;
+	transaction_touch(t, slow_drain.node);
+	transaction_set_decision(t, &slow_decision, NULL);
+	CU_ASSERT_EQUAL(transaction_commit(t, NULL, NULL), 0);
+	slow_drain.drained = false;
+}
+
+static void drain_begins(void)
+{
+	slow_drain.end = false;
+	CU_ASSERT_TRUE(co_spawn(slow_drain_run, NULL));
+	settle();
+	CU_ASSERT_TRUE(slow_drain.drained);
+}
+
+static void drain_ends(void)
+{
+	slow_drain.end = true;
+	settle();
+	CU_ASSERT_FALSE(slow_drain.drained);
+}
+
+static void expect_status(const struct job *job, enum job_status status)
+{
+	settle();
+	CU_ASSERT_STRING_EQUAL(job_status_name(job->status),
+			       job_status_name(status));
+}
+
+static struct root *job_in_graph(struct job *job)
+{
+	struct error *err = NULL;
+	struct root *root;
+
+	toy_start();
+	slow_drain.node = toy_open("{'driver':'toy','node-name':'n'}");
+	root = job_root_new(job, slow_drain.node, PERM_CONSISTENT_READ,
+			    PERM_ALL, 1, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(root);
+	CU_ASSERT_STRING_EQUAL(root->name, "job 'j'");
+	return root;
+}
+
+static void job_out_of_graph(struct job *job, struct root *root)
+{
+	expect_taken(job, JOB_DISMISS);
+	root_free(root);
+	toy_let_go(slow_drain.node);
+}
+
+/* R22: each ends by itself, and the job goes on after the last. */
+SIM_TEST(a_drain_and_a_user_hold_together)
+{
+	struct job *job = job_in(JOB_RUNNING);
+	struct root *root = job_in_graph(job);
+
+	toy.states[0] = 0;
+	drain_begins();
+	expect_status(job, JOB_PAUSED);
+	expect_refused(job, JOB_RESUME, "Can't resume a job that was not"
+		       " paused");
+	drain_ends();
+	expect_status(job, JOB_RUNNING);
+	CU_ASSERT_STRING_EQUAL(toy.states, "paused running ");
+
+	/* the drain ends first */
+	drain_begins();
+	expect_taken(job, JOB_PAUSE);
+	drain_ends();
+	expect_status(job, JOB_PAUSED);
+	expect_taken(job, JOB_RESUME);
+	expect_status(job, JOB_RUNNING);
+
+	/* the user ends first */
+	expect_taken(job, JOB_PAUSE);
+	drain_begins();
+	expect_taken(job, JOB_RESUME);
+	expect_status(job, JOB_PAUSED);
+	drain_ends();
+	expect_status(job, JOB_RUNNING);
+	CU_ASSERT_STRING_EQUAL(toy.states, "paused running paused running"
+			       " paused running ");
+
+	/* whatever holds it, a cancelled job ends */
+	expect_taken(job, JOB_PAUSE);
+	drain_begins();
+	expect_taken(job, JOB_CANCEL);
+	expect_status(job, JOB_CONCLUDED);
+	drain_ends();
+	job_out_of_graph(job, root);
+}
+
+SIM_TEST(a_ready_job_stands_by_in_a_drain)
+{
+	struct job *job = job_in(JOB_READY);
+	struct root *root = job_in_graph(job);
+
+	drain_begins();
+	expect_status(job, JOB_STANDBY);
+	expect_taken(job, JOB_COMPLETE);
+	expect_status(job, JOB_STANDBY);
+	drain_ends();
+	expect_status(job, JOB_CONCLUDED);
+	job_out_of_graph(job, root);
+}
+
+/* Users resume what an error has stopped, as if they had paused it. */
+SIM_TEST(an_error_stops_until_resumed)
+{
+	struct job *job = job_in(JOB_RUNNING);
+	struct root *root = job_in_graph(job);
+
+	toy.stop_at_error = true;
+	expect_status(job, JOB_PAUSED);
+	expect_refused(job, JOB_PAUSE, "Job is already paused");
+	drain_begins();
+	drain_ends();
+	expect_status(job, JOB_PAUSED);
+	expect_taken(job, JOB_RESUME);
+	expect_status(job, JOB_RUNNING);
+
+	/* with a user's pause: one resume ends both */
+	expect_taken(job, JOB_PAUSE);
+	toy.stop_at_error = true;
+	expect_status(job, JOB_PAUSED);
+	drain_begins();
+	expect_taken(job, JOB_RESUME);
+	expect_status(job, JOB_PAUSED);
+	toy.finish = true;
+	drain_ends();
+	expect_status(job, JOB_CONCLUDED);
+	CU_ASSERT_PTR_NULL(job->err);
+	job_out_of_graph(job, root);
+}
+
 SIM_TEST(cancelled_jobs_abort)
 {
 	struct job *job;
@@ -328,5 +492,8 @@ SIM_TEST(ids_are_names_and_unique)
 
 TEST_MAIN("graph-job", TEST(every_verb_in_every_state),
 	  TEST(states_come_in_order), TEST(a_paused_job_rests),
+	  TEST(a_drain_and_a_user_hold_together),
+	  TEST(a_ready_job_stands_by_in_a_drain),
+	  TEST(an_error_stops_until_resumed),
 	  TEST(cancelled_jobs_abort), TEST(the_end_may_fail_or_be_cancelled),
 	  TEST(ready_jobs_are_completed), TEST(ids_are_names_and_unique))
