@@ -275,11 +275,6 @@ static void job_release(struct job *job, enum job_hold why)
 	job_look_at_holds(job);
 }
 
-bool job_must_stop(const struct job *job)
-{
-	return __atomic_load_n(&job->stop, __ATOMIC_RELAXED);
-}
-
 static void job_on_quiesce(struct root *root)
 {
 	job_hold(root->owner, JOB_HOLD_DRAIN);
@@ -302,6 +297,27 @@ struct root *job_root_new(struct job *job, struct node *node, unsigned perm,
 {
 	return root_new(&job_root_ops, job, job->name, node, perm, shared,
 			JOB_GRANULARITY, threads, err);
+}
+
+/*
+ * Jobs are told before their gates are asked to close, and go on after these
+ * are open; both by messages, so who is not told finds them open. Taken one by
+ * one with a wait between, a drain would wait for the roots that are busy, and
+ * they for the drain's end.
+ */
+bool job_begin(struct job *job, struct root *const *roots, unsigned count)
+{
+	if (__atomic_load_n(&job->stop, __ATOMIC_RELAXED))
+		return false;
+	for (unsigned i = 0; i < count; i++)
+		root_busy(roots[i]);
+	return true;
+}
+
+void job_end(struct root *const *roots, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		root_idle(roots[i]);
 }
 
 /* ---- verbs ---- */

@@ -13,9 +13,10 @@
  * until it is dismissed, by itself where it was made so.
  *
  * It stands still while anything holds it: a user, an error, a drain of what it
- * works on. What it has on I/O threads ends the operations that are under way
- * (root.h) and comes back when job_must_stop says so; run then stands at its
- * pause point.
+ * works on. Operations that are under way end then, none begins (job_begin), and
+ * what the job has on I/O threads comes back to run, which stands at its pause
+ * point. A drain waits for operations, never for run, which may itself be
+ * waiting for the change lock.
  *
  * Main thread, unless said otherwise.
  */
@@ -134,8 +135,6 @@ int co_job_verb(struct job *job, enum job_verb verb, struct error **err)
 
 /* For run. Waits while anything holds the job; true: it is cancelled. */
 bool co_job_pause_point(struct job *job) MUST_CHECK;
-/* Any thread: the job is held or cancelled, so run is to get there soon. */
-bool job_must_stop(const struct job *job) MUST_CHECK;
 /* Only run stops for errors (JOB_HOLD_ERROR); the rest is job.c's. */
 void job_hold(struct job *job, enum job_hold why);
 /*
@@ -146,6 +145,15 @@ void job_hold(struct job *job, enum job_hold why);
 struct root *job_root_new(struct job *job, struct node *node, unsigned perm,
 			  unsigned shared, uint64_t threads,
 			  struct error **err) MUST_CHECK;
+/*
+ * One operation of the job on some of its roots (A16), begun and ended on one
+ * thread, any; in between they count as busy for drains, so it holds ranges
+ * in between only. False, and nothing has begun: the job is held or cancelled,
+ * and run is to get to its pause point.
+ */
+bool job_begin(struct job *job, struct root *const *roots, unsigned count)
+	MUST_CHECK;
+void job_end(struct root *const *roots, unsigned count);
 void job_set_ready(struct job *job);
 
 const char *job_status_name(enum job_status status);

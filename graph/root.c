@@ -227,6 +227,14 @@ void co_root_busy(struct root *root)
 	gate->busy++;
 }
 
+void root_busy(struct root *root)
+{
+	struct root_gate *gate = root_gate_self(root);
+
+	assert(!gate->closed && !gate->answer_drain);
+	gate->busy++;
+}
+
 void root_idle(struct root *root)
 {
 	struct root_gate *gate = root_gate_self(root);

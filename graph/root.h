@@ -145,6 +145,8 @@ int co_root_submit(struct root *root, struct request *req);
  */
 void co_root_busy(struct root *root);
 void root_idle(struct root *root);
+/* The same where no drain has asked for the root, as the caller knows. */
+void root_busy(struct root *root);
 /* Main thread: adds what all its threads have counted. */
 void root_count(const struct root *root, struct root_counts *sum);
 /* Main thread: all roots, with root->next. */

@@ -10,6 +10,8 @@
  * root.  A user pauses and resumes jobs; the first job sometimes makes a graph
  * change of its own.  Main drains and undrains for ever.
  *
+ * An operation takes both roots of its job at once, so one flag stands for both.
+ *
  * Abstractions: the range lock is one queue, first in, first out; threads and
  * messages are left out (gate.pml has them), an atomic step is what a thread
  * does between two yields; storage always completes.
@@ -31,6 +33,7 @@
  *  REQUESTS_ONLY   a drain waits for a job's requests, not its operation
  *  NOT_ASKED       a drain does not ask jobs to stop
  *  SPLIT           a job looks at the wish to stop, then becomes busy
+ *  ONE_BY_ONE      it becomes busy on its two roots with a wait between them
  *  ONE_FLAG        the end of a drain resumes what a user paused
  *  BUSY_FOR_CHANGE a job that waits for the change lock counts as busy
  */
@@ -46,6 +49,7 @@ bool at_gate[GUESTS];
 byte guests;			/* counted at the export root */
 byte requests[JOBS];		/* counted at each job root */
 bool busy[JOBS];		/* from start to end of an operation */
+bool half[JOBS];		/* ONE_BY_ONE: on the first root only */
 bool stop[JOBS];		/* asked by a drain */
 bool paused[JOBS];		/* by the user */
 bool change_lock;
@@ -99,6 +103,9 @@ end:	do
 #ifdef SPLIT
 	:: MAY_RUN ->
 	   busy[j] = true;
+#elif defined(ONE_BY_ONE)
+	:: atomic { MAY_RUN -> half[j] = true }
+	   atomic { MAY_RUN -> half[j] = false; busy[j] = true }
 #else
 	:: atomic { MAY_RUN -> busy[j] = true; assert(!paused[j]) }
 #endif
@@ -154,7 +161,7 @@ end:	do
 #ifdef REQUESTS_ONLY
 #define IDLE(j)	(requests[j] == 0)
 #else
-#define IDLE(j)	(!busy[j] && requests[j] == 0)
+#define IDLE(j)	(!busy[j] && !half[j] && requests[j] == 0)
 #endif
 
 proctype control()
