@@ -195,7 +195,7 @@ static void check_what_is_asked(const struct args *args, const char *fmt)
 /* --- the image below ----------------------------------------------------- */
 
 /* As the header will be understood: from the new file's directory. */
-static char *backing_path(const char *file, const char *backing)
+static char *backing_from_file(const char *file, const char *backing)
 {
 	const char *slash = strrchr(file, '/');
 
@@ -219,7 +219,7 @@ static void use_backing(json_t *options, const char *file)
 {
 	const char *name = get_string(options, "backing-file");
 	json_t *fmt = json_object_get(options, "backing-fmt");
-	char *path = backing_path(file, name);
+	char *path = backing_from_file(file, name);
 	json_t *call = json_pack("{s:o}", "filename", json_file_name(path));
 	json_t *info;
 

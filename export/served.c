@@ -9,6 +9,8 @@
 #include "export/served.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -222,6 +224,11 @@ static bool served_at(struct served_search *s, const char *sys)
 	}
 	free(disk);
 	return found;
+}
+
+bool served_by_other(int pid)
+{
+	return pid != getpid() && (!kill(pid, 0) || errno != ESRCH);
 }
 
 bool served_below(const char *root, dev_t dev, enum served_by by, char *path,

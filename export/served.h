@@ -29,6 +29,9 @@ enum served_by {
 	SERVED_BY_US,
 };
 
+/* Whether pid, which a disk or mount has noted, may be another daemon that
+ * lives; then it is not ours to remove. */
+bool served_by_other(int pid);
 /*
  * Whether a block device or, if it has one, the device of a file system is
  * served, or lies on what is. dev: st_rdev, or st_dev of a file. Writes the

@@ -7,8 +7,6 @@
  * device. They are ours when the mount's source says so and the process that it
  * names is not alive.
  */
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,11 +25,6 @@ struct scan {
 	unsigned removed;
 	struct error *err;
 };
-
-static bool daemon_is_alive(int pid)
-{
-	return pid != getpid() && (!kill(pid, 0) || errno != ESRCH);
-}
 
 static void remove_one(struct scan *s, const char *point)
 {
@@ -60,7 +53,7 @@ static void remove_all(void *arg)
 
 	while (f && getline(&line, &size, f) > 0)
 		if (served_mount(line, &pid, point, sizeof(point)) &&
-		    !daemon_is_alive(pid))
+		    !served_by_other(pid))
 			remove_one(s, point);
 	free(line);
 	if (f)

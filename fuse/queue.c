@@ -599,7 +599,7 @@ int co_fuse_queue_open(struct fuse_queue *q)
 	return 0;
 }
 
-static void release_run(void *arg)
+static void ring_release_run(void *arg)
 {
 	struct fuse_queue *q = arg;
 
@@ -611,7 +611,7 @@ void co_fuse_queue_close(struct fuse_queue *q)
 {
 	assert(!q->serving);
 	if (q->reserved)
-		co_call(q->thread, release_run, q);
+		co_call(q->thread, ring_release_run, q);
 	q->reserved = false;
 	free(q->slots);
 	q->slots = NULL;

@@ -91,8 +91,8 @@ static const char *choose_format(const char *path, const char *format,
 	return look->qcow2 ? "qcow2" : "raw";
 }
 
-static json_t *file_options(const char *path, const char *format,
-			    const struct look *look)
+static json_t *backing_options(const char *path, const char *format,
+			       const struct look *look)
 {
 	const struct driver *driver = driver_find(format);
 	const char *protocol = look->info.kind == FILE_BLOCK ? "host_device"
@@ -146,7 +146,7 @@ json_t *node_options_for_file(const char *path, const char *format,
 		unknown_format(format, path, err);
 		return NULL;
 	}
-	options = file_options(path, format, &look);
+	options = backing_options(path, format, &look);
 	if (!options) {
 		error_set(err, EINVAL, "The name of '%s' is not UTF-8", path);
 		return NULL;
@@ -260,7 +260,7 @@ static int backing_describe(const struct node *node, struct node *const *chain,
 	file->ino = look.info.ino;
 	if (!file->driver)
 		return unknown_format(format, file->path, err);
-	file->options = file_options(file->path, format, &look);
+	file->options = backing_options(file->path, format, &look);
 	if (!file->options)
 		return error_set(err, EINVAL, "The backing file name of node"
 				 " '%s' is not UTF-8", node->name);

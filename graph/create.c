@@ -35,7 +35,7 @@ static const struct root_ops create_root_ops = { .kind = "job" };
 
 /* ---- the work ---- */
 
-static struct node *co_open_file(const struct create *c, struct error **err)
+static struct node *co_file_node(const struct create *c, struct error **err)
 {
 	struct node *node;
 
@@ -73,7 +73,7 @@ static int co_create_in(const struct create *c, struct node *node,
 static int co_create_on_file(const struct create *c, struct error **err)
 {
 	struct error *loss CLEANUP_ERROR = NULL;
-	struct node *node = co_open_file(c, err);
+	struct node *node = co_file_node(c, err);
 	int ret, closed;
 
 	if (!node)

@@ -15,7 +15,7 @@
 
 #include "runtime/co.h"
 
-static uint64_t deadline_ns;
+static uint64_t drain_deadline_ns;
 
 /* Opens and closes of nodes that wait for the drain under way to end. */
 struct busy_waiter {
@@ -27,12 +27,12 @@ static struct busy_waiter *busy_waiters;
 
 void drain_set_deadline(uint64_t ns)
 {
-	deadline_ns = ns;
+	drain_deadline_ns = ns;
 }
 
 uint64_t drain_get_deadline(void)
 {
-	return deadline_ns;
+	return drain_deadline_ns;
 }
 
 static void *grow(void *list, unsigned *room, size_t size)
@@ -222,7 +222,7 @@ static void drain_expire(struct timer *timer)
 
 static void co_drain_wait(struct drain *drain)
 {
-	timer_start(&drain->timer, deadline_ns, drain_expire);
+	timer_start(&drain->timer, drain_deadline_ns, drain_expire);
 	while (drain->pending && !drain->expired) {
 		drain->waiter = co_self();
 		co_wait();
@@ -316,8 +316,8 @@ static int drain_report_late(struct drain *drain, const char *busy,
 			     struct error **err)
 {
 	struct root_gate *gate = drain_find_oldest(drain);
-	uint64_t seconds = deadline_ns / 1000000000;
-	uint64_t tenths = deadline_ns / 100000000 % 10;
+	uint64_t seconds = drain_deadline_ns / 1000000000;
+	uint64_t tenths = drain_deadline_ns / 100000000 % 10;
 	const struct node *node;
 	uint64_t age;
 

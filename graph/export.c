@@ -71,7 +71,7 @@ const struct export_type *export_type_at(unsigned i)
 
 #define BIT(life) (1u << EXPORT_##life)
 
-static const unsigned life_follows[EXPORT_LIVES] = {
+static const unsigned export_follows[EXPORT_LIVES] = {
 	[EXPORT_OPENING] = BIT(STARTING) | BIT(STUCK) | BIT(CLOSED),
 	[EXPORT_STARTING] = BIT(RUNNING) | BIT(STUCK) | BIT(CLOSING),
 	[EXPORT_RUNNING] = BIT(STOPPING),
@@ -82,7 +82,7 @@ static const unsigned life_follows[EXPORT_LIVES] = {
 
 static void export_set_life(struct export *exp, enum export_life life)
 {
-	assert(life_follows[exp->life] >> life & 1);
+	assert(export_follows[exp->life] >> life & 1);
 	exp->life = life;
 }
 
@@ -165,7 +165,7 @@ bool export_id_is_taken(const char *id)
 	return export_of_any_life(id);
 }
 
-static int check_id(const char *id, struct error **err)
+static int check_export_id(const char *id, struct error **err)
 {
 	const char *c = id;
 
@@ -179,15 +179,6 @@ static int check_id(const char *id, struct error **err)
 		return error_set(err, EEXIST,
 				 "Block export id '%s' is already in use", id);
 	return 0;
-}
-
-static void *xcalloc(size_t size)
-{
-	void *p = calloc(1, size ? size : 1);
-
-	if (!p)
-		abort();
-	return p;
 }
 
 static void export_list(struct export *exp)
@@ -379,7 +370,7 @@ struct export *export_add(json_t *options, struct error **err)
 	type = take_type(copy, err);
 	if (!type || options_parse(copy, export_options, NULL, &g, err) < 0)
 		goto out;
-	if (check_id(g.id, err) < 0)
+	if (check_export_id(g.id, err) < 0)
 		goto out;
 	node = find_node(g.node_name, g.writable, err);
 	if (!node)

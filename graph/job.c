@@ -20,7 +20,7 @@
 #define END_LOOK_NS 5000000ull
 
 static struct job *jobs;
-static void (*listener)(const struct job *job);
+static void (*job_listener)(const struct job *job);
 
 #define BIT(status) (1u << JOB_##status)
 
@@ -70,13 +70,13 @@ const char *job_status_name(enum job_status status)
 
 void job_set_listener(void (*changed)(const struct job *job))
 {
-	listener = changed;
+	job_listener = changed;
 }
 
 static void job_tell(const struct job *job)
 {
-	if (listener)
-		listener(job);
+	if (job_listener)
+		job_listener(job);
 }
 
 static void job_set_status(struct job *job, enum job_status status)

@@ -169,7 +169,7 @@ void node_generate_name(char name[NODE_NAME_MAX + 1])
 
 #define BIT(life) (1u << NODE_##life)
 
-static const unsigned life_follows[NODE_LIVES] = {
+static const unsigned node_follows[NODE_LIVES] = {
 	[NODE_OPENING] = BIT(OPENED) | BIT(CLOSED),
 	[NODE_OPENED] = BIT(LIVE) | BIT(CLOSING),
 	[NODE_LIVE] = BIT(LEAVING) | BIT(CLOSING),
@@ -179,7 +179,7 @@ static const unsigned life_follows[NODE_LIVES] = {
 
 void node_set_life(struct node *node, enum node_life life)
 {
-	assert(life_follows[node->life] >> life & 1);
+	assert(node_follows[node->life] >> life & 1);
 	node->life = life;
 }
 
@@ -213,15 +213,6 @@ bool node_is_open(const struct node *node)
 bool node_may_be_child(const struct node *node)
 {
 	return life_is_in(node, BIT(OPENED) | BIT(LIVE));
-}
-
-static void *xcalloc(size_t size)
-{
-	void *p = calloc(1, size ? size : 1);
-
-	if (!p)
-		abort();
-	return p;
 }
 
 static bool driver_forwards(const struct driver *driver)

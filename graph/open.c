@@ -161,9 +161,9 @@ static bool table_has(const struct option *table, const char *name)
 	return false;
 }
 
-static int parse_options(json_t *options, const struct inherit *from,
-			 const struct generic *g, struct node *node,
-			 struct error **err)
+static int parse_node_options(json_t *options, const struct inherit *from,
+			      const struct generic *g, struct node *node,
+			      struct error **err)
 {
 	int ret = parse_cache(options, from, node, err);
 
@@ -388,7 +388,7 @@ static struct node *open_node(struct opening *o, json_t *options,
 	if (node) {
 		node->guessed = guessed;
 		*children = take_children(options, driver);
-		ret = parse_options(options, from, &g, node, o->err);
+		ret = parse_node_options(options, from, &g, node, o->err);
 		if (ret == 0)
 			ret = open_children(o, node, *children, nesting);
 		if (ret == 0)

@@ -158,11 +158,6 @@ static int request_read_done(struct request *req, int res)
 	return 0;
 }
 
-static bool is_unsupported(int res)
-{
-	return res == -EOPNOTSUPP || res == -ENOSYS || res == -ENOTTY;
-}
-
 static void request_io_failed(struct request *req, int res)
 {
 	bool *refused = req->op == REQ_DISCARD || req->io.op == IO_PUNCH ?

@@ -7,6 +7,8 @@
 #ifndef GRAPH_RESOLVE_H
 #define GRAPH_RESOLVE_H
 
+#include <errno.h>
+
 #include "graph/root.h"
 
 /*
@@ -16,6 +18,12 @@
  */
 struct node *resolve(struct node *node, struct map *map,
 		     struct node_path *path);
+
+/* The storage has no such operation: another one does instead. */
+static inline bool is_unsupported(int64_t res)
+{
+	return res == -EOPNOTSUPP || res == -ENOSYS || res == -ENOTTY;
+}
 
 /* Starts a counted request. */
 void request_begin(struct request *req);

@@ -26,11 +26,6 @@
 
 /* ---- one step ---- */
 
-static bool is_unsupported(int64_t res)
-{
-	return res == -EOPNOTSUPP || res == -ENOSYS || res == -ENOTTY;
-}
-
 /* Zeroes by writing them, where the storage has nothing better. */
 static int64_t co_write_zeroes(struct node *node, const struct map *map)
 {

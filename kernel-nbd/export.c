@@ -304,7 +304,7 @@ static void connect_late(struct late *late)
 	connect_free(job);
 }
 
-static void arrival_wait_run(void *arg)
+static void connect_arrival_run(void *arg)
 {
 	struct connect_job *job = arg;
 
@@ -356,7 +356,7 @@ static int co_connect(struct export *exp, struct error **err)
 		/* the kernel has its own by now */
 		knbd_close_sockets(&job->c);
 		job->c.sockets = 0;
-		co_blocking(arrival_wait_run, job);
+		co_blocking(connect_arrival_run, job);
 		k->note = job->arrival.note;
 	}
 	rc = job->rc;

@@ -21,7 +21,7 @@ struct client {
 	int family;
 };
 
-static int client_open(struct client *c, struct error **err)
+static int netlink_open(struct client *c, struct error **err)
 {
 	int rc;
 
@@ -39,7 +39,7 @@ static int client_open(struct client *c, struct error **err)
 	return rc;
 }
 
-static void client_close(struct client *c)
+static void netlink_close(struct client *c)
 {
 	nl_socket_free(c->sock);
 }
@@ -109,9 +109,9 @@ int knbd_available(struct error **err)
 	if (access("/sys/module/nbd", F_OK))
 		rc = module_load("nbd", "NBD client", err);
 	if (!rc)
-		rc = client_open(&c, err);
+		rc = netlink_open(&c, err);
 	if (!rc)
-		client_close(&c);
+		netlink_close(&c);
 	return rc;
 }
 
@@ -120,7 +120,7 @@ int knbd_connect(const struct knbd_connect *connect, unsigned index,
 {
 	struct nl_msg *msg;
 	struct client c;
-	int rc = client_open(&c, err);
+	int rc = netlink_open(&c, err);
 
 	if (rc)
 		return rc;
@@ -130,7 +130,7 @@ int knbd_connect(const struct knbd_connect *connect, unsigned index,
 		rc = message_send(&c, msg);
 	else
 		nlmsg_free(msg);
-	client_close(&c);
+	netlink_close(&c);
 	if (rc == -NLE_BUSY)
 		return -EBUSY;
 	if (rc == -NLE_PERM)
@@ -144,12 +144,12 @@ int knbd_connect(const struct knbd_connect *connect, unsigned index,
 int knbd_disconnect(unsigned index, struct error **err)
 {
 	struct client c;
-	int rc = client_open(&c, err);
+	int rc = netlink_open(&c, err);
 
 	if (rc)
 		return rc;
 	rc = message_send(&c, message_new(&c, NBD_CMD_DISCONNECT, index));
-	client_close(&c);
+	netlink_close(&c);
 	return rc ? error_set(err, EIO, "the kernel's NBD client does not "
 			      "disconnect /dev/nbd%u: %s", index,
 			      nl_geterror(rc)) : 0;

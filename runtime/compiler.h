@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #define MUST_CHECK __attribute__((warn_unused_result))
 #define NONNULL(...) __attribute__((nonnull(__VA_ARGS__)))
@@ -56,6 +57,17 @@ static inline int is_pow2(uint64_t v)
 static inline uint64_t div_up(uint64_t v, uint64_t by)
 {
 	return v / by + (v % by != 0);
+}
+
+/* Zeroed memory, the caller's to free; size may be 0. Without memory the
+ * process ends, as everywhere on the control path. */
+static inline void *xcalloc(size_t size)
+{
+	void *p = calloc(1, size ? size : 1);
+
+	if (!p)
+		abort();
+	return p;
 }
 
 #endif

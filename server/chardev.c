@@ -190,7 +190,7 @@ struct open_job {
 	int flags, fd, error;
 };
 
-static void open_run(void *arg)
+static void chardev_open_run(void *arg)
 {
 	struct open_job *job = arg;
 
@@ -213,7 +213,7 @@ static int co_open(const char *path, int flags, bool others, int *out,
 	};
 	char text[STORAGE_TEXT_MAX];
 
-	if (co_storage_call_at(path, open_run, &job))
+	if (co_storage_call_at(path, chardev_open_run, &job))
 		return error_set(err, ETIMEDOUT, "Could not open '%s': %s",
 				 path, storage_why(-ETIMEDOUT, text));
 	if (job.fd < 0)

@@ -68,13 +68,13 @@ static const char *property_type(const struct option *o)
 	return "string";
 }
 
-static void add_options(json_t *list, const struct option *o)
+static void add_option_properties(json_t *list, const struct option *o)
 {
 	for (; o && o->name; o++)
 		add_property(list, o->name, property_type(o));
 }
 
-static void add_children(json_t *list)
+static void add_object_properties(json_t *list)
 {
 	char type[80];
 
@@ -98,9 +98,9 @@ json_t *cmd_qom_list(json_t *args, struct error **err)
 	if (place.kind == PLACE_TOP)
 		add_property(list, "objects", "child<container>");
 	else if (place.kind == PLACE_OBJECTS)
-		add_children(list);
+		add_object_properties(list);
 	else
-		add_options(list, place.object->type->options);
+		add_option_properties(list, place.object->type->options);
 	return list;
 }
 
@@ -196,6 +196,6 @@ json_t *cmd_qom_list_properties(json_t *args, struct error **err)
 	}
 	list = json_array();
 	add_property(list, "type", "string");
-	add_options(list, type->options);
+	add_option_properties(list, type->options);
 	return list;
 }

@@ -42,7 +42,7 @@ static const char *token_text(const struct parser *p,
 }
 
 /* Takes the next token when it is this one. */
-static bool take(struct parser *p, char punctuation)
+static bool take_token(struct parser *p, char punctuation)
 {
 	const struct json_token *token;
 
@@ -245,7 +245,7 @@ static bool parse_pair(struct parser *p, json_t *object)
 		/* or those who compare names and those who look them up would
 		 * differ about what is there */
 		parse_fail(p, "zero byte in key");
-	else if (key && !take(p, ':'))
+	else if (key && !take_token(p, ':'))
 		parse_fail(p, "missing : in object pair");
 	else if (key)
 		value = parse_value(p);
@@ -274,13 +274,13 @@ static json_t *parse_members(struct parser *p, json_t *container, char closing,
 {
 	bool ok = true;
 
-	if (take(p, closing))
+	if (take_token(p, closing))
 		return container;
 	for (;;) {
 		ok = member(p, container);
-		if (!ok || take(p, closing))
+		if (!ok || take_token(p, closing))
 			break;
-		if (take(p, ','))
+		if (take_token(p, ','))
 			continue;
 		parse_fail(p, p->at == p->tokens->count ? "premature EOI" :
 			   no_separator);

@@ -63,8 +63,8 @@ static json_t *enter(json_t *in, struct span name)
 }
 
 /* Puts value, which it takes over, where the key says. */
-static bool put(json_t *top, struct span key, json_t *value,
-		struct error **err)
+static bool keyval_put(json_t *top, struct span key, json_t *value,
+		       struct error **err)
 {
 	const char *end = key.text + key.len;
 	struct span name = { key.text, 0 };
@@ -127,7 +127,7 @@ static bool put_text(json_t *top, struct span key, json_t *value,
 		     struct error **err)
 {
 	if (value)
-		return put(top, key, value, err);
+		return keyval_put(top, key, value, err);
 	error_set(err, EILSEQ, "Parameter '%.*s' is not valid UTF-8",
 		  (int)key.len, key.text);
 	return false;
@@ -139,7 +139,7 @@ static bool put_flag(json_t *top, struct span key, struct error **err)
 
 	if (off)
 		key = (struct span){ key.text + 2, key.len - 2 };
-	return put(top, key, json_string(off ? "off" : "on"), err);
+	return keyval_put(top, key, json_string(off ? "off" : "on"), err);
 }
 
 /* One "key=value", or what may stand instead; advances *s past its comma. */

@@ -285,7 +285,7 @@ static int listen_on_socket(struct error **err)
 }
 
 /* What must be there before the runtime starts. */
-static int prepare(struct error **err)
+static int prepare_start(struct error **err)
 {
 	int rc = 0;
 
@@ -343,7 +343,7 @@ int main(int argc, char **argv)
 	register_types();
 	startup_help(&server.cmd);
 	signals_block();
-	if (prepare(&err) == 0) {
+	if (prepare_start(&err) == 0) {
 		if (start_runtime(&err) == 0) {
 			runtime_run(serve, NULL);
 			runtime_stop();

@@ -91,7 +91,7 @@ static bool page_is_full(const struct page *page)
 	       page->bytes >= PAGE_BYTES;
 }
 
-static bool continues(const struct status *a, const struct status *b)
+static bool row_continues(const struct status *a, const struct status *b)
 {
 	return a->len && a->flags == b->flags && a->depth == b->depth &&
 	       a->node == b->node && (!(a->flags & STATUS_OFFSET) ||
@@ -117,7 +117,7 @@ static int co_ask(struct root *root, uint64_t offset, uint64_t len,
 }
 
 /* The disk from *at on; *at is then where the page ends. */
-static int co_fill(struct page *page, uint64_t size, uint64_t *at)
+static int co_fill_page(struct page *page, uint64_t size, uint64_t *at)
 {
 	struct status st = { 0 };
 	int ret = 0;
@@ -127,7 +127,7 @@ static int co_fill(struct page *page, uint64_t size, uint64_t *at)
 			co_ask(page->root, *at, size - *at, &st);
 		if (ret < 0)
 			return ret;
-		if (continues(&page->last, &st)) {
+		if (row_continues(&page->last, &st)) {
 			page->last.len += st.len;
 		} else {
 			put_extent(page);
@@ -162,7 +162,7 @@ static json_t *co_page(struct root *root, uint64_t at, struct error **err)
 	page.images = count_images(root->edge.child);
 	/* busy: the nodes that answers name stay while they are looked at */
 	co_root_busy(root);
-	ret = co_fill(&page, size, &at);
+	ret = co_fill_page(&page, size, &at);
 	root_idle(root);
 	if (ret < 0) {
 		json_decref(page.extents);

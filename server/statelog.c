@@ -323,7 +323,7 @@ struct close_job {
 	bool remove;
 };
 
-static void close_run(void *arg)
+static void log_close_run(void *arg)
 {
 	const struct close_job *job = arg;
 
@@ -337,5 +337,5 @@ void co_statelog_close(struct statelog *log, bool remove)
 		&log->file, remove && (log->active || log->read),
 	};
 
-	co_blocking(close_run, &job);
+	co_blocking(log_close_run, &job);
 }

@@ -24,7 +24,7 @@ static struct type builtin[] = {
 
 static struct type *types, **last_type = &types;
 
-static void *checked(void *memory)
+static void *or_abort(void *memory)
 {
 	if (!memory)
 		abort();
@@ -49,9 +49,9 @@ struct type *type_named(const char *name)
 	for (type = types; type; type = type->next)
 		if (!strcmp(type->name, name))
 			return type;
-	type = checked(calloc(1, sizeof(*type)));
+	type = or_abort(calloc(1, sizeof(*type)));
 	type->kind = TYPE_OBJECT;
-	type->name = checked(strdup(name));
+	type->name = or_abort(strdup(name));
 	*last_type = type;
 	last_type = &type->next;
 	return type;
@@ -70,7 +70,7 @@ const struct type *type_parse(const char *text)
 
 	if (text[0] != '[' || type->kind == TYPE_ARRAY)
 		return type;
-	element = checked(strndup(text + 1, strlen(text) - 2));
+	element = or_abort(strndup(text + 1, strlen(text) - 2));
 	type->kind = TYPE_ARRAY;
 	type->element = type_parse(element);
 	free(element);
@@ -79,7 +79,7 @@ const struct type *type_parse(const char *text)
 
 static void *one_more(void *list, unsigned count, size_t size)
 {
-	return checked(reallocarray(list, count + 1, size));
+	return or_abort(reallocarray(list, count + 1, size));
 }
 
 void type_add_value(struct type *type, const char *value)
@@ -87,7 +87,7 @@ void type_add_value(struct type *type, const char *value)
 	type->kind = TYPE_ENUM;
 	type->values = one_more(type->values, type->value_count,
 				sizeof(*type->values));
-	type->values[type->value_count++] = checked(strdup(value));
+	type->values[type->value_count++] = or_abort(strdup(value));
 }
 
 struct member *type_add_member(struct type *type, const char *name,
@@ -98,7 +98,7 @@ struct member *type_add_member(struct type *type, const char *name,
 	type->members = one_more(type->members, type->member_count,
 				 sizeof(*type->members));
 	m = &type->members[type->member_count++];
-	*m = (struct member){ checked(strdup(name)), of, optional, NULL };
+	*m = (struct member){ or_abort(strdup(name)), of, optional, NULL };
 	return m;
 }
 
@@ -108,12 +108,12 @@ void type_add_variant(struct type *type, const char *value,
 	type->variants = one_more(type->variants, type->variant_count,
 				  sizeof(*type->variants));
 	type->variants[type->variant_count++] = (struct variant){
-		checked(strdup(value)), of };
+		or_abort(strdup(value)), of };
 }
 
 void type_add_members(struct type *type, const char *text)
 {
-	char *copy = checked(strdup(text)), *rest, *word, *colon;
+	char *copy = or_abort(strdup(text)), *rest, *word, *colon;
 
 	for (word = strtok_r(copy, " ", &rest); word;
 	     word = strtok_r(NULL, " ", &rest)) {
@@ -160,12 +160,12 @@ static char *place_text(const struct place *at)
 {
 	char *text = NULL;
 	size_t size;
-	FILE *out = checked(open_memstream(&text, &size));
+	FILE *out = or_abort(open_memstream(&text, &size));
 
 	if (at)
 		place_write(out, at);
 	fclose(out);
-	return checked(text);
+	return or_abort(text);
 }
 
 /* "BEFORE", where it is, "AFTER". */

@@ -11,7 +11,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "ublk/control.h"
 #include "ublk/params.h"
 #include "export/arrival.h"
+#include "export/served.h"
 #include "ublk/ublk.h"
 #include "runtime/wait.h"
 
@@ -47,11 +47,6 @@ static void scan_run(void *arg)
 		    isdigit((unsigned char)e->d_name[5]))
 			s->id[s->n++] = (uint32_t)atoi(e->d_name + 5);
 	closedir(dir);
-}
-
-static bool daemon_is_alive(int pid)
-{
-	return pid != getpid() && (!kill(pid, 0) || errno != ESRCH);
 }
 
 struct claim {
@@ -95,7 +90,7 @@ static int co_remove_one(uint32_t id, struct error **err)
 		if (rc)
 			return rc == -ENODEV ? 0 : rc;
 		pid = ublk_mark_pid(info.ublksrv_flags);
-		if (!pid || daemon_is_alive(pid))
+		if (!pid || served_by_other(pid))
 			return 0;
 		if (info.state == UBLK_S_DEV_DEAD)
 			break;

@@ -17,7 +17,7 @@
 
 enum { PREALLOC_OFF, PREALLOC_METADATA, PREALLOC_FALLOC, PREALLOC_FULL };
 
-static const char *const prealloc_values[] = {
+static const char *const file_prealloc_values[] = {
 	"off", "metadata", "falloc", "full", NULL,
 };
 
@@ -39,7 +39,7 @@ const struct option file_create_options[] = {
 		.type = OPT_ENUM,
 		.offset = offsetof(struct file_create, preallocation),
 		.def = "off",
-		.values = prealloc_values,
+		.values = file_prealloc_values,
 		.help = "off: one hole; falloc: space reserved; full: zeroes"
 			" written",
 	}, {
@@ -116,8 +116,8 @@ static int create_wrong_kind(const struct file_create *o, struct error **err)
 			 " regular file", o->filename);
 }
 
-static int co_check(struct file *f, const struct file_create *o,
-		    struct error **err)
+static int co_check_target(struct file *f, const struct file_create *o,
+			   struct error **err)
 {
 	struct file_info info;
 	int ret = co_file_info(f, &info);
@@ -144,7 +144,7 @@ int file_create(const void *opts, struct edge *edge, struct error **err)
 		return create_wrong_kind(o, err);
 	if (ret < 0)
 		return create_error("create", o, ret, err);
-	ret = co_check(f, o, err);
+	ret = co_check_target(f, o, err);
 	if (ret == 0)
 		ret = co_make(f, o, err);
 	co_file_close(f);

@@ -238,7 +238,7 @@ static int check_window(struct qcow2_check *c)
 	return ret < 0 ? ret : compare(c);
 }
 
-static int read_header(struct qcow2_check *c, struct qcow2_header *h)
+static int check_read_header(struct qcow2_check *c, struct qcow2_header *h)
 {
 	CLEANUP_ERROR struct error *err = NULL;
 	uint8_t first[QCOW2_SECTOR], *buf = NULL;
@@ -273,7 +273,7 @@ int qcow2_check(struct edge *file, uint64_t *progress,
 		.progress = progress,
 	};
 	if (ret == 0)
-		ret = read_header(check, h);
+		ret = check_read_header(check, h);
 	if (ret == 0)
 		ret = qcow2_check_map(check);
 	if (ret == 0) {

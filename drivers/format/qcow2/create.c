@@ -27,7 +27,7 @@ enum { VERSION_2, VERSION_3 };
 enum { PREALLOC_OFF, PREALLOC_METADATA, PREALLOC_FALLOC, PREALLOC_FULL };
 
 static const char *const version_values[] = { "v2", "v3", NULL };
-static const char *const prealloc_values[] = {
+static const char *const qcow2_prealloc_values[] = {
 	"off", "metadata", "falloc", "full", NULL,
 };
 static const char *const compression_values[] = { "zlib", "zstd", NULL };
@@ -67,7 +67,7 @@ const struct option qcow2_create_options[] = {
 		.type = OPT_ENUM,
 		.offset = offsetof(struct qcow2_create, preallocation),
 		.def = "off",
-		.values = prealloc_values,
+		.values = qcow2_prealloc_values,
 		.help = "metadata: all tables; falloc: and space for the data;"
 			" full: and zeroes in it",
 	}, {
@@ -146,7 +146,7 @@ static int check_backing(const struct qcow2_create *o, struct error **err)
 	return 0;
 }
 
-static int check_options(const struct qcow2_create *o, struct error **err)
+static int check_create(const struct qcow2_create *o, struct error **err)
 {
 	int ret;
 
@@ -298,7 +298,7 @@ static int co_put_tables(struct writer *w)
 	return ret;
 }
 
-static int co_write_zeroes(struct writer *w, uint64_t from, uint64_t to)
+static int co_pad_zeroes(struct writer *w, uint64_t from, uint64_t to)
 {
 	uint8_t *zeroes = calloc(1, FILL_BYTES);
 	int ret = zeroes ? 0 : -ENOMEM;
@@ -320,13 +320,13 @@ static int co_put_data(struct writer *w, uint64_t size)
 	int ret = 0;
 
 	if (w->o->preallocation == PREALLOC_FULL)
-		return co_write_zeroes(w, from, to);
+		return co_pad_zeroes(w, from, to);
 	if (w->o->preallocation == PREALLOC_FALLOC)
 		return co_edge_zeroes(w->file, from, to - from, REQ_NO_UNMAP);
 	if (size > from)
 		ret = co_edge_zeroes(w->file, from, min(size, to) - from, 0);
 	if (ret == 0 && size < to && to > from)
-		ret = co_write_zeroes(w, to - QCOW2_SECTOR, to);
+		ret = co_pad_zeroes(w, to - QCOW2_SECTOR, to);
 	return ret;
 }
 
@@ -444,7 +444,7 @@ int qcow2_create(const void *opts, struct edge *file, struct error **err)
 	struct layout l;
 	struct writer w = { .o = o, .l = &l, .file = file };
 	uint64_t size;
-	int ret = check_options(o, err);
+	int ret = check_create(o, err);
 
 	if (ret == 0)
 		ret = layout_make(o, &l, err);

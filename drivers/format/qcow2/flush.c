@@ -445,7 +445,7 @@ static void end_chunks(struct qcow2 *s, const struct flush *f, bool ok)
 	}
 }
 
-static void finish(struct qcow2 *s, const struct flush *f, bool ok)
+static void flush_finish(struct qcow2 *s, const struct flush *f, bool ok)
 {
 	end_slices(s, &s->l2, &f->early, ok);
 	end_slices(s, &s->refs, &f->early, ok);
@@ -484,7 +484,7 @@ static int flush_locked(struct qcow2 *s, bool all)
 		co_unlock(&s->lock);
 		ret = write_phases(s, &f);
 		co_lock(&s->lock);
-		finish(s, &f, ret == 0);
+		flush_finish(s, &f, ret == 0);
 	}
 	/* not with the next flush: there may be none for long */
 	limbo_release(s, false);

@@ -407,7 +407,7 @@ static void publish(struct write *w)
 	}
 }
 
-static int finish(struct write *w, int ret)
+static int write_finish(struct write *w, int ret)
 {
 	struct qcow2 *s = w->s;
 	uint64_t done;
@@ -444,7 +444,7 @@ int64_t qcow2_write_data(struct qcow2 *s, uint64_t offset, uint32_t len,
 		return ret < 0 ? ret : (int64_t)w.len;
 	}
 	if (ret == 0)
-		ret = finish(&w, fill(&w));
+		ret = write_finish(&w, fill(&w));
 	return qcow2_answer(s, ret < 0 ? ret : (int64_t)w.len);
 }
 
