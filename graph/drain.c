@@ -74,8 +74,7 @@ static void drain_on_walk_root(struct walk *walk, struct root *root)
 {
 	struct drain *drain = container_of(walk, struct drain, walk);
 
-	if (root != drain->own)
-		drain_list_root(drain, root);
+	drain_list_root(drain, root);
 }
 
 static void drain_on_idle(struct idle_waiter *waiter)
@@ -136,10 +135,9 @@ static void drain_on_walk_node(struct walk *walk, struct node *node)
 	drain->pending++;
 }
 
-void drain_init(struct drain *drain, struct root *own)
+void drain_init(struct drain *drain)
 {
 	memset(drain, 0, sizeof(*drain));
-	drain->own = own;
 	drain->walk.root = drain_on_walk_root;
 	drain->walk.node = drain_on_walk_node;
 	walk_begin(&drain->walk);
@@ -426,9 +424,8 @@ int drain_begin(struct drain *drain, struct error **err)
 	co_drain_wait(drain);
 	if (drain->expired)
 		return drain_give_up(drain, err);
-	if (!drain->own)
-		for (unsigned i = 0; i < drain->node_count; i++)
-			node_assert_idle(drain->nodes[i]);
+	for (unsigned i = 0; i < drain->node_count; i++)
+		node_assert_idle(drain->nodes[i]);
 	return 0;
 }
 

@@ -17,7 +17,6 @@ struct drain {
 	unsigned root_count, root_room;
 	struct node **nodes;	/* named */
 	unsigned node_count, node_room;
-	struct root *own;	/* the change's own, not waited for */
 	struct busy_wait *busy;	/* nodes being opened or closed */
 	struct node *covered;	/* named, and what is above; by next_drained */
 	char *stuck;		/* drain_set_stuck */
@@ -28,7 +27,7 @@ struct drain {
 	bool expired;
 };
 
-void drain_init(struct drain *drain, struct root *own);
+void drain_init(struct drain *drain);
 /* Before drain_begin. */
 void drain_add_node(struct drain *drain, struct node *node);
 void drain_add_root(struct drain *drain, struct root *root);

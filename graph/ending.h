@@ -17,7 +17,7 @@ struct ending {
  * other. Never fails: without a stack it waits for one.
  */
 void ending_start(struct ending *ending);
-/* Of graph_stop and graph_forget: nothing is left to end. */
+/* Of graph_stop: nothing is left to end. */
 void ending_forget(void);
 
 #endif

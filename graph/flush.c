@@ -59,11 +59,6 @@ static bool node_is_synced(const struct node *node, uint64_t target)
 	return __atomic_load_n(&node->io->synced, __ATOMIC_ACQUIRE) >= target;
 }
 
-bool node_is_dirty(const struct node *node)
-{
-	return !node_is_synced(node, node_writes(node));
-}
-
 /* Holding flush_lock. */
 static int node_sync(struct node *node)
 {

@@ -15,10 +15,6 @@
 
 #include "graph/io.h"
 
-/* Any thread: something was written since the last flush that covered it, in
- * this protocol node. */
-bool node_is_dirty(const struct node *node);
-
 /*
  * Any thread: a write that was to be durable at once failed. The kernel tells
  * an open file of lost pages once, and it may have told this write of others',

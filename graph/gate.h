@@ -20,7 +20,6 @@ void gate_append(struct root_gate *gate, struct request *req);
 void gate_return(struct root_gate *gate, struct request *req);
 /* epoch.c: turns the epoch and ends grace periods as far as counts allow. */
 void grace_turn(struct epochs *epochs);
-void gate_init(struct root_gate *gate, struct root *root, unsigned index);
 
 static inline struct root_gate *root_gate_self(struct root *root)
 {

@@ -31,8 +31,6 @@ void node_is_kept(struct node *node);
 int node_check_name(const char *name, bool rebuild, struct error **err)
 	MUST_CHECK;
 void node_generate_name(char name[NODE_NAME_MAX + 1]);
-/* graph_forget: what was open is neither closed nor freed. */
-void node_forget_all(void);
 /* Of graph_stop: names who refers to a node that is left. */
 void node_blame(void);
 

@@ -70,13 +70,6 @@ struct node *node_skip_filters(struct node *node)
 	return node;
 }
 
-struct node *node_skip_implicit(struct node *node)
-{
-	while (node && node->implicit)
-		node = node_filtered_child(node);
-	return node;
-}
-
 /*
  * raw over a file filters it: the walk has to stop at the image that may have
  * a backing file, which is the first node on the way down that is no filter.
@@ -606,19 +599,6 @@ int node_del(const char *name, struct error **err)
 	close_wait_add(&wait, node);
 	node_let_go(node);
 	return co_close_wait(&wait, false, err);
-}
-
-void node_forget_all(void)
-{
-	static struct node *forgotten;
-	struct node *node;
-
-	while ((node = nodes)) {
-		nodes = node->next;
-		node->next = forgotten;
-		forgotten = node;
-	}
-	generated = 0;
 }
 
 /* ---- upwards ---- */

@@ -74,7 +74,7 @@ struct node {
 	bool implicit;		/* a job's filter (G5) */
 	bool held;		/* the monitor has a reference (G1) */
 	bool guessed;		/* format was probed (A26) */
-	bool auto_read_only, cache_direct, temporary;
+	bool auto_read_only, cache_direct;
 	bool no_flush, force_share;
 	bool shareable;		/* a base that attach opened (P3) */
 	char *header_backing;		/* name in the header, or NULL (C7) */
@@ -117,7 +117,6 @@ struct node *node_filtered_or_cow_child(const struct node *node);
 struct node *node_primary_child(const struct node *node);
 /* Down through filters; then to the next image of the chain (G5). */
 struct node *node_skip_filters(struct node *node);
-struct node *node_skip_implicit(struct node *node);
 struct node *node_backing_next(struct node *node);
 /* Bytes of storage that the images of a chain had when they were opened; of
  * those that do not know it, all. Without I/O. */

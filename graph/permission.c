@@ -17,7 +17,10 @@
 
 #define PERM_WRITES (PERM_WRITE | PERM_WRITE_UNCHANGED)
 
-char *permission_text(unsigned perm, char buf[PERM_TEXT_MAX])
+/* "consistent read, write"; buf of PERM_TEXT_MAX bytes. */
+#define PERM_TEXT_MAX 64
+
+static char *permission_text(unsigned perm, char buf[PERM_TEXT_MAX])
 {
 	static const char *const names[] = {
 		"consistent read", "write", "write unchanged", "resize",

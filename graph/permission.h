@@ -24,8 +24,4 @@ void permission_abort(const struct transaction *t, struct node **nodes,
  * more. Coroutine. */
 void co_permission_settle(struct node **nodes, unsigned count);
 
-/* "consistent read, write"; buf of PERM_TEXT_MAX bytes. */
-#define PERM_TEXT_MAX 64
-char *permission_text(unsigned perm, char buf[PERM_TEXT_MAX]);
-
 #endif

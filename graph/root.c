@@ -52,19 +52,6 @@ struct root *root_first(void)
 	return roots;
 }
 
-void root_forget_all(void)
-{
-	static struct root *forgotten;
-	struct root *root;
-
-	/* kept reachable: they are their owners', who may look at them */
-	while ((root = roots)) {
-		roots = root->next;
-		root->next = forgotten;
-		forgotten = root;
-	}
-}
-
 /* ---- gates: the gate's thread ---- */
 
 static void gate_update(struct root_gate *gate)
@@ -202,7 +189,7 @@ static void gate_on_open(struct message *msg)
 	thread_post(thread_by_index(MAIN_THREAD), &gate->opened);
 }
 
-void gate_init(struct root_gate *gate, struct root *root, unsigned index)
+static void gate_init(struct root_gate *gate, struct root *root, unsigned index)
 {
 	gate->root = root;
 	gate->index = index;

@@ -151,7 +151,5 @@ void root_busy(struct root *root);
 void root_count(const struct root *root, struct root_counts *sum);
 /* Main thread: all roots, with root->next. */
 struct root *root_first(void);
-/* Of graph_forget. */
-void root_forget_all(void);
 
 #endif

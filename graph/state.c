@@ -106,7 +106,7 @@ static void bounce_start(struct bounce_pool *pool)
 	}
 }
 
-void graph_threads_start(void)
+static void graph_threads_start(void)
 {
 	size_t size = thread_count() * sizeof(*graph_threads);
 
@@ -130,7 +130,7 @@ void graph_threads_start(void)
 		abort();
 }
 
-void graph_threads_stop(void)
+static void graph_threads_stop(void)
 {
 	for (unsigned i = 0; i < thread_count(); i++)
 		for (unsigned l = 0; l < BOUNCE_LEVELS; l++)
@@ -174,13 +174,3 @@ void graph_stop(void)
 	graph_threads_stop();
 }
 
-void graph_forget(void)
-{
-	node_forget_all();
-	ending_forget();
-	root_forget_all();
-	transaction_forget();
-	zero_file = NULL;
-	zero_tried = false;
-	graph_threads_stop();
-}

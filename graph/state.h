@@ -57,8 +57,6 @@ void stacks_come_free(void);
 void stacks_retry_later(void);
 /* wait.c: of ready_msg. */
 void wait_on_ready(struct message *msg);
-void graph_threads_start(void);
-void graph_threads_stop(void);
 
 /* /dev/zero, or NULL where there is none (simulation). */
 struct file *graph_zero_file(void);

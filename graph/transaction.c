@@ -40,7 +40,6 @@ struct transaction {
 	void *decision_arg;
 	struct timer late;	/* of the decision */
 	struct drain drain;
-	struct root *own;
 	bool loosening;
 };
 
@@ -178,11 +177,6 @@ void transaction_fail(struct transaction *t, struct error *err)
 void transaction_set_loosening(struct transaction *t)
 {
 	t->loosening = true;
-}
-
-void transaction_set_own(struct transaction *t, struct root *own)
-{
-	t->own = own;
 }
 
 static void reopen_child_step(struct transaction *t, struct node *node,
@@ -505,7 +499,7 @@ static int prepare(struct transaction *t, struct error **err)
 
 static int begin_drain(struct transaction *t, struct error **err)
 {
-	drain_init(&t->drain, t->own);
+	drain_init(&t->drain);
 	for (unsigned i = 0; i < t->count; i++) {
 		struct edge *e = t->edges[i];
 
@@ -699,12 +693,6 @@ int transaction_commit(struct transaction *t, struct change_stats *stats,
 	co_permission_settle(t->order.list, t->order.count);
 	transaction_free(t);
 	return ret;
-}
-
-void transaction_forget(void)
-{
-	change_lock_ready = false;
-	current = NULL;
 }
 
 void transaction_abort(struct transaction *t)

@@ -57,7 +57,7 @@ void transaction_on_commit(struct transaction *t, void (*fn)(void *arg),
  * that it never will (-errno and *err: not yet sure); the change is undone
  * with take's error. Meanwhile, and when take lasts longer than a drain may,
  * the gates stay closed and root->stuck says why. Both: main, coroutine,
- * under the change lock; I/O of their own through transaction_set_own's root.
+ * under the change lock; no I/O through nodes, which the drain has closed.
  */
 struct decision {
 	int (*take)(void *arg, struct error **err);
@@ -70,8 +70,6 @@ void transaction_set_decision(struct transaction *t,
 void transaction_fail(struct transaction *t, struct error *err);
 /* Only lets go of permissions: drivers' refusals do not count. */
 void transaction_set_loosening(struct transaction *t);
-/* This root's requests are the change's own: not waited for (A14). */
-void transaction_set_own(struct transaction *t, struct root *own);
 /*
  * Ends the transaction, also when it fails. stats may be NULL. err may be NULL
  * where a failure is the caller's bug.
@@ -81,8 +79,6 @@ int transaction_commit(struct transaction *t, struct change_stats *stats,
 void transaction_abort(struct transaction *t);
 /* Whether the one under way, which may wait, gives the node a new parent. */
 bool transaction_gives_parent(const struct node *node);
-/* Of graph_forget. */
-void transaction_forget(void);
 
 /* The shape as the transaction will leave it; transaction.c and permission.c.
  * t may be NULL: the shape as it is. */

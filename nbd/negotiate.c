@@ -159,8 +159,8 @@ static bool is_text(const char *at, uint32_t len, const char *text)
 
 /* ---- exports ---- */
 
-uint16_t nbd_offer_flags(const struct nbd_offer *offer,
-			 const struct nbd_terms *terms)
+static uint16_t offer_flags(const struct nbd_offer *offer,
+			    const struct nbd_terms *terms)
 {
 	/* a flush through any connection covers the writes of all (A29) */
 	unsigned flags = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH |
@@ -207,7 +207,7 @@ static enum nbd_step option_export_name(struct nbd_negotiation *n,
 	if (!offer)
 		return refuse(n, "no such export");
 	out_64(&n->out, offer->size);
-	out_16(&n->out, nbd_offer_flags(offer, &n->terms));
+	out_16(&n->out, offer_flags(offer, &n->terms));
 	if (!n->no_zeroes)
 		memset(out_room(&n->out, 124), 0, 124);
 	return grant(n, offer);
@@ -247,7 +247,7 @@ static void info_export(struct nbd_negotiation *n,
 	reply(n, NBD_REP_INFO, 12);
 	out_16(&n->out, NBD_INFO_EXPORT);
 	out_64(&n->out, offer->size);
-	out_16(&n->out, nbd_offer_flags(offer, &n->terms));
+	out_16(&n->out, offer_flags(offer, &n->terms));
 }
 
 static void info_block_size(struct nbd_negotiation *n,

@@ -90,8 +90,4 @@ enum nbd_step nbd_negotiate_data(struct nbd_negotiation *n,
 /* The TLS handshake is over: nothing said in the clear counts any more. */
 void nbd_negotiate_secured(struct nbd_negotiation *n);
 
-/* The transmission flags of an export. */
-uint16_t nbd_offer_flags(const struct nbd_offer *offer,
-			 const struct nbd_terms *terms);
-
 #endif

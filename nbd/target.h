@@ -49,7 +49,7 @@ struct nbd_service {
 
 /*
  * Serves requests that come through the stream, whose other end knows size and
- * nbd_offer_flags already: terms all false are simple replies, as the kernel's
+ * flags already: terms all false are simple replies, as the kernel's
  * client wants them. On success stream and `first` are the target's: the socket
  * is closed when the client leaves or the target closes. On failure they are
  * the caller's.

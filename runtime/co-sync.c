@@ -134,11 +134,6 @@ void co_queue_init(struct co_queue *q)
 	q->last = &q->first;
 }
 
-bool co_queue_empty(const struct co_queue *q)
-{
-	return !q->first;
-}
-
 void co_queue_wait(struct co_queue *q, struct co_mutex *m)
 {
 	struct co_waiter w = { .co = co_self(), .mutex = m };

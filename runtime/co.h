@@ -89,7 +89,6 @@ void co_queue_init(struct co_queue *q);
 void co_queue_wait(struct co_queue *q, struct co_mutex *m);
 void co_queue_wake_one(struct co_queue *q);
 void co_queue_wake_all(struct co_queue *q);
-bool co_queue_empty(const struct co_queue *q);
 
 /*
  * co_group: waits for a number of things, all on the caller's thread. Used to

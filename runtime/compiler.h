@@ -11,9 +11,7 @@
 #include <stdlib.h>
 
 #define MUST_CHECK __attribute__((warn_unused_result))
-#define NONNULL(...) __attribute__((nonnull(__VA_ARGS__)))
 #define PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
-#define COLD __attribute__((cold))
 #define CLEANUP(fn) __attribute__((cleanup(fn)))
 #define CACHELINE_ALIGNED __attribute__((aligned(64)))
 

@@ -40,15 +40,10 @@ bool ring_reserve(unsigned n);
 void ring_release(unsigned n);
 int ring_buffers_get(unsigned n);
 void ring_buffers_put(int first, unsigned n);
-/* How often this thread found its completion queue overflowed: 0, if the
- * budget holds. */
-unsigned ring_overflows(void);
 /* Whether this kernel gave the ring a sparse buffer table. */
 bool ring_has_buffer_table(void);
 
-/* The descriptor behind a struct file (plain, A30). */
 struct file;
-int file_fd(const struct file *f);
 /* A struct file around a descriptor that the caller opened; takes it over. */
 struct file *file_from_fd(int fd, const char *path);
 

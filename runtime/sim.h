@@ -78,9 +78,6 @@ void sim_step_rate(unsigned n);
  * and aborts. When fn returns, runtime_run returns too. */
 void sim_set_deadlock(void (*fn)(void));
 
-/* Memory that struct io's fixed index stands for, on all threads. */
-void sim_fixed_set(int index, void *mem, uint32_t len);
-
 /* Hash of every choice of the run so far: equal runs have equal hashes. */
 uint64_t sim_schedule_hash(void);
 

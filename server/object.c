@@ -188,7 +188,8 @@ struct object *object_add(json_t *options, struct error **err)
 	return obj;
 }
 
-int object_del(const char *id, struct error **err)
+/* Refused while it is in use. */
+static int object_del(const char *id, struct error **err)
 {
 	struct object *obj = object_find(id);
 

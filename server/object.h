@@ -50,8 +50,6 @@ const struct object_type *object_type_find(const char *name);
  * nothing is left. Coroutine.
  */
 struct object *object_add(json_t *options, struct error **err) MUST_CHECK;
-/* Refused while it is in use. */
-int object_del(const char *id, struct error **err) MUST_CHECK;
 /* NULL: there is none, or it is still being made. */
 struct object *object_find(const char *id);
 struct object *object_first(void);

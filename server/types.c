@@ -57,12 +57,6 @@ struct type *type_named(const char *name)
 	return type;
 }
 
-const struct type *type_first(void)
-{
-	type_start();
-	return types;
-}
-
 const struct type *type_parse(const char *text)
 {
 	struct type *type = type_named(text);

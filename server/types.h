@@ -65,8 +65,6 @@ void type_add_variant(struct type *type, const char *value,
 		      const struct type *of);
 /* "id:str mode?:Mode force?:bool" */
 void type_add_members(struct type *type, const char *text);
-/* All types, in the order they were named. */
-const struct type *type_first(void);
 
 enum type_source {
 	FROM_JSON,	/* types as they are */

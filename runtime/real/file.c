@@ -35,11 +35,6 @@ const char *file_path(const struct file *f)
 	return f->path;
 }
 
-int file_fd(const struct file *f)
-{
-	return f->fd;
-}
-
 static enum file_kind kind_of(mode_t mode)
 {
 	if (S_ISBLK(mode))

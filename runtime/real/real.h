@@ -40,7 +40,6 @@ struct real_thread {
 	struct ring_op wake_op;
 	uint64_t turn_ns;		/* clock_turn_ns; 0: not read yet */
 	unsigned reserved;		/* of the completion queue (A4) */
-	unsigned overflows;		/* turns with a full completion queue */
 	bool buffer_table;
 	bool stop;
 	uint64_t slots[BUFFER_SLOTS / 64];	/* bit set: taken */

@@ -128,9 +128,6 @@ void ring_reap(struct real_thread *t)
 			break;
 	}
 	io_uring_cq_advance(&t->ring, n);
-	/* the kernel keeps what did not fit; the budget rules it out */
-	if (unlikely(io_uring_cq_has_overflow(&t->ring)))
-		t->overflows++;
 }
 
 bool ring_has_more(struct real_thread *t)
@@ -178,11 +175,6 @@ void ring_release(unsigned n)
 
 	assert(n <= t->reserved - RESERVED_OWN);
 	t->reserved -= n;
-}
-
-unsigned ring_overflows(void)
-{
-	return real_self->overflows;
 }
 
 bool ring_has_buffer_table(void)

@@ -20,24 +20,6 @@
 
 static struct sim_op *free_ops;
 
-/* Registered buffers as a kernel driver would offer them. */
-static struct {
-	void *mem;
-	uint32_t len;
-} fixed_table[256];
-
-void sim_fixed_set(int index, void *mem, uint32_t len)
-{
-	assert(index >= 0 && (size_t)index < ARRAY_SIZE(fixed_table));
-	fixed_table[index].mem = mem;
-	fixed_table[index].len = len;
-}
-
-void op_fixed_clear(void)
-{
-	memset(fixed_table, 0, sizeof(fixed_table));
-}
-
 static void set_add(struct op_set *set, struct sim_op *op)
 {
 	if (set->count == set->room) {
@@ -80,16 +62,6 @@ static void op_free(struct sim_op *op)
 	free_ops = op;
 }
 
-static char *io_memory(const struct io *io)
-{
-	if (io->fixed < 0)
-		return io->buf;
-	assert((size_t)io->fixed < ARRAY_SIZE(fixed_table));
-	assert(io->fixed_offset + (uint64_t)io->len <=
-	       fixed_table[io->fixed].len);
-	return (char *)fixed_table[io->fixed].mem + io->fixed_offset;
-}
-
 static bool is_transfer(const struct io *io)
 {
 	return io->op == IO_READ || io->op == IO_WRITE;
@@ -119,13 +91,13 @@ static void check_use(const struct io *io)
 	assert(io->done && io->len <= INT32_MAX);
 	assert(!in_set(&world.ready, io) && !in_set(&world.slow, io) &&
 	       !in_set(&world.held, io));
-	assert(io->fixed == IO_NOT_FIXED || (io->fixed >= 0 && !io->buf));
+	assert(io->fixed == IO_NOT_FIXED);	/* there are none here */
 	if (is_transfer(io))
-		assert(!io->len || io_memory(io));
+		assert(!io->len || io->buf);
 	if (is_transfer(io) && io->file->flags & O_DIRECT) {
 		assert(is_aligned(io->offset, inode->align));
 		assert(is_aligned(io->len, inode->align));
-		assert(is_aligned((uintptr_t)io_memory(io), inode->align));
+		assert(is_aligned((uintptr_t)io->buf, inode->align));
 	}
 }
 
@@ -156,7 +128,7 @@ void io_submit(struct io *io)
 	check_use(io);
 	op = op_new(io);
 	if (io->op == IO_READ && io->len)
-		memset(io_memory(io), NOT_YET_READ, io->len);
+		memset(io->buf, NOT_YET_READ, io->len);
 	if (io->op == IO_SYNC)
 		op->mark = store_mark(io->file->inode->store);
 	if (world.slow_rate && !random_below(8) &&
@@ -175,7 +147,7 @@ static int effect_read(const struct io *io)
 	uint64_t n = io->offset < size ? min((uint64_t)io->len,
 					     size - io->offset) : 0;
 
-	store_read(s, io->offset, io_memory(io), n, false);
+	store_read(s, io->offset, io->buf, n, false);
 	return (int)n;
 }
 
@@ -268,7 +240,7 @@ static int effect_change(struct sim_op *op)
 	case SIM_IO_DISCARD:
 		return effect_discard(op);
 	case IO_WRITE:
-		store_write(s, io->offset, io_memory(io), io->len,
+		store_write(s, io->offset, io->buf, io->len,
 			    &op->effect);
 		return (int)io->len;
 	case IO_PUNCH:
@@ -318,7 +290,8 @@ static void effect_torn(struct sim_op *op)
 
 		if (sim_random() & 1)
 			continue;
-		store_write(s, at, io_memory(io) + (at - io->offset), n, &e);
+		store_write(s, at, (char *)io->buf + (at - io->offset), n,
+			    &e);
 		store_complete(s, &e, false);
 	}
 }
@@ -441,7 +414,7 @@ static void tear_one(const struct sim_op *op)
 	    io->op == IO_ALLOCATE ||
 	    !is_change(io) || check_space(io) < 0)
 		return;
-	store_tear(s, io->offset, io->op == IO_WRITE ? io_memory(io) : NULL,
+	store_tear(s, io->offset, io->op == IO_WRITE ? io->buf : NULL,
 		   len, io->op != IO_PUNCH);
 }
 

@@ -463,7 +463,6 @@ void runtime_stop(void)
 		threads_finish();
 	late_forget();
 	op_discard_all();
-	op_fixed_clear();
 	file_discard_all();
 	for (i = 0; i < world.count; i++) {
 		struct sim_thread *t = world.threads[i];

@@ -106,8 +106,6 @@ bool op_step(bool slow_too);
 bool op_deliver(struct sim_thread *t);
 void op_discard_all(void);
 void op_describe_held(void);
-/* The table of registered buffers that sim_fixed_set made. */
-void op_fixed_clear(void);
 
 /* file.c */
 void file_discard_all(void);

@@ -172,7 +172,8 @@ void limbo_poll(struct qcow2 *s)
 	grace_start(s->node, &l->grace, grace_ended);
 }
 
-bool limbo_is_ripe(const struct qcow2 *s)
+/* Whether some of it could be released at once. */
+static bool limbo_is_ripe(const struct qcow2 *s)
 {
 	const struct limbo *l = &s->limbo;
 

@@ -353,8 +353,6 @@ void limbo_add(struct qcow2 *s, uint64_t first, uint64_t count);
 void limbo_add_entry(struct qcow2 *s, uint64_t entry);
 /* Notices the end of a grace period; starts the next one where needed. */
 void limbo_poll(struct qcow2 *s);
-/* Whether some of it could be released at once. */
-bool limbo_is_ripe(const struct qcow2 *s);
 /* Punches and frees what is ripe. flush_lock held too; gives up the lock
  * meanwhile. wanted: also what the file has no space to punch. */
 void limbo_release(struct qcow2 *s, bool wanted);
