@@ -189,7 +189,7 @@ struct driver {
 	 * exactly one of commit (under the drain; does not wait nor fail; the
 	 * node's members are new, those of the old options in r->opts) and
 	 * abort (coroutine). After a commit and its undrain, coroutines:
-	 * settle, where there is r->state or the node owes: syncs and writes
+	 * finish, where there is r->state or the node owes: syncs and writes
 	 * what is left of before; -errno: and will again; then end, which lets
 	 * go of what is used no longer and of r->state.
 	 */
@@ -197,7 +197,7 @@ struct driver {
 			      struct error **err);
 	void (*reopen_commit)(struct node *node, struct reopen *r);
 	void (*reopen_abort)(struct node *node, struct reopen *r);
-	int (*reopen_settle)(struct node *node, struct reopen *r);
+	int (*reopen_finish)(struct node *node, struct reopen *r);
 	void (*reopen_end)(struct node *node, struct reopen *r);
 	/*
 	 * Permissions (P2). child_perm: what this node needs of `child` given
@@ -205,7 +205,7 @@ struct driver {
 	 * default of the role. perm_check takes locks or what else perm needs,
 	 * can fail; then exactly one of perm_commit and perm_abort follows.
 	 * check: main, coroutine; commit and abort: must not fail, nor wait.
-	 * perm_settle, or NULL: after either, without the change lock, waits:
+	 * perm_let_go, or NULL: after either, without the change lock, waits:
 	 * others are told of what is no longer held.
 	 */
 	void (*child_perm)(const struct node *node, const struct edge *child,
@@ -214,7 +214,7 @@ struct driver {
 			  struct error **err);
 	void (*perm_commit)(struct node *node);
 	void (*perm_abort)(struct node *node);
-	void (*perm_settle)(struct node *node);
+	void (*perm_let_go)(struct node *node);
 
 	/* I/O; any thread. */
 	void (*map)(struct node *node, struct map *map);

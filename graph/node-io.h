@@ -18,7 +18,7 @@ struct range;
 struct node_thread {
 	/* atomic: written by its thread, read by any thread's flush */
 	uint64_t writes;
-	uint64_t reach;		/* atomic: reach.h */
+	uint64_t span;		/* atomic: span.h */
 	/* wait.c: who waits here, in order of coming */
 	struct waiter_list turns, graces;
 	struct grace grace;
@@ -31,7 +31,7 @@ struct node_thread {
 struct node_io {
 	struct co_mutex flush_lock;	/* flush.c: one sync at a time */
 	uint64_t synced;	/* atomic: sum of writes that a sync covered */
-	uint64_t cut;		/* atomic: reach.h; UINT64_MAX: never */
+	uint64_t cut;		/* atomic: span.h; UINT64_MAX: never */
 	bool failed;		/* atomic: a sync of cached pages failed */
 	/* atomic: the storage refused it once, so it is emulated (A12) */
 	bool no_punch, no_zero;

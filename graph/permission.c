@@ -293,9 +293,9 @@ void permission_abort(const struct transaction *t, struct node **list,
 	}
 }
 
-void co_permission_settle(struct node **list, unsigned count)
+void co_permission_let_go(struct node **list, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++)
-		if (list[i]->driver->perm_settle && node_is_open(list[i]))
-			list[i]->driver->perm_settle(list[i]);
+		if (list[i]->driver->perm_let_go && node_is_open(list[i]))
+			list[i]->driver->perm_let_go(list[i]);
 }

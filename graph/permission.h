@@ -22,6 +22,6 @@ void permission_abort(const struct transaction *t, struct node **nodes,
 		      unsigned count);
 /* Afterwards, without the change lock: drivers let go of what is not held any
  * more. Coroutine. */
-void co_permission_settle(struct node **nodes, unsigned count);
+void co_permission_let_go(struct node **nodes, unsigned count);
 
 #endif

@@ -206,14 +206,14 @@ void co_reopen_grace(struct node *node)
  * One that fails stays in debt: it keeps what it needs to write, and tries
  * again with the next flush, whose error that is, or with its close.
  */
-static void co_settle_node(struct reopen *r)
+static void co_finish_node(struct reopen *r)
 {
 	struct node *node = r->node;
 	int ret = 0;
 
 	co_node_busy(node);
-	if (node->driver->reopen_settle)
-		ret = node->driver->reopen_settle(node, r);
+	if (node->driver->reopen_finish)
+		ret = node->driver->reopen_finish(node, r);
 	if (ret == 0)
 		ret = co_node_flush(node);
 	else if (node->driver->kind == DRIVER_PROTOCOL)
@@ -261,7 +261,7 @@ static void reopen_pay(struct reopen *list)
 		if (!r->node->owes && !r->state)
 			continue;
 		owed |= r->node->owes;
-		co_settle_node(r);
+		co_finish_node(r);
 	}
 	if (owed)
 		co_lower_permissions(list);

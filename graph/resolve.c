@@ -13,7 +13,7 @@
 #include "graph/flush.h"
 #include "graph/gate.h"
 #include "graph/node-io.h"
-#include "graph/reach.h"
+#include "graph/span.h"
 #include "graph/state.h"
 
 /* A discard or zeroing at a node that keeps its space. True: nothing to do. */
@@ -152,7 +152,7 @@ void request_hand_back(struct request *req)
 static int request_read_done(struct request *req, int res)
 {
 	if (req->fixed != IO_NOT_FIXED ||
-	    req->io.offset + (uint64_t)res < node_reach(req->end))
+	    req->io.offset + (uint64_t)res < node_span(req->end))
 		return -EOPNOTSUPP;
 	memset((char *)req->buf + res, 0, req->len - (uint32_t)res);
 	return 0;
@@ -181,7 +181,7 @@ static void request_io_done(struct io *io, int res)
 	if (req->op != REQ_READ) {
 		node_wrote(req->end, req->gate->index);
 		if (res >= 0)
-			node_reached(req->end, req->gate->index, io);
+			node_spans_to(req->end, req->gate->index, io);
 	}
 	if (req->op <= REQ_WRITE && likely(res == (int)req->len)) {
 		res = 0;

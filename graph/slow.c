@@ -16,9 +16,9 @@
 #include "graph/flush.h"
 #include "graph/gate.h"
 #include "graph/node-io.h"
-#include "graph/reach.h"
 #include "graph/resolve.h"
 #include "graph/serialise.h"
+#include "graph/span.h"
 #include "graph/state.h"
 #include "graph/status.h"
 #include "graph/walk.h"
@@ -105,7 +105,7 @@ static int64_t co_submit(struct node *node, const struct map *map, void *buf)
 		.flags = map->io_flags,
 	};
 	bool data = map->op == REQ_READ || map->op == REQ_WRITE;
-	uint64_t reach = map->op == REQ_READ ? node_reach(node) : 0;
+	uint64_t span = map->op == REQ_READ ? node_span(node) : 0;
 	int64_t ret;
 
 	/* writes are counted where they end, and only there flushed (A29) */
@@ -132,9 +132,9 @@ static int64_t co_submit(struct node *node, const struct map *map, void *buf)
 		/* no client knows what to do with that */
 		return ret == -EAGAIN ? -EIO : ret;
 	if (map->op != REQ_READ) {
-		node_reached(node, thread_index(thread_self()), &io);
+		node_spans_to(node, thread_index(thread_self()), &io);
 	} else if (ret < io.len) {
-		if (map->offset + (uint64_t)ret < reach)
+		if (map->offset + (uint64_t)ret < span)
 			return co_short(node, map, map->offset + (uint64_t)ret);
 		memset((char *)buf + ret, 0, io.len - (size_t)ret);
 	}

@@ -690,7 +690,7 @@ int transaction_commit(struct transaction *t, struct change_stats *stats,
 	}
 	error_clear(&failure);
 	transaction_unlock();
-	co_permission_settle(t->order.list, t->order.count);
+	co_permission_let_go(t->order.list, t->order.count);
 	transaction_free(t);
 	return ret;
 }

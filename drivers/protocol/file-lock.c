@@ -318,7 +318,7 @@ void file_perm_abort(struct node *node)
 	lock_want(s, s->perm, s->unshared);
 }
 
-void file_perm_settle(struct node *node)
+void file_perm_let_go(struct node *node)
 {
 	struct error *ignored CLEANUP_ERROR = NULL;
 	struct file_state *s = node->state;

@@ -17,8 +17,8 @@
 
 #include "drivers/drivers.h"
 #include "drivers/protocol/file.h"
-#include "graph/reach.h"
 #include "graph/reopen.h"
+#include "graph/span.h"
 #include "runtime/co.h"
 #include "runtime/storage.h"
 
@@ -309,7 +309,7 @@ static void file_reopen_abort(struct node *node, struct reopen *r)
 }
 
 /* The kernel tells of lost pages the descriptor that they were written by. */
-static int file_reopen_settle(struct node *node, struct reopen *r)
+static int file_reopen_finish(struct node *node, struct reopen *r)
 {
 	const struct file_reopen *fr = r->state;
 
@@ -468,7 +468,7 @@ static int file_flush(struct node *node)
  * on a slow disk or over a network. */
 static int file_status(struct node *node, struct extent *e)
 {
-	uint64_t cut = node_uncut(node), reach = node_reach(node), len;
+	uint64_t cut = node_uncut(node), span = node_span(node), len;
 	bool data = false;
 	int ret;
 
@@ -476,9 +476,9 @@ static int file_status(struct node *node, struct extent *e)
 		return -EIO;
 	len = min((uint64_t)e->len, cut - e->offset);
 	ret = co_file_extent(file_io(node), e->offset, &len, &data);
-	if (ret == -ENXIO && e->offset < reach)
+	if (ret == -ENXIO && e->offset < span)
 		node_cut(node, len);
-	if (ret < 0 && (ret != -ENXIO || e->offset < reach))
+	if (ret < 0 && (ret != -ENXIO || e->offset < span))
 		return -EIO;
 	if (ret == 0)
 		e->len = (uint32_t)len;
@@ -519,12 +519,12 @@ const struct driver file_driver = {
 	.reopen_prepare = file_reopen_prepare,
 	.reopen_commit = file_reopen_commit,
 	.reopen_abort = file_reopen_abort,
-	.reopen_settle = file_reopen_settle,
+	.reopen_finish = file_reopen_finish,
 	.reopen_end = file_reopen_end,
 	.perm_check = file_perm_check,
 	.perm_commit = file_perm_commit,
 	.perm_abort = file_perm_abort,
-	.perm_settle = file_perm_settle,
+	.perm_let_go = file_perm_let_go,
 	.map = file_map,
 	.flush = file_flush,
 	.status = file_status,
@@ -543,12 +543,12 @@ const struct driver host_device_driver = {
 	.reopen_prepare = file_reopen_prepare,
 	.reopen_commit = file_reopen_commit,
 	.reopen_abort = file_reopen_abort,
-	.reopen_settle = file_reopen_settle,
+	.reopen_finish = file_reopen_finish,
 	.reopen_end = file_reopen_end,
 	.perm_check = file_perm_check,
 	.perm_commit = file_perm_commit,
 	.perm_abort = file_perm_abort,
-	.perm_settle = file_perm_settle,
+	.perm_let_go = file_perm_let_go,
 	.map = file_map,
 	.discard = device_discard,
 	.flush = file_flush,

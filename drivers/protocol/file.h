@@ -49,7 +49,7 @@ int file_perm_check(struct node *node, unsigned perm, unsigned shared,
 		    struct error **err) MUST_CHECK;
 void file_perm_commit(struct node *node);
 void file_perm_abort(struct node *node);
-void file_perm_settle(struct node *node);
+void file_perm_let_go(struct node *node);
 /* Before the file is closed; its locks end with it. */
 void file_lock_close(struct node *node);
 /* For a file without a node: until it is closed nobody else uses it. */

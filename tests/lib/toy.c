@@ -175,11 +175,11 @@ static void toy_reopen_abort(struct node *node, struct reopen *r)
 	toy_calls.reopen_aborts++;
 }
 
-static int toy_reopen_settle(struct node *node, struct reopen *r)
+static int toy_reopen_finish(struct node *node, struct reopen *r)
 {
 	assert(r->state == node);
 	co_yield();
-	toy_calls.reopen_settles++;
+	toy_calls.reopen_finishes++;
 	return toy_is_meant(node) ? toy_wishes.fail_settle : 0;
 }
 
@@ -361,7 +361,7 @@ static const struct driver toy_driver = {
 	.reopen_prepare = toy_reopen_prepare,
 	.reopen_commit = toy_reopen_commit,
 	.reopen_abort = toy_reopen_abort,
-	.reopen_settle = toy_reopen_settle,
+	.reopen_finish = toy_reopen_finish,
 	.reopen_end = toy_reopen_end,
 	.perm_check = toy_perm_check,
 	.perm_commit = toy_perm_commit,

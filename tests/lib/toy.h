@@ -62,7 +62,7 @@ extern struct toy_wishes toy_wishes;
 struct toy_calls {
 	unsigned opens, closes, perm_checks, perm_commits, perm_aborts;
 	unsigned reopen_prepares, reopen_commits, reopen_aborts;
-	unsigned reopen_settles, reopen_ends;
+	unsigned reopen_finishes, reopen_ends;
 	/* atomic */
 	unsigned thread_opens, thread_closes, thread_ops;
 	unsigned flushing, most_flushing;	/* at once */

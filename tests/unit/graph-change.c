@@ -471,7 +471,7 @@ SIM_TEST(test_reopen_undo)
 	CU_ASSERT_EQUAL(toy_request(root, REQ_WRITE, 512, 512, sector, 0), 0);
 	CU_ASSERT_EQUAL(toy_calls.reopen_prepares, 2);
 	CU_ASSERT_EQUAL(toy_calls.reopen_commits, 2);
-	CU_ASSERT_EQUAL(toy_calls.reopen_settles, 2);
+	CU_ASSERT_EQUAL(toy_calls.reopen_finishes, 2);
 	CU_ASSERT_EQUAL(toy_calls.reopen_ends, 2);
 	json_decref(before);
 	root_free(root);

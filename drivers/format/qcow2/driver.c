@@ -488,18 +488,18 @@ static int qcow2_open(struct node *node, struct error **err)
 
 /* Everything to disk, nothing in limbo, the dirty bit gone. Nothing is in
  * flight, so every grace period has passed. */
-static int settle(struct qcow2 *s)
+static int write_all_out(struct qcow2 *s)
 {
 	int ret = qcow2_flush_all(s);
 
-	limbo_settle(s);
+	limbo_wait(s);
 	for (int i = 0; i < CLOSE_ROUNDS && ret == 0 && s->limbo.first; i++) {
 		co_lock(&s->lock);
 		s->limbo.grace_running = false;
 		s->limbo.graced = s->limbo.seq;
 		co_unlock(&s->lock);
 		ret = qcow2_flush_all(s);
-		limbo_settle(s);
+		limbo_wait(s);
 	}
 	/* the refcounts of what the last one released */
 	if (ret == 0)
@@ -533,10 +533,10 @@ static int qcow2_close(struct node *node, struct error **err)
 	int ret = 0;
 
 	if (node_writes(node))
-		ret = settle(s);
+		ret = write_all_out(s);
 	if (ret < 0)
 		name_loss(s, ret, err);
-	limbo_settle(s);
+	limbo_wait(s);
 	memory_free(s);
 	co_mutex_destroy(&s->lock);
 	co_mutex_destroy(&s->flush_lock);
@@ -588,10 +588,10 @@ static void qcow2_reopen_commit(struct node *node, struct reopen *r)
 }
 
 /* Nobody writes any more, and what was in flight has ended under the drain. */
-static int qcow2_reopen_settle(struct node *node, struct reopen *r)
+static int qcow2_reopen_finish(struct node *node, struct reopen *r)
 {
 	(void)r;
-	return node->owes ? settle(node->state) : 0;
+	return node->owes ? write_all_out(node->state) : 0;
 }
 
 static void qcow2_limits(const struct node *node, struct limits *lim)
@@ -625,7 +625,7 @@ const struct driver qcow2_driver = {
 	.limits = qcow2_limits,
 	.reopen_prepare = qcow2_reopen_prepare,
 	.reopen_commit = qcow2_reopen_commit,
-	.reopen_settle = qcow2_reopen_settle,
+	.reopen_finish = qcow2_reopen_finish,
 	.map = qcow2_map,
 	.read = qcow2_read,
 	.write = qcow2_write,

@@ -281,7 +281,7 @@ void limbo_release(struct qcow2 *s, bool wanted)
 	limbo_prepend(l, kept, last);
 }
 
-void limbo_settle(struct qcow2 *s)
+void limbo_wait(struct qcow2 *s)
 {
 	struct limbo *l = &s->limbo;
 	uintptr_t running = GRACE_RUNS;

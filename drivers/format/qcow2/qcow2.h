@@ -356,8 +356,9 @@ void limbo_poll(struct qcow2 *s);
 /* Punches and frees what is ripe. flush_lock held too; gives up the lock
  * meanwhile. wanted: also what the file has no space to punch. */
 void limbo_release(struct qcow2 *s, bool wanted);
-/* In close, no lock held: waits for the running grace period. */
-void limbo_settle(struct qcow2 *s);
+/* No lock held, when nobody writes any more: waits for the running grace
+ * period. */
+void limbo_wait(struct qcow2 *s);
 
 /* --- flush.c --- */
 

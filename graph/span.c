@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * reach.c - see reach.h.
+ * span.c - see span.h.
  */
-#include "graph/reach.h"
+#include "graph/span.h"
 
 void node_cut(struct node *node, uint64_t end)
 {
@@ -15,15 +15,15 @@ void node_cut(struct node *node, uint64_t end)
 		;
 }
 
-uint64_t node_reach(const struct node *node)
+uint64_t node_span(const struct node *node)
 {
 	uint64_t most = node->size;
 
 	for (unsigned i = 0; i < thread_count(); i++) {
-		uint64_t reach = __atomic_load_n(&node->io->threads[i].reach,
-						 __ATOMIC_ACQUIRE);
+		uint64_t span = __atomic_load_n(&node->io->threads[i].span,
+						__ATOMIC_ACQUIRE);
 
-		most = max(most, reach);
+		most = max(most, span);
 		rt_step();
 	}
 	return most;
