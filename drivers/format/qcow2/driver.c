@@ -486,18 +486,14 @@ static int qcow2_open(struct node *node, struct error **err)
 
 /* --- closing --- */
 
-/* Everything to disk, nothing in limbo, the dirty bit gone. Nothing is in
- * flight, so every grace period has passed. */
+/* Everything to disk, nothing in limbo, the dirty bit gone. Nobody writes any
+ * more, so few rounds of flush and grace period empty limbo. */
 static int write_all_out(struct qcow2 *s)
 {
 	int ret = qcow2_flush_all(s);
 
 	limbo_wait(s);
 	for (int i = 0; i < CLOSE_ROUNDS && ret == 0 && s->limbo.first; i++) {
-		co_lock(&s->lock);
-		s->limbo.grace_running = false;
-		s->limbo.graced = s->limbo.seq;
-		co_unlock(&s->lock);
 		ret = qcow2_flush_all(s);
 		limbo_wait(s);
 	}
