@@ -29,7 +29,7 @@ struct edge *edge_new(struct node *parent, const char *name, unsigned role)
 
 void edge_free(struct edge *edge)
 {
-	assert(!edge->child && !edge->target);
+	assert(!edge->child && !edge->target && !edge->frozen_by);
 	free(edge->own_name);
 	free(edge);
 }
@@ -113,6 +113,30 @@ void edge_commit(struct edge *edge)
 		edge_attach(edge);
 	if (!new)
 		edge_detach(edge);
+}
+
+/* A node that closes lets go of its children, so the link keeps it. */
+void edge_freeze(struct edge *edge, const char *by)
+{
+	assert(edge->parent && !edge->frozen_by);
+	edge->frozen_by = by;
+	node_get(edge->parent, "frozen");
+}
+
+void edge_thaw(struct edge *edge)
+{
+	assert(edge->frozen_by);
+	edge->frozen_by = NULL;
+	node_put(edge->parent, "frozen");
+}
+
+const struct edge *edge_first_frozen(const struct node *node)
+{
+	const struct edge *edge = node->children;
+
+	while (edge && !edge->frozen_by)
+		edge = edge->next_child;
+	return edge;
 }
 
 void edge_describe(const struct edge *edge, json_t *options, json_t *value)

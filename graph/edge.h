@@ -18,6 +18,13 @@ void edge_free(struct edge *edge);
  */
 void edge_commit(struct edge *edge);
 
+/* Of transaction_freeze. */
+void edge_freeze(struct edge *edge, const char *by);
+/* Its owner needs the link no more, and refers to its parent no more. */
+void edge_thaw(struct edge *edge);
+/* One of the node's links that somebody needs; NULL: none. */
+const struct edge *edge_first_frozen(const struct node *node);
+
 struct json_t;
 
 /* Says in options what the child is: as a member of the edge's name, or, of a

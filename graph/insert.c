@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "graph/edge.h"
 #include "graph/graph.h"
 #include "graph/transaction.h"
 
@@ -130,6 +131,8 @@ struct node *graph_insert(struct node *below, const char *parent,
 int graph_remove(struct node *filter, struct change_stats *stats,
 		 struct error **err)
 {
+	const struct edge *frozen;
+	struct error *why = NULL;
 	struct transaction *t;
 	struct node *child;
 
@@ -142,6 +145,13 @@ int graph_remove(struct node *filter, struct change_stats *stats,
 	/* now that nobody else changes anything */
 	child = node_filtered_child(filter);
 	transaction_move_parents(t, filter, child);
+	frozen = edge_first_frozen(filter);
+	if (frozen)
+		error_set(&why, EBUSY, "Cannot remove node '%s': its '%s' link"
+			  " to '%s' is used by %s", filter->name, frozen->name,
+			  frozen->child->name, frozen->frozen_by);
+	if (why)
+		transaction_fail(t, why);
 	/* what blockdev-add made stays until blockdev-del (G1) */
 	return transaction_commit(t, stats, err);
 }

@@ -325,7 +325,8 @@ static bool close_is_over(const struct close_link *link, bool until_kept)
 	const struct node *node = link->node;
 
 	return node->life < NODE_LEAVING &&
-	       (!until_kept || node->held || node->parents);
+	       (!until_kept || node->held || node->parents ||
+		edge_first_frozen(node));
 }
 
 /* To those that close. */
@@ -566,6 +567,7 @@ void node_let_go(struct node *node)
 /* Says who keeps it, in the words that the protocol's users know. */
 static int node_del_refuse(const struct node *node, struct error **err)
 {
+	const struct edge *frozen = edge_first_frozen(node);
 	bool by_node = false;
 
 	for (const struct edge *e = node->parents; e; e = e->next_parent) {
@@ -578,6 +580,10 @@ static int node_del_refuse(const struct node *node, struct error **err)
 	if (!node->held)
 		return error_set(err, EBUSY, "Node %s is not owned by the "
 				 "monitor", node->name);
+	if (frozen && !node->parents)
+		return error_set(err, EBUSY, "Node '%s' is busy: its '%s' link"
+				 " is used by %s", node->name, frozen->name,
+				 frozen->frozen_by);
 	return error_set(err, EBUSY, "%s %s is in use",
 			 by_node ? "Block device" : "Node", node->name);
 }
@@ -592,7 +598,7 @@ int node_del(const char *name, struct error **err)
 		return error_set(err, ENOENT,
 				 "Failed to find node with node-name='%s'",
 				 name);
-	if (node->parents || !node->held ||
+	if (node->parents || !node->held || edge_first_frozen(node) ||
 	    transaction_gives_parent(node))
 		return node_del_refuse(node, err);
 	node_set_life(node, NODE_LEAVING);

@@ -43,7 +43,9 @@ struct edge {
 	unsigned new_perm, new_shared;	/* in a transaction */
 	struct node *target;	/* child-to-be; is child outside of one */
 	bool changing;		/* listed by the transaction */
-	const char *frozen_by;	/* who needs this link; NULL: free (C6) */
+	/* who needs this link as it is, and refers to its parent; NULL: nobody
+	 * (C6) */
+	const char *frozen_by;
 	struct edge *next_child;	/* of parent */
 	struct edge *next_parent;	/* of child */
 };
@@ -161,7 +163,7 @@ int co_node_put(struct node *node, const char *owner, struct error **err);
  * while the caller refers to the node; co_close_wait then waits until the node,
  * and what is closed with it, is gone. Of nodes that are not closing it waits
  * for none, with `until_kept` for those that nobody keeps for long: till they
- * are closed, or have a parent or the monitor's hold. 0, or -errno and *err:
+ * are closed, or have a parent, the monitor's hold or a frozen link. 0, or -errno and *err:
  * one sentence of what was lost, or that it takes longer than a bound.
  */
 struct close_wait {

@@ -27,11 +27,18 @@ struct hook {
 	struct hook *next;
 };
 
+/* A link that the transaction has frozen. */
+struct freeze {
+	struct edge *edge;
+	struct freeze *next;
+};
+
 struct transaction {
 	struct edge **edges;	/* that change, in the order of the steps */
 	unsigned count, room;
 	struct node_list touched, refreshed;
 	struct reopen *reopens;
+	struct freeze *freezes;
 	struct node_list order;	/* permissions: parents before children */
 	struct node_list above;	/* limits: also everything above those */
 	struct hook *hooks, **last_hook;
@@ -71,10 +78,11 @@ struct transaction *transaction_begin(void)
 void transaction_move(struct transaction *t, struct edge *edge,
 		      struct node *to)
 {
-	if (edge->frozen_by && !t->failed)
-		error_set(&t->failed, EBUSY,
-			  "Cannot change '%s' link to '%s': it is used by %s",
-			  edge->name, edge->child->name, edge->frozen_by);
+	if (edge->frozen_by && to != edge->child && !t->failed)
+		error_set(&t->failed, EBUSY, "Cannot change '%s' link from"
+			  " '%s' to '%s': it is used by %s", edge->name,
+			  edge->parent->name, edge->child->name,
+			  edge->frozen_by);
 	edge->target = to;
 	if (edge->changing)
 		return;
@@ -86,6 +94,36 @@ void transaction_move(struct transaction *t, struct edge *edge,
 			abort();
 	}
 	t->edges[t->count++] = edge;
+}
+
+void transaction_freeze(struct transaction *t, struct edge *edge,
+			const char *by)
+{
+	struct freeze *freeze;
+
+	assert(edge->parent && edge->target);
+	if (t->failed)
+		return;
+	if (edge->frozen_by) {
+		error_set(&t->failed, EBUSY, "The '%s' link from '%s' to '%s'"
+			  " is used by %s already", edge->name,
+			  edge->parent->name, edge->target->name,
+			  edge->frozen_by);
+		return;
+	}
+	if (!node_may_be_child(edge->parent)) {
+		error_set(&t->failed, ENOENT, "Node '%s' has been deleted"
+			  " meanwhile", edge->parent->name);
+		return;
+	}
+	freeze = calloc(1, sizeof(*freeze));
+	if (!freeze)
+		abort();
+	/* at once: nobody may take its parent away while the commit waits */
+	edge_freeze(edge, by);
+	freeze->edge = edge;
+	freeze->next = t->freezes;
+	t->freezes = freeze;
 }
 
 struct edge *transaction_attach(struct transaction *t, struct node *parent,
@@ -585,6 +623,14 @@ static void commit_edges(struct transaction *t)
 	t->count = 0;
 }
 
+static void undo_freezes(struct transaction *t)
+{
+	struct freeze *freeze;
+
+	for (freeze = t->freezes; freeze; freeze = freeze->next)
+		edge_thaw(freeze->edge);
+}
+
 static void undo_edges(struct transaction *t)
 {
 	for (unsigned i = t->count; i--;) {
@@ -624,11 +670,16 @@ static void run_hooks(struct transaction *t)
 
 static void transaction_free(struct transaction *t)
 {
+	struct freeze *freeze;
 	struct hook *hook;
 
 	while ((hook = t->hooks)) {
 		t->hooks = hook->next;
 		free(hook);
+	}
+	while ((freeze = t->freezes)) {
+		t->freezes = freeze->next;
+		free(freeze);
 	}
 	error_clear(&t->failed);
 	free(t->edges);
@@ -685,6 +736,7 @@ int transaction_commit(struct transaction *t, struct change_stats *stats,
 		memset(stats, 0, sizeof(*stats));
 	ret = commit(t, stats, err ? err : &failure);
 	if (ret < 0) {
+		undo_freezes(t);
 		undo_edges(t);
 		undo_reopens(t);
 	}
@@ -697,6 +749,7 @@ int transaction_commit(struct transaction *t, struct change_stats *stats,
 
 void transaction_abort(struct transaction *t)
 {
+	undo_freezes(t);
 	undo_edges(t);
 	undo_reopens(t);
 	transaction_unlock();

@@ -38,6 +38,14 @@ void transaction_move(struct transaction *t, struct edge *edge,
  */
 unsigned transaction_move_parents(struct transaction *t, struct node *from,
 				  struct node *to);
+/*
+ * From here on, and after the commit until edge_thaw, no change moves the edge
+ * (C6), a node's, and its parent stays; with the links that somebody else has
+ * frozen the commit fails. by: who needs it, as sentences name it, the caller's
+ * until the thaw. Behind what this transaction itself does to the edge.
+ */
+void transaction_freeze(struct transaction *t, struct edge *edge,
+			const char *by);
 /* Limits or options of the node change: it is drained at commit. */
 void transaction_touch(struct transaction *t, struct node *node);
 /* Permissions of the node and below are computed anew; nothing else of it

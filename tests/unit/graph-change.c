@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/edge.h"
 #include "graph/io.h"
 #include "graph/node-io.h"
 #include "graph/reopen.h"
@@ -221,11 +222,13 @@ SIM_TEST(test_undo)
 	check_unchanged(before);
 
 	/* a frozen link (C6) */
-	top->backing->frozen_by = "job 'commit0'";
+	t = transaction_begin();
+	transaction_freeze(t, top->backing, "job 'commit0'");
+	CU_ASSERT_EQUAL(transaction_commit(t, NULL, &err), 0);
 	t = big_change(mid, extra, filter);
-	must_fail(t, EBUSY, "Cannot change 'backing' link to 'mid': it is used"
-		  " by job 'commit0'");
-	top->backing->frozen_by = NULL;
+	must_fail(t, EBUSY, "Cannot change 'backing' link from 'top' to 'mid':"
+		  " it is used by job 'commit0'");
+	edge_thaw(top->backing);
 	check_unchanged(before);
 
 	/* a cycle */
