@@ -12,10 +12,10 @@
  * threads (co_spawn_on). It ends in concluded and stays there, to be looked at,
  * until it is dismissed, by itself where it was made so.
  *
- * It stands still while anything holds it: a user, an error, a drain of what it
- * works on. Operations that are under way end then, none begins (job_begin), and
- * what the job has on I/O threads comes back to run, which stands at its pause
- * point. A drain waits for operations, never for run, which may itself be
+ * It stands still while anything holds it: a user, an error, a drain of what
+ * it works on. Operations that are under way end then, none begins (job_begin),
+ * and what the job has on I/O threads comes back to run, which stands at its
+ * pause point. A drain waits for operations, never for run, which may itself be
  * waiting for the change lock.
  *
  * Main thread, unless said otherwise.
