@@ -29,16 +29,14 @@ struct node_io *node_io_new(void)
 	memset(io, 0, size);
 	io->cut = UINT64_MAX;
 	co_mutex_init(&io->flush_lock);
-	co_mutex_init(&io->range_lock);
-	co_queue_init(&io->range_wait);
+	range_lock_init(&io->range_lock);
 	return io;
 }
 
 void node_io_free(struct node_io *io)
 {
-	assert(!io->ranges);
 	co_mutex_destroy(&io->flush_lock);
-	co_mutex_destroy(&io->range_lock);
+	range_lock_destroy(&io->range_lock);
 	free(io);
 }
 

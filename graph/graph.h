@@ -6,6 +6,7 @@
  *	root.h		where requests enter; root.c, gate.h gates and counts
  *	resolve.h	the fast path (A9)
  *	slow.h		operations in coroutines; serialise.h realigning (A12)
+ *	range-lock.h	locks of ranges, of blocks and of jobs
  *	io.h		data operations for drivers and jobs
  *	status.h	what is data, zero, or in which image of a chain
  *	node.h		nodes and edges; node.c, edge.c their life and shape

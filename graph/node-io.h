@@ -8,11 +8,10 @@
 
 #include "graph/epoch.h"
 #include "graph/node.h"
+#include "graph/range-lock.h"
 #include "graph/root.h"
 #include "graph/wait.h"
 #include "runtime/co.h"
-
-struct range;
 
 /* One thread's part. */
 struct node_thread {
@@ -35,10 +34,7 @@ struct node_io {
 	bool failed;		/* atomic: a sync of cached pages failed */
 	/* atomic: the storage refused it once, so it is emulated (A12) */
 	bool no_punch, no_zero;
-	/* serialise.c; protects ranges */
-	struct co_mutex range_lock;
-	struct co_queue range_wait;
-	struct range *ranges;
+	struct range_lock range_lock;	/* of serialise.c */
 	struct epochs loose;	/* main: operations without a request here */
 	struct node_thread threads[];
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * serialise.c - read-modify-write and the range lock (A12).
+ * serialise.c - read-modify-write under the node's range lock (A12).
  *
  * Any thread, coroutines. A block is modified by reading it whole, changing
  * some bytes and writing it back, under a lock of its range that all threads
@@ -17,51 +17,6 @@
 #include "graph/slow.h"
 #include "graph/state.h"
 #include "runtime/co.h"
-
-/* ---- range lock ---- */
-
-struct range {
-	uint64_t start, end;
-	struct range *next;
-};
-
-static bool range_is_taken(const struct node_io *io, const struct range *r)
-{
-	const struct range *other;
-
-	for (other = io->ranges; other; other = other->next)
-		if (other->start < r->end && r->start < other->end)
-			return true;
-	return false;
-}
-
-static void co_range_lock(struct node *node, struct range *r, uint64_t start,
-			  uint64_t end)
-{
-	struct node_io *io = node->io;
-
-	r->start = start;
-	r->end = end;
-	co_lock(&io->range_lock);
-	while (range_is_taken(io, r))
-		co_queue_wait(&io->range_wait, &io->range_lock);
-	r->next = io->ranges;
-	io->ranges = r;
-	co_unlock(&io->range_lock);
-}
-
-static void co_range_unlock(struct node *node, struct range *r)
-{
-	struct node_io *io = node->io;
-	struct range **at;
-
-	co_lock(&io->range_lock);
-	for (at = &io->ranges; *at != r; at = &(*at)->next)
-		;
-	*at = r->next;
-	co_queue_wake_all(&io->range_wait);
-	co_unlock(&io->range_lock);
-}
 
 /* ---- bounce buffers ---- */
 
@@ -183,8 +138,9 @@ static int64_t co_modify(struct node *node, const struct map *map, void *buf)
 
 	middle.realigned = true;
 	middle.len = (uint32_t)align_down(map->len, align);
-	co_range_lock(node, &range, align_down(map->offset, align),
-		      align_up(map->offset + map->len, align));
+	co_range_lock(&node->io->range_lock, &range,
+		      align_down(map->offset, align),
+		      align_up(map->offset + map->len, align), false);
 	if (!head && middle.len)
 		ret = co_step(node, &middle, buf);
 	else if (map->op == REQ_DISCARD)
@@ -192,7 +148,7 @@ static int64_t co_modify(struct node *node, const struct map *map, void *buf)
 		ret = (int64_t)min((uint64_t)map->len, head ? head : align);
 	else
 		ret = co_modify_block(node, map, buf);
-	co_range_unlock(node, &range);
+	co_range_unlock(&node->io->range_lock, &range);
 	return ret;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * serialise.h - alignment at the node that asks for it: bounce buffers, read-
- * modify-write, and the range lock that orders overlapping writes (A12).
+ * modify-write, and the order of overlapping writes (A12).
  *
  * Any thread, coroutines.
  */

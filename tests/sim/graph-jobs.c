@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/io.h"
 #include "graph/job.h"
+#include "graph/range-lock.h"
 #include "graph/transaction.h"
 #include "runtime/sim.h"
 #include "tests/lib/crew.h"
@@ -40,6 +42,9 @@ struct copy {
 	struct worker workers[THREADS * WORKERS];
 	struct co *run;		/* waits for the workers */
 	unsigned working;
+	struct range_lock lock;	/* of chunks; guests lock what they write */
+	bool sent[CHUNKS];	/* writes go to both disks from here on */
+	struct toy *target;
 	/* one processor at a time in the simulation */
 	unsigned next, done, under_way, begun;
 	unsigned errors;	/* to come */
@@ -48,29 +53,45 @@ struct copy {
 	bool over, copied;
 };
 
-static int copy_chunk(struct worker *w, unsigned chunk)
+/* Held by an operation, and by nobody who must wait for more than I/O. */
+static int copy_locked(struct worker *w, struct request *req)
 {
 	struct copy *c = w->copy;
+	struct range range;
+	int ret;
+
+	/* guests have written since it was read, if it was */
+	CU_ASSERT_EQUAL(req->finished, 0);
+	co_range_lock(&c->lock, &range, req->offset, req->offset + CHUNK,
+		      true);
+	ret = toy_request(c->roots[0], REQ_READ, req->offset, CHUNK, w->buf,
+			  0);
+	if (sim_random_below(4) == 0)
+		co_sleep(sim_random_below(3 * MS));
+	if (!ret && c->errors && sim_random_below(3) == 0) {
+		c->errors--;
+		ret = -EIO;
+	}
+	if (!ret)
+		ret = co_root_submit(c->roots[1], req);
+	c->sent[req->offset / CHUNK] |= !ret;
+	co_range_unlock(&c->lock, &range);
+	return ret;
+}
+
+static int copy_chunk(struct worker *w, unsigned chunk)
+{
 	struct request req = {
 		.op = REQ_WRITE, .flags = REQ_HOLDS, .len = CHUNK,
 		.offset = (uint64_t)chunk * CHUNK, .buf = w->buf,
 		.fixed = IO_NOT_FIXED,
 	};
-	int ret = toy_request(c->roots[0], REQ_READ, req.offset, CHUNK, w->buf,
-			      0);
+	int ret;
 
-	if (sim_random_below(4) == 0)
-		co_sleep(sim_random_below(3 * MS));
-	if (!ret && c->errors && sim_random_below(3) == 0) {
-		c->errors--;
-		return -EIO;
-	}
-	while (!ret) {
-		ret = co_root_submit(c->roots[1], &req);
-		if (ret != STEER_WAIT)
+	while ((ret = copy_locked(w, &req)) == STEER_WAIT) {
+		w->copy->wishes++;
+		if (!co_wait_wish(&req))
 			break;
-		c->wishes++;
-		ret = co_wait_wish(&req) ? 0 : STEER_WAIT;
 	}
 	return ret;
 }
@@ -177,6 +198,8 @@ static void copy_start(struct copy *c, struct node *from, struct node *to)
 	const uint64_t threads = ((UINT64_C(1) << THREADS) - 1) << 1;
 	struct error *err = NULL;
 
+	range_lock_init(&c->lock);
+	c->target = toy_of(node_find("leaf"));
 	c->job = job_new(&copy_ops, "copy", 0, c, &err);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(c->job);
 	c->roots[0] = job_root_new(c->job, from, PERM_CONSISTENT_READ,
@@ -190,6 +213,60 @@ static void copy_start(struct copy *c, struct node *from, struct node *to)
 		c->workers[i].buf = aligned_alloc(4096, CHUNK);
 	}
 	CU_ASSERT_EQUAL(job_start(c->job, &err), 0);
+}
+
+/* ---- guests ---- */
+
+static struct copy *guarded;	/* by the filter of this test */
+
+/* Before the job has come both disks differ; behind it they are the same. */
+static int64_t guarded_write(struct node *node, uint64_t offset, uint32_t len,
+			     const void *buf, unsigned flags)
+{
+	struct copy *c = guarded;
+	struct range range;
+	int ret;
+
+	co_range_lock(&c->lock, &range, offset, offset + len, false);
+	ret = co_edge_write(node->file, offset, len, buf, flags);
+	if (c->sent[offset / CHUNK])
+		memcpy(c->target->data + offset, buf, len);
+	co_range_unlock(&c->lock, &range);
+	return ret ? ret : (int64_t)len;
+}
+
+static const struct child_decl guarded_children[] = {
+	{ .name = "file", .role = ROLE_FILTERED | ROLE_PRIMARY },
+	{ .name = NULL },
+};
+
+static const struct driver guarded_driver = {
+	.name = "toy-guarded",
+	.kind = DRIVER_FILTER,
+	.children = guarded_children,
+	.write = guarded_write,
+};
+
+struct guest {
+	struct crew_member member;
+	struct root *root;
+	char buf[CHUNK];
+};
+
+static void guest_write(void *arg)
+{
+	struct guest *g = arg;
+
+	while (!guarded->over) {
+		uint32_t len = 512 * (1 + (uint32_t)sim_random_below(8));
+		uint64_t at = 512 * sim_random_below((CHUNK - len) / 512 + 1);
+
+		at += CHUNK * sim_random_below(CHUNKS);
+		memset(g->buf, (int)sim_random_below(256), len);
+		CU_ASSERT_EQUAL(toy_request(g->root, REQ_WRITE, at, len,
+					    g->buf, 0), 0);
+		co_sleep(1 + sim_random_below(MS));
+	}
 }
 
 /* ---- what comes meanwhile ---- */
@@ -288,8 +365,11 @@ static void hand_run(void *arg)
 static void body_copy(void *arg)
 {
 	struct copy *c = calloc(1, sizeof(*c));
+	struct guest *guests = calloc(THREADS, sizeof(*guests));
 	struct hand hand = { .copy = c };
-	struct node *from, *to, *leaf;
+	struct node *from, *to, *leaf, *above;
+	struct crew crew = { 0 };
+	struct root *root;
 	bool cancel = sim_random_below(4) == 0;
 	uint64_t deadline;
 
@@ -300,6 +380,9 @@ static void body_copy(void *arg)
 	to = toy_open("{'driver':'toy-full','node-name':'to','file':"
 		      "{'driver':'toy-throttle','node-name':'t','file':"
 		      "{'driver':'toy','node-name':'leaf'}}}");
+	guarded = c;
+	driver_register(&guarded_driver);
+	above = toy_open("{'driver':'toy-guarded','file':'from'}");
 	toy_hold(from);
 	toy_hold(to);
 	leaf = node_find("leaf");
@@ -308,18 +391,24 @@ static void body_copy(void *arg)
 		toy_of(from)->data[i] = (char)(i / CHUNK + i * 7);
 	c->errors = (unsigned)sim_random_below(3);
 	copy_start(c, from, to);
+	root = toy_root("export 'd0'", above, true, 512);
+	for (unsigned i = 0; i < THREADS; i++) {
+		guests[i].root = root;
+		crew_start(&crew, &guests[i].member, 1 + i, guest_write,
+			   &guests[i]);
+	}
 	CU_ASSERT_TRUE(co_spawn(hand_run, &hand));
 	job_get(c->job, "test");
 	deadline = clock_ns() + UINT64_C(60000000000);
 	while (!c->over && clock_ns() < deadline) {
-		struct node *node[] = { from, to, hand.throttle, leaf };
+		struct node *node[] = { from, to, hand.throttle, above, leaf };
 
 		switch (sim_random_below(6)) {
 		case 0:
 			ask(c->job, JOB_PAUSE);
 			break;
 		case 1:
-			change(node[sim_random_below(3)]);
+			change(node[sim_random_below(4)]);
 			break;
 		case 2:
 			if (cancel && c->done > CHUNKS / 2) {
@@ -328,7 +417,7 @@ static void body_copy(void *arg)
 			}
 			break;
 		case 3:
-			drain(c, node[sim_random_below(4)]);
+			drain(c, node[sim_random_below(3)]);
 			break;
 		default:
 			ask(c->job, JOB_RESUME);
@@ -337,6 +426,9 @@ static void body_copy(void *arg)
 	}
 	CU_ASSERT_TRUE_FATAL(c->over);
 	CU_ASSERT(c->copied || cancel);
+	crew_wait(&crew);
+	root_free(root);
+	free(guests);
 	if (c->copied)
 		CU_ASSERT_EQUAL(memcmp(toy_of(from)->data, toy_of(leaf)->data,
 				       CHUNKS * CHUNK), 0);
@@ -344,6 +436,7 @@ static void body_copy(void *arg)
 	let_go += c->let_go;
 	wishes += c->wishes;
 	job_put(c->job, "test");
+	range_lock_destroy(&c->lock);
 	while (!hand.ended)
 		co_sleep(MS);
 	toy_let_go(from);
@@ -395,6 +488,7 @@ static void body_both(void *arg)
 	}
 	CU_ASSERT_TRUE(c->copied);
 	job_put(c->job, "test");
+	range_lock_destroy(&c->lock);
 	while (!hand.ended)
 		co_sleep(MS);
 	toy_let_go(from);
