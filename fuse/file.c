@@ -20,8 +20,6 @@
 /* The kernel says a moment after the last close that there was one. */
 #define RELEASE_NS SECONDS(2)
 #define POLL_NS 5000000ull
-/* A call into the kernel that should return at once. */
-#define CALL_NS SECONDS(30)
 /* From the end of the connection to the last answer of the graph, and to the
  * end of what makes a loop device late. */
 #define END_TIMEOUT_NS SECONDS(10)
@@ -155,7 +153,7 @@ static int co_mount(struct fuse_file *f, struct error **err)
 	job->work.call = mount_run;
 	job->work.path = job->path;
 	job->work.undo = mount_undo;
-	if (!co_late(&job->work, CALL_NS, err, "Mounting on '%s'", f->path))
+	if (!co_late(&job->work, LATE_NS, err, "Mounting on '%s'", f->path))
 		return -ETIMEDOUT;
 	rc = job->rc;
 	f->mounted = !rc;
@@ -206,7 +204,7 @@ static int co_unmount(struct fuse_file *f, int flags)
 	job->flags = flags;
 	job->work.call = unmount_run;
 	job->work.undo = unmount_free;
-	if (co_late(&job->work, CALL_NS, &late, "Unmounting '%s'", f->path)) {
+	if (co_late(&job->work, LATE_NS, &late, "Unmounting '%s'", f->path)) {
 		error = job->error;
 		unmount_free(&job->work);
 	}
@@ -292,7 +290,7 @@ static int co_busy(struct fuse_file *f, struct error **err)
 		abort();
 	job->work.call = file_users_run;
 	job->work.undo = file_users_free;
-	if (!co_late(&job->work, CALL_NS, &late, "Looking for users of '%s'",
+	if (!co_late(&job->work, LATE_NS, &late, "Looking for users of '%s'",
 		     f->path))
 		return error_set(err, EBUSY, "'%s' is in use", f->path);
 	rc = error_set(err, EBUSY, "'%s' is in use: %s", f->path,

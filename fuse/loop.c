@@ -26,8 +26,6 @@
 /* From the last close to the file's: the kernel's own work. */
 #define GONE_NS SECONDS(5)
 #define POLL_NS 5000000ull
-/* A call into the kernel that should return at once. */
-#define LOOP_CALL_NS SECONDS(30)
 
 /* --- attach --- */
 
@@ -298,7 +296,7 @@ static int co_clear(struct loop *loop, struct disk_hold *hold,
 	c->work.undo = clear_late;
 	c->hold = hold;
 	memcpy(c->disk, loop->disk.name, sizeof(c->disk));
-	loop->stuck = !co_late(&c->work, LOOP_CALL_NS, err, "LOOP_CLR_FD of "
+	loop->stuck = !co_late(&c->work, LATE_NS, err, "LOOP_CLR_FD of "
 			       "/dev/%s, which is stuck,", loop->disk.name);
 	if (loop->stuck)
 		return -ETIMEDOUT;

@@ -29,8 +29,6 @@
 /* From the last close to a free device: the kernel's own work. */
 #define GONE_NS SECONDS(10)
 #define POLL_NS 5000000ull
-/* CONNECT and DISCONNECT, which the kernel runs one at a time. */
-#define CALL_NS SECONDS(30)
 /* From the end of the connections to the last answer of the graph. */
 #define END_NS SECONDS(10)
 /* Others may be quicker to take the device that was free. */
@@ -344,9 +342,9 @@ static int co_connect(struct export *exp, struct error **err)
 	if (rc)
 		goto out;
 	k->connecting = true;
-	if (!co_late(&job->work, CALL_NS, &late, "NBD_CMD_CONNECT for export "
+	if (!co_late(&job->work, LATE_NS, &late, "NBD_CMD_CONNECT for export "
 		     "'%s'", exp->id))
-		return knbd_stuck(k, "NBD_CMD_CONNECT", CALL_NS, err);
+		return knbd_stuck(k, "NBD_CMD_CONNECT", LATE_NS, err);
 	k->connecting = false;
 	if (!job->rc) {
 		k->index = job->index;
@@ -434,9 +432,9 @@ static int co_disconnect(struct knbd *k, struct error **err)
 	job->work.undo = disconnect_late;
 	job->index = k->index;
 	strcpy(job->disk, k->disk.name);
-	if (!co_late(&job->work, CALL_NS, &late, "NBD_CMD_DISCONNECT of "
+	if (!co_late(&job->work, LATE_NS, &late, "NBD_CMD_DISCONNECT of "
 		     "/dev/%s", k->disk.name))
-		return knbd_stuck(k, "NBD_CMD_DISCONNECT", CALL_NS, err);
+		return knbd_stuck(k, "NBD_CMD_DISCONNECT", LATE_NS, err);
 	rc = job->rc;
 	if (job->err)
 		error_propagate(err, &job->err);

@@ -27,6 +27,7 @@ struct lost {
 static struct late *under_way;
 static struct lost *all_lost;
 static bool leaving;
+static uint64_t bound_ns = LATE_NS;
 
 static void late_lose(struct late *work)
 {
@@ -117,15 +118,10 @@ static void late_error(const struct late *work, struct error **err)
 			  (unsigned long long)seconds);
 }
 
-bool co_late(struct late *work, uint64_t timeout_ns, struct error **err,
-	     const char *what, ...)
+static PRINTF(2, 0) void late_begin(struct late *work, const char *what,
+				    va_list args)
 {
-	va_list args;
-	bool over;
-
-	va_start(args, what);
 	vsnprintf(work->what, sizeof(work->what), what, args);
-	va_end(args);
 	work->begun_ns = clock_ns();
 	work->over = (struct wait_event) { 0 };
 	work->refused_by = NULL;
@@ -134,7 +130,12 @@ bool co_late(struct late *work, uint64_t timeout_ns, struct error **err,
 	/* no stack left: without one, no way to give up either */
 	if (!co_spawn(late_coroutine, work))
 		late_coroutine(work);
-	over = late_wait(work, timeout_ns);
+}
+
+bool co_late_over(struct late *work, uint64_t timeout_ns, struct error **err)
+{
+	bool over = late_wait(work, timeout_ns);
+
 	if (over && !work->refused_by)
 		return true;
 	late_error(work, err);
@@ -143,6 +144,36 @@ bool co_late(struct late *work, uint64_t timeout_ns, struct error **err,
 	else
 		late_lose(work);
 	return false;
+}
+
+void co_late_begin(struct late *work, const char *what, ...)
+{
+	va_list args;
+
+	va_start(args, what);
+	late_begin(work, what, args);
+	va_end(args);
+}
+
+bool co_late(struct late *work, uint64_t timeout_ns, struct error **err,
+	     const char *what, ...)
+{
+	va_list args;
+
+	va_start(args, what);
+	late_begin(work, what, args);
+	va_end(args);
+	return co_late_over(work, timeout_ns, err);
+}
+
+uint64_t late_bound_ns(void)
+{
+	return bound_ns;
+}
+
+void late_set_bound(uint64_t ns)
+{
+	bound_ns = min(ns, LATE_NS);
 }
 
 void late_hurry(struct late *work, uint64_t timeout_ns)
@@ -206,4 +237,5 @@ void late_forget(void)
 	}
 	under_way = NULL;
 	leaving = false;
+	bound_ns = LATE_NS;
 }

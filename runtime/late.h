@@ -21,6 +21,8 @@ struct storage;
 struct lost;
 
 #define LATE_WHAT_MAX 160
+/* How long is waited for what has no deadline of its own. */
+#define LATE_NS SECONDS(30)
 
 struct late {
 	/* What is done: in a coroutine, or in a call on a helper thread. */
@@ -59,6 +61,16 @@ struct late {
  */
 bool co_late(struct late *work, uint64_t timeout_ns, struct error **err,
 	     const char *what, ...) MUST_CHECK PRINTF(4, 5);
+/*
+ * Its two halves, for works that go on beside each other under one deadline:
+ * each that is begun is waited for in the end, by whoever began it.
+ */
+void co_late_begin(struct late *work, const char *what, ...) PRINTF(2, 3);
+bool co_late_over(struct late *work, uint64_t timeout_ns, struct error **err)
+	MUST_CHECK;
+/* LATE_NS, or less where that is wanted: before anything is late. */
+uint64_t late_bound_ns(void);
+void late_set_bound(uint64_t ns);
 /* Who waits for it does so for this long from now on, at most. */
 void late_hurry(struct late *work, uint64_t timeout_ns);
 

@@ -35,6 +35,7 @@ void deadline_start(unsigned seconds, void (*tell_late)(const struct error *))
 	deadline_ns = SECONDS(seconds);
 	tell = tell_late;
 	storage_set_patience(deadline_ns);
+	late_set_bound(deadline_ns);
 }
 
 static void image_work_run(struct late *late)

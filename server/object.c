@@ -16,9 +16,6 @@
 #include "server/commands.h"
 #include "server/object-tls.h"
 
-/* How long its files may take. */
-#define OBJECT_NS SECONDS(30)
-
 static struct object *objects;
 
 const struct object_type *const object_types[] = {
@@ -256,7 +253,7 @@ json_t *cmd_object_add(json_t *args, struct error **err)
 	w->late.run = object_work_run;
 	w->late.undo = object_work_undo;
 	w->late.gives_way = true;
-	if (!co_late(&w->late, OBJECT_NS, err, "Adding object '%s'",
+	if (!co_late(&w->late, late_bound_ns(), err, "Adding object '%s'",
 		     arg_string(args, "id", "")))
 		return NULL;
 	added = w->obj;

@@ -327,7 +327,7 @@ static int co_add_del_turn(unsigned op, uint32_t id, struct error **err)
 		control.last_turn = &turn.next;
 		if (!co_wait_event(&turn.mine, UBLK_CONTROL_TIMEOUT_NS)) {
 			turn_give_up(&turn);
-			return error_set(err, EBUSY,
+			return error_set(err, ETIMEDOUT,
 					 "%s of a ublk device cannot begin: "
 					 "%s of device %d does not return",
 					 op_name(op), op_name(control.busy_op),
