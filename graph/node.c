@@ -22,9 +22,7 @@
 #include "graph/upkeep.h"
 #include "graph/walk.h"
 #include "runtime/co.h"
-
-/* How long whoever lets go of a node waits for its close (A3). */
-#define CLOSE_BOUND_NS 30000000000ull
+#include "runtime/late.h"
 
 static struct node *nodes;	/* of every life, oldest first */
 static unsigned generated;
@@ -186,6 +184,11 @@ bool node_is_live(const struct node *node)
 	return life_is_in(node, BIT(LIVE));
 }
 
+const struct node *node_each(const struct node *prev)
+{
+	return prev ? prev->next : nodes;
+}
+
 const struct node *node_unclosed(const struct node *prev)
 {
 	const struct node *node = prev ? prev->next : nodes;
@@ -343,12 +346,13 @@ static void close_wait_narrow(struct close_wait *wait, bool until_kept)
 
 int co_close_wait(struct close_wait *wait, bool until_kept, struct error **err)
 {
+	uint64_t bound_ns = late_bound_ns();
 	struct close_bound bound = { .wait = wait };
 	int ret;
 
 	close_wait_narrow(wait, until_kept);
 	if (wait->links) {
-		timer_start(&bound.timer, CLOSE_BOUND_NS, close_wait_expire);
+		timer_start(&bound.timer, bound_ns, close_wait_expire);
 		while (wait->links && !bound.passed) {
 			wait->waiter = co_self();
 			co_wait();
@@ -359,7 +363,7 @@ int co_close_wait(struct close_wait *wait, bool until_kept, struct error **err)
 		error_set(&wait->err, ETIMEDOUT, "Node '%s' has been closing"
 			  " for %llu s: its storage does not answer",
 			  wait->links->node->name,
-			  CLOSE_BOUND_NS / 1000000000);
+			  (unsigned long long)(bound_ns / SECONDS(1)));
 	while (wait->links)
 		close_wait_drop(wait->links);
 	if (!wait->err)
@@ -367,20 +371,6 @@ int co_close_wait(struct close_wait *wait, bool until_kept, struct error **err)
 	ret = -(wait->err->code ? wait->err->code : EIO);
 	error_propagate(err, &wait->err);
 	return ret;
-}
-
-int co_close_wait_all(struct error **err)
-{
-	struct close_wait wait = { .links = NULL };
-	struct error *why CLEANUP_ERROR = NULL;
-
-	for (struct node *node = nodes; node; node = node->next)
-		if (node->life >= NODE_LEAVING)
-			close_wait_add(&wait, node);
-	if (co_close_wait(&wait, false, &why) != -ETIMEDOUT)
-		return 0;
-	error_propagate(err, &why);
-	return -ETIMEDOUT;
 }
 
 static void close_failed(struct node *node, const struct error *err)

@@ -131,7 +131,9 @@ const char *node_chain_warning(const struct node *node);
 struct node *node_find(const char *name);
 /* All that are live; nothing may wait in between. prev NULL: the first. */
 struct node *node_next(const struct node *prev);
-/* The same, and those on their way out. */
+/* All, of any life. */
+const struct node *node_each(const struct node *prev);
+/* Those that are live or on their way out. */
 const struct node *node_unclosed(const struct node *prev);
 bool node_is_live(const struct node *node);
 /* Whether its driver may be asked anything. */
@@ -165,7 +167,7 @@ int co_node_put(struct node *node, const char *owner, struct error **err);
  * for none, with `until_kept` for those that nobody keeps for long: till they
  * are closed, or have a parent, the monitor's hold or a frozen link. 0, or
  * -errno and *err: one sentence of what was lost, or that it takes longer than
- * a bound.
+ * late_bound_ns.
  */
 struct close_wait {
 	struct close_link *links;
@@ -175,9 +177,6 @@ struct close_wait {
 void close_wait_add(struct close_wait *wait, struct node *node);
 int co_close_wait(struct close_wait *wait, bool until_kept,
 		  struct error **err) MUST_CHECK;
-/* The same for all that close at the time; only that it takes too long is an
- * error. */
-int co_close_wait_all(struct error **err) MUST_CHECK;
 /* Hears of every close that fails; the node is still there. NULL: nobody. */
 void node_set_close_listener(void (*failed)(const struct node *node,
 					    const struct error *err));

@@ -40,17 +40,25 @@
 #include "server/signals.h"
 #include "server/statelog.h"
 
+/*
+ * All of these together, and five seconds for udev, are LEAVE_NS; what starts
+ * us is to wait for that long (systemd/blkgraphd.service).
+ */
 /* A command that does not give way: an export that is half there, say. */
 #define COMMANDS_NS SECONDS(10)
-/* Past the deadlines of the calls that ending an export is made of. */
-#define EXPORT_NS SECONDS(45)
+/* Of all together: past the deadlines of the calls that one end is made of. */
+#define EXPORTS_NS SECONDS(45)
 #define JOBS_NS SECONDS(10)
-#define LATE_NS SECONDS(5)
-#define NODE_NS SECONDS(10)
+#define WORKS_NS SECONDS(5)
+#define NODES_NS SECONDS(20)
 #define CLIENTS_NS SECONDS(2)
 #define NBD_NS SECONDS(2)
 #define LOG_NS SECONDS(10)
 #define LOOK_NS 5000000ull
+
+static_assert(DISK_UDEV_NS + COMMANDS_NS + EXPORTS_NS + JOBS_NS + WORKS_NS +
+	      NODES_NS + CLIENTS_NS + NBD_NS + LOG_NS <= LEAVE_NS,
+	      "the steps of leaving end within its bound");
 
 static struct {
 	bool leaving, left;
@@ -134,17 +142,31 @@ static void leave_commands(void)
 /* Of one export; its own, once it is late. */
 struct export_work {
 	struct late late;
+	struct export_work *next;
 	char *id;
 	bool hard;
 	struct error *loss, *err;
 	int rc;
 };
 
+/* Another may be ending it, a command that was left behind: that may take as
+ * long as ours. */
+static struct export *co_export_settled(const char *id)
+{
+	struct export *exp;
+
+	while ((exp = export_find(id)) && exp->life == EXPORT_STOPPING)
+		co_sleep(LOOK_NS);
+	return exp;
+}
+
 static void export_work_run(struct late *late)
 {
 	struct export_work *w = container_of(late, struct export_work, late);
+	struct export *exp = co_export_settled(w->id);
 
-	w->rc = co_export_end(export_find(w->id), w->hard, &w->loss, &w->err);
+	if (exp)
+		w->rc = co_export_end(exp, w->hard, &w->loss, &w->err);
 }
 
 static void export_work_undo(struct late *late)
@@ -157,10 +179,10 @@ static void export_work_undo(struct late *late)
 	free(w);
 }
 
-static int co_leave_export(struct export *exp, struct error **err)
+static struct export_work *export_work_new(const struct export *exp,
+					   struct export_work *next)
 {
 	struct export_work *w = calloc(1, sizeof(*w));
-	int rc;
 
 	if (!w)
 		abort();
@@ -171,55 +193,70 @@ static int co_leave_export(struct export *exp, struct error **err)
 		abort();
 	/* clients of ours that no local disk has are dropped */
 	w->hard = !exp->type->check_idle;
-	if (!co_late(&w->late, EXPORT_NS, err, "Ending export '%s'", exp->id))
-		return -ETIMEDOUT;
-	rc = w->rc;
-	if (w->err)
-		error_propagate(err, &w->err);
-	export_work_undo(&w->late);
+	w->next = next;
+	return w;
+}
+
+/* Takes the work. -EBUSY, and *err: somebody uses the export. */
+static int export_work_end(struct export_work *w, uint64_t end,
+			   struct error **err)
+{
+	struct error *why CLEANUP_ERROR = NULL;
+	uint64_t now = clock_ns();
+	char id[100];
+	int rc;
+
+	snprintf(id, sizeof(id), "%s", w->id);
+	if (!co_late_over(&w->late, end > now ? end - now : 0, &why)) {
+		rc = -ETIMEDOUT;
+	} else {
+		rc = w->rc;
+		if (w->err)
+			error_propagate(&why, &w->err);
+		export_work_undo(&w->late);
+	}
+	if (rc == -EBUSY) {
+		if (!*err)
+			error_propagate(err, &why);
+	} else if (rc < 0) {
+		leave_behind("export '%s': %s", id, why->text);
+		leave.lost = true;
+		rc = 0;
+	}
 	return rc;
 }
 
-/* What was left, of those that come first: it is not tried again. */
-static struct export *leave_next_export(unsigned skip)
-{
-	struct export *e = export_next(NULL);
-
-	while (e && skip--)
-		e = export_next(e);
-	return e;
-}
-
-/* Refused by one that somebody uses since we looked; those before it are gone.
- * What is stuck in the kernel cannot be stopped: our exit lets go of it, and
- * the next start takes it away. */
+/*
+ * All end beside each other, under one deadline. Refused where somebody uses
+ * one since we looked: it stays, the others are gone. What is stuck in the
+ * kernel cannot be stopped: our exit lets go of it, and the next start takes it
+ * away.
+ */
 static int leave_exports(struct error **err)
 {
-	unsigned stay = 0;
-	struct export *e;
+	uint64_t end = clock_ns() + EXPORTS_NS;
+	struct export **all = export_get_all("leave");
+	struct export_work *works = NULL, *w;
+	int rc = 0;
 
-	while ((e = leave_next_export(stay)) != NULL) {
-		enum export_life life = e->life;
-		struct error *why = NULL;
-		char id[100];
-		int rc;
-
-		snprintf(id, sizeof(id), "%s", e->id);
-		rc = life == EXPORT_STUCK ?
-			error_set(&why, ETIMEDOUT, "it is stuck") :
-			co_leave_export(e, &why);
-		if (rc == -EBUSY && life == EXPORT_RUNNING) {
-			error_propagate(err, &why);
-			return rc;
-		}
-		if (rc < 0) {
-			leave_behind("export '%s': %s", id, why->text);
-			error_clear(&why);
+	for (unsigned i = 0; all[i]; i++) {
+		if (all[i]->life == EXPORT_STUCK) {
+			leave_behind("export '%s': it is stuck", all[i]->id);
 			leave.lost = true;
-			stay++;
+		} else if (export_is_found(all[i])) {
+			works = export_work_new(all[i], works);
 		}
 	}
-	return 0;
+	/* they end when nobody refers to them */
+	export_put_all(all, "leave");
+	for (w = works; w; w = w->next)
+		co_late_begin(&w->late, "Ending export '%s'", w->id);
+	while ((w = works) != NULL) {
+		works = w->next;
+		if (export_work_end(w, end, err) < 0)
+			rc = -EBUSY;
+	}
+	return rc;
 }
 
 /* ---- jobs, and what is late ---- */
@@ -242,7 +279,7 @@ static void leave_work(const char *what, uint64_t seconds)
  * as much as others. */
 static void leave_late(void)
 {
-	if (!co_late_end(LATE_NS))
+	if (!co_late_end(WORKS_NS))
 		late_tell(leave_work);
 }
 
@@ -250,7 +287,9 @@ static void leave_late(void)
 
 struct node_work {
 	struct late late;
+	struct node_work *next;
 	char name[NODE_NAME_MAX + 1];
+	bool writer;
 	struct error *err;
 };
 
@@ -270,41 +309,48 @@ static void node_work_undo(struct late *late)
 	free(w);
 }
 
-/* False: it stays, refused. */
-static bool co_leave_node(const struct node *node)
+static struct node_work *node_work_new(const struct node *node,
+				       struct node_work *next)
 {
 	struct node_work *w = calloc(1, sizeof(*w));
-	struct error *late CLEANUP_ERROR = NULL;
-	bool refused;
 
 	if (!w)
 		abort();
 	w->late.run = node_work_run;
 	w->late.undo = node_work_undo;
 	strcpy(w->name, node->name);
-	if (!co_late(&w->late, NODE_NS, &late, "Closing node '%s'",
-		     node->name)) {
+	w->writer = !node->read_only;
+	w->next = next;
+	return w;
+}
+
+static void node_work_end(struct node_work *w)
+{
+	struct error *late CLEANUP_ERROR = NULL;
+	bool writer = w->writer;
+
+	if (!co_late_over(&w->late, 0, &late)) {
 		leave_behind("%s", late->text);
-		leave.lost = true;
-		return true;
+		leave.lost |= writer;
+		return;
 	}
-	refused = w->err && w->err->code == EBUSY;
-	if (w->err) {
+	/* refused: a change gives it a parent just now */
+	if (w->err && w->err->code != EBUSY) {
 		leave_behind("%s", w->err->text);
 		leave.lost = true;
 	}
 	node_work_undo(&w->late);
-	return !refused;
 }
 
-/* A held node with no parent: it can go now. */
-static struct node *leave_top_node(void)
+/* For each held node that has no parent: it can go now. */
+static struct node_work *leave_top_nodes(void)
 {
-	struct node *n = node_next(NULL);
+	struct node_work *works = NULL;
 
-	while (n && (n->parents || !n->held))
-		n = node_next(n);
-	return n;
+	for (struct node *n = node_next(NULL); n; n = node_next(n))
+		if (n->held && !n->parents)
+			works = node_work_new(n, works);
+	return works;
 }
 
 /* One that may have to write something when it closes, or is doing so. */
@@ -315,36 +361,47 @@ static const struct node *leave_writer(const struct node *n)
 	return n;
 }
 
+/* Those without a parent close beside each other, then what they stood on. */
 static void leave_nodes(void)
 {
-	uint64_t end = clock_ns() + NODE_NS;
-	struct error *err = NULL;
+	struct node_work *works = NULL, *more, **at, *w;
+	uint64_t end = clock_ns() + NODES_NS;
 	const struct node *n;
+	bool named;
 
 	for (;;) {
-		n = leave_top_node();
-		if (n && !co_leave_node(n))
+		more = leave_top_nodes();
+		for (at = &more; *at; at = &(*at)->next)
+			co_late_begin(&(*at)->late, "Closing node '%s'",
+				      (*at)->name);
+		*at = works;
+		works = more;
+		/* whoever still has one is just ending */
+		if ((!works && (!leave_writer(NULL) || leave.lost)) ||
+		    clock_ns() >= end)
 			break;
-		if (n) {
-			end = clock_ns() + NODE_NS;
-		} else if (leave_writer(NULL) && clock_ns() < end &&
-			   !leave.lost) {
-			/* whoever still has it is just ending */
-			co_sleep(LOOK_NS);
-		} else {
-			break;
+		co_sleep(LOOK_NS);
+		for (at = &works; (w = *at) != NULL;) {
+			if (!w->late.over.set) {
+				at = &w->next;
+				continue;
+			}
+			*at = w->next;
+			node_work_end(w);
 		}
 	}
+	for (; (w = works) != NULL; node_work_end(w))
+		works = w->next;
 	for (n = leave_writer(NULL); n; n = leave_writer(n)) {
 		leave_behind("node '%s'", n->name);
 		leave.lost = true;
 	}
-	/* one that has nothing to write may still be at it */
-	if (!leave.behind && co_close_wait_all(&err) < 0) {
-		leave_behind("%s", err->text);
-		error_clear(&err);
-		leave.lost = true;
-	}
+	/* one that has nothing to write may still be at it, or is somebody's */
+	while (!leave.behind && node_each(NULL) && clock_ns() < end)
+		co_sleep(LOOK_NS);
+	named = leave.behind || leave.lost;
+	for (n = node_each(NULL); n && !named; n = node_each(n))
+		leave_behind("node '%s'", n->name);
 }
 
 /* ---- all of it ---- */

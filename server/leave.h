@@ -12,12 +12,15 @@
 
 struct statelog;
 
+/* From co_leave to the end of co_leave_rest, at most. */
+#define LEAVE_NS SECONDS(110)
+
 /* Before all else: nobody has asked for it. */
 void leave_start(void);
 /*
  * Ends commands, jobs and exports, closes every node and lets co_leave_wait
  * return; or refuses. Either all exports were idle, or none was touched; one
- * that is opened in between stays, with those after it. What does not end in
+ * that is opened in between stays, and the others are gone. What does not end in
  * time is left behind, and the log names it. Coroutine.
  */
 int co_leave(struct error **err) MUST_CHECK;

@@ -132,7 +132,8 @@ static void run(void *arg)
 				n = node_next(n);
 			}
 		}
-		(void)!co_close_wait_all(&err);
+		while (node_each(NULL))
+			co_sleep(SECONDS(1) / 1000);
 		json_decref(past.state);
 		status = EXIT_SUCCESS;
 	}

@@ -128,6 +128,8 @@ static int toy_close(struct node *node, struct error **err)
 	struct toy *toy = node->state;
 
 	assert(!toy->busy && !toy->held);
+	if (toy_wishes.close_ns && toy_is_meant(node))
+		co_sleep(toy_wishes.close_ns);
 	free(toy->data);
 	free(toy->stable);
 	toy_calls.closes++;

@@ -47,6 +47,7 @@ struct toy_wishes {
 	int fail_open;			/* of nodes named toy_wishes.name */
 	int fail_perm;
 	int fail_close;
+	uint64_t close_ns;		/* that a close takes */
 	int fail_reopen, fail_settle;
 	int fail_thread;	/* thread_open */
 	bool hold_flush;	/* flushes wait for toy_release, too */

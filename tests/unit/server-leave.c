@@ -34,7 +34,7 @@
 static char trace[400], left[400];
 /* How long what takes, and what is refused. */
 static struct {
-	uint64_t stop, job, command, clients;
+	uint64_t start, stop, job, command, clients;
 	bool busy;
 	int refuse;
 } wish;
@@ -124,6 +124,7 @@ static int door_start(struct export *exp, struct error **err)
 {
 	(void)exp;
 	(void)err;
+	co_sleep(wish.start);
 	return 0;
 }
 
@@ -197,6 +198,54 @@ static void query(void *arg)
 	co_sleep(*(uint64_t *)arg);
 	put(trace, "query");
 	root_free(root);
+}
+
+static void add_node(const char *name, bool read_only)
+{
+	json_auto_t *options = json_pack("{s:s,s:s,s:b}", "driver", "toy",
+					 "node-name", name, "read-only",
+					 read_only);
+	struct error *err = NULL;
+	struct node *node = node_add(options, &err);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(node);
+	node_put(node, "opener");
+}
+
+static struct export *co_door_add(const char *id, const char *node)
+{
+	json_auto_t *options = json_pack("{s:s,s:s,s:s,s:b}", "type", "door",
+					 "id", id, "node-name", node,
+					 "writable", false);
+	struct error *err = NULL;
+	struct export *exp = export_add(options, &err);
+
+	CU_ASSERT_PTR_NOT_NULL(exp);
+	return exp;
+}
+
+/* A command that makes another export, which takes long to start. */
+static void half_open(void *arg)
+{
+	struct error *err = NULL;
+	struct running self;
+
+	(void)arg;
+	CU_ASSERT_EQUAL(running_begin(&self, "half-open", true, &err), 0);
+	(void)co_door_add("half", "top");
+	put(trace, "opened");
+	running_end(&self);
+}
+
+/* Somebody ends the export before we do. */
+static void half_closed(void *arg)
+{
+	struct error *err = NULL;
+
+	(void)arg;
+	(void)!export_del("e", EXPORT_STOP_SAFE, NULL, &err);
+	error_clear(&err);
+	put(trace, "over");
 }
 
 static void start(void)
@@ -289,7 +338,7 @@ SIM_TEST(test_a_query_that_stays)
 
 	start();
 	CU_ASSERT_TRUE_FATAL(co_spawn(query, &for_ever));
-	CU_ASSERT(!leaves(11000 * MS));
+	CU_ASSERT(!leaves(21000 * MS));
 	CU_ASSERT_PTR_NOT_NULL(strstr(left, "Left behind: node 'top'"));
 	CU_ASSERT_STRING_EQUAL(trace, "stop closed asked job " REST_LEFT);
 	co_sleep(for_ever);
@@ -332,6 +381,88 @@ SIM_TEST(test_an_export_that_stays)
 	clean_up();
 }
 
+/* As many as there are: under one deadline. */
+SIM_TEST(test_exports_end_beside_each_other)
+{
+	char name[20];
+
+	start();
+	for (int i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "n%d", i);
+		add_node(name, true);
+		(void)co_door_add(name, name);
+	}
+	wish.stop = 8000 * MS;
+	CU_ASSERT(leaves(8200 * MS));
+	CU_ASSERT_EQUAL(toy_calls.closes, 21);
+}
+
+SIM_TEST(test_one_export_that_stays_among_many)
+{
+	start();
+	add_node("n", true);
+	(void)co_door_add("f", "n");
+	wish.stop = 100000 * MS;
+	CU_ASSERT(!leaves(60000 * MS));
+	CU_ASSERT_PTR_NOT_NULL(strstr(left, "Left behind: export 'e'"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(left, "Left behind: export 'f'"));
+	co_sleep(wish.stop);
+	clean_up();
+	CU_ASSERT_PTR_NULL(export_find("f"));
+	(void)!node_del("n", &(struct error *){ NULL });
+}
+
+/* A command does not give way: it is waited for, then left. What it makes in
+ * the meantime, and what that holds, is left with it. */
+SIM_TEST(test_half_open)
+{
+	start();
+	wish.start = 30000 * MS;
+	CU_ASSERT_TRUE_FATAL(co_spawn(half_open, NULL));
+	CU_ASSERT(!leaves(LEAVE_NS));
+	CU_ASSERT_PTR_NOT_NULL(strstr(left, "Left behind: command half-open"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(left, "Left behind: node 'top'"));
+	CU_ASSERT_PTR_NULL(export_find("e"));
+	co_sleep(wish.start);
+	CU_ASSERT_EQUAL(export_del("half", EXPORT_STOP_HARD, NULL,
+				   &(struct error *){ NULL }), 0);
+	clean_up();
+}
+
+SIM_TEST(test_half_open_in_time)
+{
+	start();
+	wish.start = 3000 * MS;
+	CU_ASSERT_TRUE_FATAL(co_spawn(half_open, NULL));
+	CU_ASSERT(leaves(3100 * MS));
+	CU_ASSERT_STRING_EQUAL(trace, "asked job opened stop stop closed "
+			       "closed " REST);
+}
+
+SIM_TEST(test_half_closed)
+{
+	start();
+	wish.stop = 20000 * MS;
+	CU_ASSERT_TRUE_FATAL(co_spawn(half_closed, NULL));
+	CU_ASSERT(leaves(20100 * MS));
+	CU_ASSERT_STRING_EQUAL(trace, "stop asked job closed over " REST);
+	CU_ASSERT_EQUAL(toy_calls.closes, 1);
+}
+
+/* It did not end after all, and is ours to end. */
+SIM_TEST(test_half_closed_and_refused)
+{
+	start();
+	wish.stop = 20 * MS;
+	wish.refuse = -EIO;
+	CU_ASSERT_TRUE_FATAL(co_spawn(half_closed, NULL));
+	wish.stop = 0;
+	CU_ASSERT(!leaves(200 * MS));
+	CU_ASSERT_PTR_NOT_NULL(strstr(left, "'e': somebody came in"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(trace, "over"));
+	clean_up();
+}
+
 SIM_TEST(test_an_export_that_fails)
 {
 	start();
@@ -352,6 +483,69 @@ SIM_TEST(test_clients_that_stay)
 	/* nothing is lost by that */
 	CU_ASSERT_STRING_EQUAL(trace, "stop closed asked job clients signals "
 			       "nbd log-removed ");
+}
+
+SIM_TEST(test_nodes_close_beside_each_other)
+{
+	char name[20];
+
+	start();
+	for (int i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "n%d", i);
+		add_node(name, false);
+	}
+	toy_wishes.close_ns = 4000 * MS;
+	CU_ASSERT(leaves(4200 * MS));
+	CU_ASSERT_EQUAL(toy_calls.closes, 21);
+}
+
+SIM_TEST(test_a_node_that_stays)
+{
+	start();
+	add_node("slow", false);
+	toy_wishes.name = "slow";
+	toy_wishes.close_ns = 100000 * MS;
+	CU_ASSERT(!leaves(21000 * MS));
+	CU_ASSERT_PTR_NOT_NULL(strstr(left, "Left behind: Closing node 'slow' "
+				      "takes longer"));
+	CU_ASSERT_EQUAL(toy_calls.closes, 1);
+	co_sleep(toy_wishes.close_ns);
+	CU_ASSERT_PTR_NULL(node_each(NULL));
+}
+
+/* One that has nothing to write, and is somebody's: a late command's, say. It
+ * is named, and nothing is freed below it. */
+SIM_TEST(test_a_node_that_is_somebodys)
+{
+	struct node *node;
+
+	start();
+	add_node("kept", true);
+	node = node_get(node_find("kept"), "somebody");
+	node_let_go(node);
+	CU_ASSERT(!leaves(21000 * MS));
+	CU_ASSERT_STRING_EQUAL(left, "Left behind: node 'kept' ");
+	/* and nothing is lost */
+	CU_ASSERT_PTR_NOT_NULL(strstr(trace, "log-removed"));
+	node_put(node, "somebody");
+	while (node_each(NULL))
+		co_sleep(MS);
+}
+
+/* Nothing ends, and we do all the same, within what the service file allows
+ * for. */
+SIM_TEST(test_all_that_stays)
+{
+	start();
+	add_node("slow", false);
+	toy_wishes.name = "slow";
+	toy_wishes.close_ns = 200000 * MS;
+	wish.job = wish.command = wish.stop = wish.clients = 200000 * MS;
+	CU_ASSERT_TRUE_FATAL(co_spawn(command, NULL));
+	CU_ASSERT(!leaves(LEAVE_NS));
+	co_sleep(200000 * MS);
+	toy_wishes.close_ns = 0;
+	clean_up();
 }
 
 static void write_some(void)
@@ -452,6 +646,12 @@ static void test_seeds(void)
 TEST_MAIN("server-leave", TEST(test_order), TEST(test_a_query_is_waited_for),
 	  TEST(test_a_query_that_stays), TEST(test_a_command_that_stays),
 	  TEST(test_a_job_that_stays), TEST(test_an_export_that_stays),
-	  TEST(test_an_export_that_fails), TEST(test_clients_that_stay),
+	  TEST(test_exports_end_beside_each_other),
+	  TEST(test_one_export_that_stays_among_many), TEST(test_half_open),
+	  TEST(test_half_open_in_time), TEST(test_half_closed),
+	  TEST(test_half_closed_and_refused),
+	  TEST(test_nodes_close_beside_each_other),
+	  TEST(test_a_node_that_stays), TEST(test_a_node_that_is_somebodys),
+	  TEST(test_all_that_stays), TEST(test_an_export_that_fails), TEST(test_clients_that_stay),
 	  TEST(test_a_flush_that_fails), TEST(test_refused),
 	  TEST(test_refused_in_the_middle), TEST(test_seeds))
