@@ -46,6 +46,7 @@ const struct option export_options[] = {
 static const struct export_type *types[TYPES_MAX];
 static unsigned type_count;
 static struct export *exports;	/* of every life */
+static struct export_promise *promises;
 static void (*listener)(const char *id);
 
 void export_type_register(const struct export_type *type)
@@ -162,7 +163,26 @@ static struct export *export_of_any_life(const char *id)
 
 bool export_id_is_taken(const char *id)
 {
-	return export_of_any_life(id);
+	const struct export_promise *p = promises;
+
+	while (p && strcmp(p->id, id))
+		p = p->next;
+	return p || export_of_any_life(id);
+}
+
+void export_id_promise(struct export_promise *promise)
+{
+	promise->next = promises;
+	promises = promise;
+}
+
+void export_id_release(struct export_promise *promise)
+{
+	struct export_promise **at = &promises;
+
+	while (*at != promise)
+		at = &(*at)->next;
+	*at = promise->next;
 }
 
 static int check_export_id(const char *id, struct error **err)

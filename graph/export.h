@@ -151,8 +151,16 @@ struct export *export_next(const struct export *prev);
 struct export **export_get_all(const char *owner);
 void export_put_all(struct export **list, const char *owner);
 bool export_is_found(const struct export *exp);
-/* By an export of any life. */
+/* By an export of any life, or promised. */
 bool export_id_is_taken(const char *id);
+/* An id for an export whose node is still being opened: nobody else gets it
+ * until the promise is kept, right before export_add, or broken. */
+struct export_promise {
+	const char *id;		/* as long as the promise is given */
+	struct export_promise *next;
+};
+void export_id_promise(struct export_promise *promise);
+void export_id_release(struct export_promise *promise);
 /* All, of any life: a type looks at what it keeps of its own, to take no place
  * that one of them has, or will have. prev NULL: the first. */
 struct export *export_each(const struct export *prev);

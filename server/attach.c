@@ -21,36 +21,11 @@
 
 #define EXPORT_ID_MAX 31	/* bytes */
 
-/* An id promised to an attach that is under way. */
+/* The id of an attach that is under way. */
 struct attach_id {
 	char id[EXPORT_ID_MAX + 1];
-	struct attach_id *next;
+	struct export_promise promise;
 };
-
-static struct attach_id *promised;
-
-static bool attach_id_taken(const char *id)
-{
-	for (const struct attach_id *p = promised; p; p = p->next)
-		if (!strcmp(p->id, id))
-			return true;
-	return export_id_is_taken(id);
-}
-
-static void attach_id_promise(struct attach_id *p)
-{
-	p->next = promised;
-	promised = p;
-}
-
-static void attach_id_forget(struct attach_id *p)
-{
-	struct attach_id **at = &promised;
-
-	while (*at != p)
-		at = &(*at)->next;
-	*at = p->next;
-}
 
 /* Ids are made of what is harmless in a path and begin with a letter. */
 static void attach_id_from_file(char *id, size_t size, const char *filename)
@@ -76,7 +51,7 @@ static void attach_choose_id(struct attach_id *p, const char *filename)
 
 	attach_id_from_file(stem, sizeof(stem), filename);
 	snprintf(p->id, sizeof(p->id), "%s", stem);
-	for (unsigned n = 2; attach_id_taken(p->id); n++)
+	for (unsigned n = 2; export_id_is_taken(p->id); n++)
 		snprintf(p->id, sizeof(p->id), "%s-%u", stem, n % 1000000);
 }
 
@@ -92,7 +67,7 @@ static int attach_take_id(struct attach_id *p, json_t *args,
 	if (strlen(id) > EXPORT_ID_MAX)
 		return error_set(err, EINVAL, "Export name '%s' is longer than "
 				 "%d bytes", id, EXPORT_ID_MAX);
-	if (attach_id_taken(id))
+	if (export_id_is_taken(id))
 		return error_set(err, EEXIST, "Block export id '%s' is already "
 				 "in use", id);
 	strcpy(p->id, id);
@@ -236,7 +211,8 @@ static void attach_name_user(const char *filename, struct error **err)
 	}
 }
 
-static json_t *attach_with_id(json_t *args, const char *id, struct error **err)
+static json_t *attach_with_id(json_t *args, struct attach_id *id,
+			      struct error **err)
 {
 	const struct export_type *type;
 	struct node *node = co_open_by_deadline(
@@ -248,14 +224,18 @@ static json_t *attach_with_id(json_t *args, const char *id, struct error **err)
 	json_t *shown;
 	bool guessed;
 
-	if (!node)
+	if (!node) {
+		export_id_release(&id->promise);
 		return NULL;
+	}
 	format = node->driver->name;
 	guessed = node->guessed;
 	log_node_warning(node);
 	type = attach_choose_type(arg_string(args, "via", "auto"), err);
 	if (type)
-		options = attach_export_options(args, id, type, node);
+		options = attach_export_options(args, id->id, type, node);
+	/* kept, or broken: nobody else runs before the export has it */
+	export_id_release(&id->promise);
 	exp = type ? export_add(options, err) : NULL;
 	if (!exp) {
 		(void)!co_node_put(node, "opener", &ignored);
@@ -277,9 +257,9 @@ json_t *cmd_attach(json_t *args, struct error **err)
 
 	if (attach_take_id(&id, args, err) < 0)
 		return NULL;
-	attach_id_promise(&id);
-	result = attach_with_id(args, id.id, err);
-	attach_id_forget(&id);
+	id.promise.id = id.id;
+	export_id_promise(&id.promise);
+	result = attach_with_id(args, &id, err);
 	if (!result)
 		attach_name_user(arg_string(args, "filename", ""), err);
 	return result;
