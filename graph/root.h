@@ -86,6 +86,14 @@ struct drain_stats {
 	uint32_t histogram[64];	/* by power of two of ns, for the p99 */
 };
 
+/*
+ * It has one owner, and no count: the owner, an export, a job or a coroutine,
+ * outlives all that it submits, and frees the root by a change of the graph. So
+ * whoever else has a pointer across a wait, a drain above all, has it under the
+ * change lock, under which no root is freed; requests that are in flight are
+ * waited for by that change's drain. Queries find roots through references to
+ * their exports and nodes.
+ */
 struct root {
 	const struct root_ops *ops;
 	void *owner;

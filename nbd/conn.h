@@ -41,6 +41,12 @@ struct nbd_slot {
 	char head[NBD_REPLY_HEAD_MAX];
 };
 
+/*
+ * Its references are the messages that are still to come to the main thread,
+ * from its start to the end of its coroutines, and that of a stop (`pending`):
+ * it goes with the last one. Main finds it in its target's list, and keeps no
+ * pointer across a wait.
+ */
 struct nbd_conn {
 	/* constant */
 	struct nbd_target *target;

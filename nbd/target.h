@@ -16,6 +16,12 @@
 
 struct nbd_conn;
 
+/*
+ * Outlives its connections, which refer to it: the owner is told by
+ * co_nbd_target_close when there are none, and frees it, and ends the root,
+ * only then. An export is not closed as long as anybody refers to it, nor while
+ * it is stuck.
+ */
 struct nbd_target {
 	/* its owner's; constant while there are connections */
 	struct root *root;	/* threads: nbd_target_threads */

@@ -79,7 +79,7 @@ static void add_object_properties(json_t *list)
 	char type[80];
 
 	for (struct object *o = object_first(); o; o = o->next) {
-		if (!o->ready)
+		if (!object_is_found(o))
 			continue;
 		snprintf(type, sizeof(type), "child<%s>", o->type->name);
 		add_property(list, o->id, type);

@@ -16,6 +16,14 @@
 #include "server/commands.h"
 #include "server/object-tls.h"
 
+#define BIT(life) (1u << OBJECT_##life)
+
+static const unsigned object_life_follows[OBJECT_LIVES] = {
+	[OBJECT_OPENING] = BIT(READY) | BIT(CLOSED),
+	[OBJECT_READY] = BIT(LEAVING),
+	[OBJECT_LEAVING] = BIT(CLOSED),
+};
+
 static struct object *objects;
 
 const struct object_type *const object_types[] = {
@@ -44,11 +52,22 @@ static struct object *object_by_id(const char *id)
 	return obj;
 }
 
+static void object_set_life(struct object *obj, enum object_life life)
+{
+	assert(object_life_follows[obj->life] >> life & 1);
+	obj->life = life;
+}
+
+bool object_is_found(const struct object *obj)
+{
+	return obj->life == OBJECT_READY;
+}
+
 struct object *object_find(const char *id)
 {
 	struct object *obj = object_by_id(id);
 
-	return obj && obj->ready ? obj : NULL;
+	return obj && object_is_found(obj) ? obj : NULL;
 }
 
 struct object *object_first(void)
@@ -93,8 +112,12 @@ void object_put(struct object *obj, const char *owner)
 {
 	if (!ref_put(&obj->ref, owner))
 		return;
-	if (obj->ready && obj->type->close)
-		obj->type->close(obj);
+	if (obj->life == OBJECT_LEAVING) {
+		if (obj->type->close)
+			obj->type->close(obj);
+		object_set_life(obj, OBJECT_CLOSED);
+	}
+	assert(obj->life == OBJECT_CLOSED);
 	object_free(obj);
 }
 
@@ -102,6 +125,8 @@ void object_put(struct object *obj, const char *owner)
 static void object_take_out(struct object *obj)
 {
 	object_unlink(obj);
+	object_set_life(obj, obj->life == OBJECT_READY ? OBJECT_LEAVING :
+							 OBJECT_CLOSED);
 	object_put(obj, "list");
 }
 
@@ -181,7 +206,7 @@ struct object *object_add(json_t *options, struct error **err)
 		object_take_out(obj);
 		return NULL;
 	}
-	obj->ready = true;
+	object_set_life(obj, OBJECT_READY);
 	return obj;
 }
 
@@ -206,7 +231,7 @@ void object_del_all(void)
 	for (obj = objects; obj; obj = next) {
 		next = obj->next;
 		/* else it is still being made */
-		if (obj->ready)
+		if (object_is_found(obj))
 			object_take_out(obj);
 	}
 }

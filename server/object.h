@@ -29,14 +29,24 @@ struct object_type {
 	void (*close)(struct object *obj);
 };
 
+/* The life of an object (A33); object.c has the table of what may follow
+ * what. */
+enum object_life {
+	OBJECT_OPENING,		/* its id is taken; nobody finds it */
+	OBJECT_READY,
+	OBJECT_LEAVING,		/* its id is free; closes with the last one */
+	OBJECT_CLOSED,
+	OBJECT_LIVES
+};
+
 struct object {
 	const struct object_type *type;
+	enum object_life life;
 	char *id;
 	void *opts;
 	json_t *given;		/* to object_add, but what is secret */
 	void *state;
 	struct ref ref;		/* one is that of being in the list */
-	bool ready;		/* open is over */
 	struct object *next;
 };
 
@@ -52,7 +62,9 @@ const struct object_type *object_type_find(const char *name);
 struct object *object_add(json_t *options, struct error **err) MUST_CHECK;
 /* NULL: there is none, or it is still being made. */
 struct object *object_find(const char *id);
+/* All, of any life that has an id. */
 struct object *object_first(void);
+bool object_is_found(const struct object *obj);
 /* A pointer kept across a wait is a reference; the owner is a word (ref.h).
  * What anybody refers to cannot be deleted. */
 #define object_get(obj, owner) ref_get(&(obj)->ref, owner)

@@ -58,7 +58,7 @@ json_t *snapshot_take(void)
 	for (struct export *e = NULL; (e = export_next(e)) != NULL;)
 		snapshot_set(state, "exports", e->id, snapshot_export(e));
 	for (const struct object *o = object_first(); o; o = o->next)
-		if (o->ready)
+		if (object_is_found(o))
 			snapshot_set(state, "objects", o->id,
 				     json_deep_copy(o->given));
 	if (nbd_server_args())
