@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Filters come and go on real threads while two of them do I/O: over the toy
- * disk, whose memory shows what was lost, over a file, and over null-co. Under
- * TSan this is what finds a shape that I/O reads while it changes (A5).
+ * disk, whose memory shows what was lost, over a file, and over null-co; and a
+ * file is reopened (A37). Under TSan this is what finds a shape that I/O reads
+ * while it changes (A5).
  *
- *	graph-stress [quick|check|soak]	how many insertions and removals
+ *	graph-stress [quick|check|soak]	how many changes
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "graph/io.h"
+#include "graph/reopen.h"
 #include "tests/lib/crew.h"
 #include "tests/lib/mode.h"
 #include "tests/lib/random.h"
@@ -29,6 +32,7 @@ static unsigned rounds;
 struct load {
 	struct root *root;
 	bool checks;		/* the disk remembers */
+	bool reads;		/* and does no more */
 	unsigned requests, errors;	/* atomic */
 	bool stop;		/* atomic */
 };
@@ -49,7 +53,7 @@ static int one_request(struct worker *w)
 	struct root *root = w->load->root;
 	int ret;
 
-	switch (random_next(&w->seed, 16)) {
+	switch (w->load->reads ? 8 : random_next(&w->seed, 16)) {
 	case 0:
 		return toy_request(root, REQ_FLUSH, 0, 0, NULL, 0);
 	case 1:
@@ -223,10 +227,195 @@ static void test_null(void)
 	test_run(THREADS, 1, body_stress, &s);
 }
 
+/* ---- reopening ---- */
+
+/* What a reopening may change, of a node and the file below it. */
+struct shape {
+	bool read_only[2], direct[2], unmap[2], owes[2];
+};
+
+static struct shape shape_of(const struct node *top)
+{
+	const struct node *nodes[2] = { top, top->file->child };
+	struct shape s = { { false }, { false }, { false }, { false } };
+
+	for (unsigned i = 0; i < 2; i++) {
+		s.read_only[i] = nodes[i]->read_only;
+		s.direct[i] = nodes[i]->cache_direct;
+		s.unmap[i] = nodes[i]->discard_unmap;
+		s.owes[i] = nodes[i]->owes;
+	}
+	return s;
+}
+
+static int co_reopen_both(struct node *top, bool read_only, bool direct,
+			  bool unmap)
+{
+	struct shape before = shape_of(top), after;
+	struct error *err = NULL;
+	struct reopen *r = reopen_new(top->file->child, &err);
+	int ret;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(r);
+	r->next = reopen_new(top, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(r->next);
+	r->read_only = r->next->read_only = read_only;
+	r->cache_direct = direct;
+	r->discard_unmap = unmap;
+	ret = graph_reopen(r, NULL, &err);
+	CU_ASSERT_EQUAL(!ret, !err);
+	error_clear(&err);
+	after = shape_of(top);
+	if (ret < 0) {
+		CU_ASSERT(!memcmp(&before, &after, sizeof(before)));
+		return ret;
+	}
+	CU_ASSERT(after.read_only[0] == read_only &&
+		  after.read_only[1] == read_only);
+	CU_ASSERT(after.direct[1] == direct && after.unmap[1] == unmap);
+	CU_ASSERT(!after.owes[0] && !after.owes[1]);
+	return ret;
+}
+
+/* The file's bytes of locks, as others see them: that somebody writes, and that
+ * somebody shares no writing (P3). */
+#define LOCK_WRITES 101
+#define LOCK_UNSHARED_WRITE 201
+
+static bool lock_is_held(int fd, off_t byte)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET,
+			      .l_start = byte, .l_len = 1 };
+
+	CU_ASSERT_EQUAL(fcntl(fd, F_OFD_GETLK, &lock), 0);
+	return lock.l_type != F_UNLCK;
+}
+
+static void lock_set(int fd, short type, off_t byte)
+{
+	struct flock lock = { .l_type = type, .l_whence = SEEK_SET,
+			      .l_start = byte, .l_len = 1 };
+
+	CU_ASSERT_EQUAL(fcntl(fd, F_OFD_SETLK, &lock), 0);
+}
+
+static struct root *writer_new(struct node *top)
+{
+	static const struct root_ops ops = { .kind = "control" };
+	struct error *err = NULL;
+	struct root *root = root_new(&ops, NULL, "a writer", top, PERM_WRITE,
+				     PERM_ALL, 512, 1, &err);
+
+	CU_ASSERT_EQUAL(!root, !!err);
+	error_clear(&err);
+	return root;
+}
+
+/* Cache and discard, while all write; read-only is refused then. */
+static void reopen_under_writes(struct load *load, struct node *top)
+{
+	bool can = co_reopen_both(top, false, true, true) == 0;
+	uint64_t seed = 1;
+
+	for (unsigned i = 0; i < rounds; i++) {
+		co_some_pass(load);
+		CU_ASSERT_EQUAL_FATAL(co_reopen_both(
+			top, false, can && random_next(&seed, 2),
+			random_next(&seed, 2)), 0);
+		if (i % 8 == 0)
+			CU_ASSERT(co_reopen_both(top, true, false, true) < 0);
+	}
+}
+
+/* Read-only and back while all read, and with it the file's locks; another
+ * program, which lets nobody write, refuses the way up. */
+static void reopen_under_reads(struct load *load, struct node *top, int fd)
+{
+	for (unsigned i = 0; i < rounds / 4; i++) {
+		struct root *writer = writer_new(top);
+
+		CU_ASSERT_PTR_NOT_NULL_FATAL(writer);
+		CU_ASSERT(lock_is_held(fd, LOCK_WRITES));
+		co_some_pass(load);
+		CU_ASSERT(co_reopen_both(top, true, false, true) < 0);
+		CU_ASSERT(lock_is_held(fd, LOCK_WRITES));
+		root_free(writer);
+		CU_ASSERT_EQUAL(co_reopen_both(top, true, false, i % 2), 0);
+		CU_ASSERT(!lock_is_held(fd, LOCK_WRITES));
+		co_some_pass(load);
+		CU_ASSERT_PTR_NULL(writer_new(top));
+		lock_set(fd, F_RDLCK, LOCK_UNSHARED_WRITE);
+		/* it may be opened for writing, while nobody does */
+		(void)co_reopen_both(top, false, false, i % 2);
+		CU_ASSERT_PTR_NULL(writer_new(top));
+		CU_ASSERT(!lock_is_held(fd, LOCK_WRITES));
+		co_some_pass(load);
+		lock_set(fd, F_UNLCK, LOCK_UNSHARED_WRITE);
+		CU_ASSERT_EQUAL(co_reopen_both(top, false, false, true), 0);
+	}
+}
+
+struct reopening {
+	const char *json;
+	int fd;
+};
+
+static void body_reopen(void *arg)
+{
+	static const struct root_ops ops = { .kind = "export", .gated = true };
+	const struct reopening *reopening = arg;
+	struct load load = { .checks = true };
+	struct crew crew = { 0 };
+	struct worker *workers;
+	struct error *err = NULL;
+	struct node *top;
+
+	toy_start();
+	top = toy_open(reopening->json);
+	toy_hold(top);
+	load.root = toy_root("export 'd0'", top, true, 512);
+	workers = start_workers(&load, &crew);
+	reopen_under_writes(&load, top);
+	__atomic_store_n(&load.stop, true, __ATOMIC_RELAXED);
+	crew_wait(&crew);
+	root_free(load.root);
+	load.root = root_new(&ops, NULL, "export 'd1'", top,
+			     PERM_CONSISTENT_READ, PERM_ALL, 512,
+			     ((UINT64_C(1) << THREADS) - 1) << 1, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(load.root);
+	load.stop = false;
+	load.reads = true;
+	for (unsigned i = 0; i < THREADS * WORKERS; i++)
+		crew_start(&crew, &workers[i].member, 1 + i % THREADS, work,
+			   &workers[i]);
+	reopen_under_reads(&load, top, reopening->fd);
+	__atomic_store_n(&load.stop, true, __ATOMIC_RELAXED);
+	crew_wait(&crew);
+	CU_ASSERT_EQUAL(load.errors, 0);
+	root_free(load.root);
+	toy_let_go(top);
+	free_workers(workers);
+}
+
+static void test_reopen(void)
+{
+	char path[] = "/tmp/graph-stress-XXXXXX", json[256];
+	int fd = mkstemp(path);
+	struct reopening reopening = { json, fd };
+
+	CU_ASSERT_FATAL(fd >= 0 && ftruncate(fd, SIZE) == 0);
+	snprintf(json, sizeof(json), "{\"driver\":\"raw\",\"file\":{"
+		 "\"driver\":\"file\",\"filename\":\"%s\"}}", path);
+	test_run(THREADS, 1, body_reopen, &reopening);
+	close(fd);
+	unlink(path);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct suite_test tests[] = {
 		TEST(test_toy), TEST(test_file), TEST(test_null),
+		TEST(test_reopen),
 	};
 
 	static const unsigned many[] = {
