@@ -20,8 +20,8 @@ void leave_start(void);
 /*
  * Ends commands, jobs and exports, closes every node and lets co_leave_wait
  * return; or refuses. Either all exports were idle, or none was touched; one
- * that is opened in between stays, and the others are gone. What does not end in
- * time is left behind, and the log names it. Coroutine.
+ * that is opened in between stays, and the others are gone. What does not end
+ * in time is left behind, and the log names it. Coroutine.
  */
 int co_leave(struct error **err) MUST_CHECK;
 /* Waits until somebody's co_leave has succeeded. Coroutine. */

@@ -652,6 +652,7 @@ TEST_MAIN("server-leave", TEST(test_order), TEST(test_a_query_is_waited_for),
 	  TEST(test_half_closed_and_refused),
 	  TEST(test_nodes_close_beside_each_other),
 	  TEST(test_a_node_that_stays), TEST(test_a_node_that_is_somebodys),
-	  TEST(test_all_that_stays), TEST(test_an_export_that_fails), TEST(test_clients_that_stay),
-	  TEST(test_a_flush_that_fails), TEST(test_refused),
-	  TEST(test_refused_in_the_middle), TEST(test_seeds))
+	  TEST(test_all_that_stays), TEST(test_an_export_that_fails),
+	  TEST(test_clients_that_stay), TEST(test_a_flush_that_fails),
+	  TEST(test_refused), TEST(test_refused_in_the_middle),
+	  TEST(test_seeds))
