@@ -266,7 +266,7 @@ static int fuse_close(struct export *exp, struct error **err)
 		state->file = NULL;
 		return 0;
 	}
-	rc = co_root_end(f->common.root, err);
+	rc = co_export_root_end(exp, f->common.root, err);
 	/* another may have its place */
 	state->file = NULL;
 	fuse_file_free(f);

@@ -85,6 +85,7 @@ static void export_set_life(struct export *exp, enum export_life life)
 {
 	assert(export_follows[exp->life] >> life & 1);
 	exp->life = life;
+	exp->ran |= life == EXPORT_RUNNING || life == EXPORT_STUCK;
 }
 
 bool export_is_found(const struct export *exp)
@@ -376,6 +377,15 @@ struct root *export_root_new(struct export *exp, const struct root_ops *ops,
 	exp->root = root_new(ops, owner, name, node, perm, shared, granularity,
 			     threads, err);
 	return exp->root;
+}
+
+int co_export_root_end(struct export *exp, struct root *root,
+		       struct error **err)
+{
+	if (exp->ran)
+		return co_root_end(root, err);
+	root_free(root);
+	return 0;
 }
 
 struct export *export_add(json_t *options, struct error **err)

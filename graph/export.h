@@ -58,7 +58,8 @@ struct export_type {
 			  struct error **err);
 	/*
 	 * Undoes open, when nobody refers to the export any more; the root is
-	 * freed by co_root_end, whose words for what was lost it hands on.
+	 * freed by co_export_root_end, whose words for what was lost it hands
+	 * on.
 	 */
 	int (*close)(struct export *exp, struct error **err);
 	/* Adds members to the object: "device", "queues", ...; may wait. */
@@ -89,6 +90,7 @@ struct export {
 	struct export_end *end;	/* whoever waits for its end, or NULL */
 	char *id;
 	bool writable;
+	bool ran;		/* or may have */
 	bool exclusive;		/* nobody else may write to the node (P1) */
 	void *opts;
 	struct json_t *given;	/* to export_add */
@@ -110,12 +112,16 @@ extern const struct option export_options[];
  * For a type's open: the root that shows `node`, with the permissions that the
  * export asks for; exp->root is set. shared: what the type lets others do. The
  * rest as root_new. NULL, and *err. The type's close clears exp->root before
- * co_root_end.
+ * co_export_root_end, which waits for the node's close and says what was lost,
+ * as co_root_end does. One that never ran has written nothing, and whoever had
+ * begun it may refer to the node: that is not waited for.
  */
 struct root *export_root_new(struct export *exp, const struct root_ops *ops,
 			     void *owner, struct node *node, unsigned shared,
 			     uint32_t granularity, uint64_t threads,
 			     struct error **err) MUST_CHECK;
+int co_export_root_end(struct export *exp, struct root *root,
+		       struct error **err) MUST_CHECK;
 
 /*
  * Takes a copy of options ("type", "id", "node-name", "writable", "exclusive",

@@ -560,7 +560,7 @@ static int knbd_close(struct export *exp, struct error **err)
 	exp->root = NULL;
 	/* it was stopped, or its start was */
 	assert(!k->target.count && !k->connecting);
-	rc = co_root_end(k->target.root, err);
+	rc = co_export_root_end(exp, k->target.root, err);
 	free(k);
 	return rc;
 }

@@ -199,7 +199,7 @@ static int nbd_close(struct export *exp, struct error **err)
 	struct nbd_export *e = exp->state;
 
 	exp->root = NULL;
-	return co_root_end(e->target.root, err);
+	return co_export_root_end(exp, e->target.root, err);
 }
 
 static void nbd_query(struct export *exp, json_t *object)

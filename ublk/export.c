@@ -177,7 +177,7 @@ static int ublk_close(struct export *exp, struct error **err)
 	exp->root = NULL;
 	if (!co_ublk_device_close(dev))
 		return 0;
-	rc = dev->root ? co_root_end(dev->root, err) : 0;
+	rc = dev->root ? co_export_root_end(exp, dev->root, err) : 0;
 	device_free(dev);
 	return rc;
 }

@@ -72,7 +72,7 @@ static int door_close(struct export *exp, struct error **err)
 
 	CU_ASSERT(s->opened);
 	closes++;
-	return co_root_end(exp->root, err);
+	return co_export_root_end(exp, exp->root, err);
 }
 
 static const struct option door_options[] = {
@@ -266,5 +266,24 @@ SIM_TEST(test_exclusive)
 	toy_let_go(node);
 }
 
-TEST_MAIN("graph-export", TEST(test_export),
+/* Whoever wanted it has the node, and hears at once. */
+SIM_TEST(test_a_start_that_fails)
+{
+	struct node *node;
+	uint64_t begun;
+
+	toy_start();
+	export_type_register(&door);
+	node = toy_open("{'driver':'toy','node-name':'n'}");
+	fail_start = -ENODEV;
+	begun = clock_ns();
+	add("a", NULL, "the door is stuck");
+	fail_start = 0;
+	/* simulated time: exact */
+	CU_ASSERT_EQUAL(clock_ns(), begun);
+	CU_ASSERT_PTR_NULL(export_each(NULL));
+	toy_let_go(node);
+}
+
+TEST_MAIN("graph-export", TEST(test_export), TEST(test_a_start_that_fails),
 	  TEST(test_a_start_that_is_stuck), TEST(test_exclusive))

@@ -114,7 +114,7 @@ static int gate_close(struct export *exp, struct error **err)
 	struct root *root = exp->root;
 
 	exp->root = NULL;
-	return co_root_end(root, err);
+	return co_export_root_end(exp, root, err);
 }
 
 static const struct export_type gate_type = {

@@ -150,7 +150,7 @@ static int door_idle(struct export *exp, bool patient, struct error **err)
 static int door_close(struct export *exp, struct error **err)
 {
 	put(trace, "closed");
-	return co_root_end(exp->root, err);
+	return co_export_root_end(exp, exp->root, err);
 }
 
 static const struct export_type door = {
