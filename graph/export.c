@@ -321,18 +321,21 @@ static struct node *find_node(const char *name, bool writable,
 	return NULL;
 }
 
-/* What is found has a root: it shows the node, and does nothing. */
+/* What is found has a root: it shows the node, and does nothing. Without it
+ * nobody would find what is stuck, so a drain is waited for till it ends. */
 static void export_stand_in(struct export *exp, struct node *node)
 {
 	static const struct root_ops ops = { .kind = "export" };
-	struct error *ignored CLEANUP_ERROR = NULL;
+	bool again = exp->life == EXPORT_STUCK && !exp->root;
 
-	if (exp->life != EXPORT_STUCK || exp->root)
-		return;
-	exp->stand_in = exp->root = root_new(&ops, exp, exp->id, node, 0,
-					     PERM_ALL, 1,
-					     UINT64_C(1) << MAIN_THREAD,
-					     &ignored);
+	while (again) {
+		struct error *err CLEANUP_ERROR = NULL;
+
+		exp->stand_in = exp->root =
+			root_new(&ops, exp, exp->id, node, 0, PERM_ALL, 1,
+				 UINT64_C(1) << MAIN_THREAD, &err);
+		again = err && err->code == ETIMEDOUT;
+	}
 }
 
 static int export_begin(struct export *exp, json_t *options, struct node *node,
@@ -342,8 +345,10 @@ static int export_begin(struct export *exp, json_t *options, struct node *node,
 
 	if (ret == 0) {
 		node_get(node, "export");
+		node->shown_soon++;
 		ret = exp->type->open(exp, node, err);
 		export_stand_in(exp, node);
+		node->shown_soon--;
 		node_put(node, "export");
 	}
 	if (exp->life == EXPORT_STUCK)
@@ -438,7 +443,8 @@ int export_del(const char *id, enum export_stop mode, struct error **loss,
 	assert(thread_is_main() && co_self());
 	if (!exp)
 		return error_set(err, ENOENT, "Export '%s' is not found", id);
-	if (exp->life < EXPORT_RUNNING)
+	if (exp->life < EXPORT_RUNNING ||
+	    (exp->life == EXPORT_STUCK && !exp->root))
 		return error_set(err, EBUSY, "Export '%s' is being started",
 				 id);
 	if (exp->life != EXPORT_RUNNING && exp->life != EXPORT_STUCK)

@@ -588,7 +588,8 @@ int node_del(const char *name, struct error **err)
 		return error_set(err, ENOENT,
 				 "Failed to find node with node-name='%s'",
 				 name);
-	if (node->parents || !node->held || edge_first_frozen(node) ||
+	if (node->parents || !node->held || node->shown_soon ||
+	    edge_first_frozen(node) ||
 	    transaction_gives_parent(node))
 		return node_del_refuse(node, err);
 	node_set_life(node, NODE_LEAVING);

@@ -89,6 +89,7 @@ struct node {
 	unsigned perm, shared;		/* of all parents together */
 	unsigned busy;		/* its open or close does I/O (A14) */
 	struct idle_waiter *waiters;	/* for busy to become 0 */
+	unsigned shown_soon;	/* exports that are being opened on it */
 	bool reopening;		/* reopen.h: one at a time */
 	bool owes;		/* read-only, but writes what it has yet */
 	bool drained;		/* by the drain under way, or above such */
@@ -210,7 +211,8 @@ struct json_t *node_options_for_file(const char *path, const char *format,
  * The monitor's hold (G1). node_add opens a node and gives it one, beside the
  * opener's reference. node_del takes it away, and the name with it, and waits
  * for the close: an error may say that the node is gone and what was lost;
- * refused (-EBUSY) while the node has parents or is about to have one.
+ * refused (-EBUSY) while the node has parents or is about to have one, as while
+ * an export is being opened.
  */
 struct node *node_add(struct json_t *options, struct error **err) MUST_CHECK;
 int node_del(const char *name, struct error **err) MUST_CHECK;

@@ -29,12 +29,17 @@ static const struct root_ops door_root_ops = {
 static unsigned opens, starts, stops, closes;
 static int fail_open, fail_start, fail_stop;
 static bool gets_stuck;
+static uint64_t open_ns;
 
 static int door_open(struct export *exp, struct node *node, struct error **err)
 {
 	struct door_state *s = exp->state;
 	const struct door_opts *opts = exp->opts;
 
+	if (open_ns)
+		co_sleep(open_ns);
+	if (fail_open && gets_stuck)
+		export_set_stuck(exp);
 	if (fail_open)
 		return error_set(err, -fail_open, "no door");
 	CU_ASSERT_EQUAL(opts->queues, 2);
@@ -70,6 +75,8 @@ static int door_close(struct export *exp, struct error **err)
 {
 	struct door_state *s = exp->state;
 
+	if (exp->stand_in)
+		return 0;
 	CU_ASSERT(s->opened);
 	closes++;
 	return co_export_root_end(exp, exp->root, err);
@@ -238,6 +245,43 @@ SIM_TEST(test_a_start_that_is_stuck)
 	toy_let_go(node);
 }
 
+static void delete_later(void *arg)
+{
+	struct error **err = arg;
+
+	co_sleep(500);
+	CU_ASSERT_EQUAL(node_del("n", err), -EBUSY);
+}
+
+/* The node stays as long as an export is being opened on it: one that gets
+ * stuck there is shown with it. */
+SIM_TEST(test_an_open_that_is_stuck)
+{
+	struct error *err = NULL;
+	struct node *node;
+
+	toy_start();
+	export_type_register(&door);
+	node = toy_open("{'driver':'toy','node-name':'n'}");
+	node_hold(node);
+	toy_give(node);
+	open_ns = 1000;
+	fail_open = -ETIMEDOUT;
+	gets_stuck = true;
+	CU_ASSERT_TRUE_FATAL(co_spawn(delete_later, &err));
+	add("s", NULL, "no door");
+	open_ns = 0;
+	fail_open = 0;
+	gets_stuck = false;
+	CU_ASSERT_PTR_NOT_NULL_FATAL(export_find("s"));
+	CU_ASSERT_PTR_NOT_NULL_FATAL(err);
+	CU_ASSERT_STRING_EQUAL(err->text, "Node n is in use");
+	error_clear(&err);
+	del("s");
+	CU_ASSERT_PTR_NULL(export_each(NULL));
+	CU_ASSERT_EQUAL(node_del("n", &err), 0);
+}
+
 /* P1: who asks for it is the only one that writes, whoever comes first. */
 SIM_TEST(test_exclusive)
 {
@@ -286,4 +330,5 @@ SIM_TEST(test_a_start_that_fails)
 }
 
 TEST_MAIN("graph-export", TEST(test_export), TEST(test_a_start_that_fails),
-	  TEST(test_a_start_that_is_stuck), TEST(test_exclusive))
+	  TEST(test_a_start_that_is_stuck),
+	  TEST(test_an_open_that_is_stuck), TEST(test_exclusive))
