@@ -9,22 +9,28 @@
  * as it likes; a drain may pass its deadline, then main opens what it closed.
  * A throttle above everything lets a request go for a token and holds it
  * otherwise; a close sends what it holds back to the gate.  A thread has
- * buffers for POOL requests; one that finds none waits at the gate.
+ * buffers for POOL requests; one that finds none waits at the gate.  What the
+ * throttle asks of a request is noted in it and asked once.  With READS the
+ * last request of thread 0 is a read, of which it asks nothing; with BATCH so
+ * many of a line start at once, the rest by a message of the thread to itself.
  *
  * Abstractions: a thread handles a message in one atomic step; requests are
  * numbered slots, delivered anew once answered; queues are first in, first
- * out and never full.  The two epoch counters and the count of who waits at a node are one
- * number here (limbo.pml has them apart).
+ * out and never full.  The two epoch counters and the count of who waits at a
+ * node are one number here (limbo.pml has them apart).
  *
  * Proven (safety):
  *  - when main holds all answers, no request is counted on any thread, and
  *    until main opens none starts, runs or ends on the drained node;
  *  - requests of a thread leave the throttle in the order of their delivery,
  *    also those that went back to the gate;
+ *  - a request is charged once, however often it goes back;
  *  - at most POOL run; nothing ever stands still (no deadlock).
  * Proven (liveness, weak fairness):
  *  - served: a delivered request is answered, with drains coming for ever
  *    or coming no more;
+ *  - passes: a read is answered though no token ever comes for the writes that
+ *    wait before it (READS, STOPPED_CLOCK);
  *  - drains: a drain completes when storage does, even if no token ever
  *    comes (STOPPED_CLOCK) and without help of the deadline (NO_DEADLINE).
  *
@@ -38,6 +44,10 @@
  *  BACK_TO_TAIL    throttled requests go back to the end of the line
  *  FORGET_LINE     opening the gate does not start the line
  *  LOST_WAKE       freed buffers do not start the line
+ *  FORGET_CHARGE   what goes back is charged again
+ *  READ_BEHIND     a read waits behind throttled writes
+ *  FORGET_MORE     no message starts the rest of a line
+ *  OVERTAKE        who comes between two parts of a line passes the gate
  *  CHILD_AT_GATE   the second part of a request passes the gate again
  */
 
@@ -51,16 +61,29 @@
 #define POOL	2
 #endif
 #define SLOTS	(SLOTS0 + SLOTS1)
+#ifdef READS
+#define IS_READ(r)	(r == SLOTS0 - 1)
+#else
+#define IS_READ(r)	false
+#endif
+#ifdef BATCH
+#define MORES	1
+#else
+#define BATCH	SLOTS
+#define MORES	0
+#endif
 
-mtype = { SUBMIT, DONE, TOKEN, CLOSE, OPEN, COUNT };
+mtype = { SUBMIT, DONE, TOKEN, CLOSE, OPEN, COUNT, MORE };
 mtype = { ZERO, OPENED };
 mtype = { IDLE, SENT, WAITING, THROTTLED, STORAGE, ENDING };
 
-chan inbox0 = [SLOTS + 3] of { mtype, byte };
-chan inbox1 = [SLOTS + 3] of { mtype, byte };
+chan inbox0 = [SLOTS + 3 + MORES] of { mtype, byte };
+chan inbox1 = [SLOTS + 3 + MORES] of { mtype, byte };
 chan answers = [4] of { mtype, byte };
 
 mtype what[SLOTS];
+bool noted[SLOTS];		/* what the throttle asks */
+bool charged[SLOTS];		/* ghost: it was asked */
 byte count[2];
 bool token[2];			/* in the bucket or on its way */
 bool ready[2];			/* in the bucket */
@@ -82,7 +105,17 @@ inline throttle()
 {
 	assert(!drained);
 	if
-	:: ready[t] && len(slow) == 0 ->
+	:: !IS_READ(r) && !noted[r] ->
+		assert(!charged[r]);
+		noted[r] = true;
+		charged[r] = true
+	:: else
+	fi;
+	if
+#ifndef READ_BEHIND
+	:: IS_READ(r) -> what[r] = STORAGE
+#endif
+	:: ready[t] && len(slow) == 0 && !IS_READ(r) ->
 		ready[t] = false;
 		token[t] = false;
 		issue()
@@ -106,10 +139,23 @@ inline start()
 
 inline start_line()
 {
+	n = 0;
 	do
-	:: len(line) > 0 && count[t] < POOL -> line?r; start()
+	:: len(line) > 0 && count[t] < POOL && n < BATCH ->
+		line?r;
+		start();
+		n++
 	:: else -> break
-	od
+	od;
+	if
+#ifndef FORGET_MORE
+	:: len(line) > 0 && count[t] < POOL && !more ->
+		more = true;
+		inbox!MORE,0
+#endif
+	:: else
+	fi;
+	n = 0
 }
 
 /* What only time releases goes back, before those that came later. */
@@ -123,6 +169,9 @@ inline send_back()
 	:: len(slow) > 0 ->
 		slow?r;
 		what[r] = WAITING;
+#ifdef FORGET_CHARGE
+		noted[r] = false;
+#endif
 		line!r;
 		count[t]--
 	:: else -> break
@@ -166,6 +215,7 @@ proctype thread(byte t; chan inbox)
 	chan order = [SLOTS] of { byte };	/* ghost: in order of delivery */
 	bool closed;
 	bool answered;
+	bool more;	/* its message is on its way */
 	byte r;
 	byte x;
 	byte n;
@@ -173,9 +223,16 @@ proctype thread(byte t; chan inbox)
 end:	do
 	:: d_step {
 		inbox?SUBMIT,r ->
-		order!r;
 		if
+		:: IS_READ(r)
+		:: else -> order!r
+		fi;
+		if
+#ifdef OVERTAKE
+		:: closed || count[t] == POOL ->
+#else
 		:: closed || len(line) > 0 || count[t] == POOL ->
+#endif
 			what[r] = WAITING;
 			line!r
 		:: else -> start()
@@ -194,11 +251,14 @@ end:	do
 		count[t]--;
 #endif
 		what[r] = IDLE;
+		noted[r] = false;
+		charged[r] = false;
 		if
 #ifdef LOST_WAKE
 		:: false
 #else
-		:: !closed -> start_line()
+		/* else nobody is short of buffers */
+		:: !closed && count[t] == POOL - 1 -> start_line()
 #endif
 		:: else -> answer()
 		fi;
@@ -247,6 +307,15 @@ end:	do
 #endif
 		r = 0; x = 0;
 		send(OPENED)
+	   }
+	:: d_step {
+		inbox?MORE,_ ->
+		more = false;
+		if
+		:: !closed -> start_line()
+		:: else
+		fi;
+		r = 0; x = 0
 	   }
 	od
 }
@@ -346,6 +415,9 @@ init
 
 #ifdef SERVED
 ltl served { [] ((what[0] == SENT) -> <> (what[0] == IDLE)) }
+#endif
+#ifdef PASSES
+ltl passes { [] ((what[SLOTS0 - 1] == SENT) -> <> (what[SLOTS0 - 1] == IDLE)) }
 #endif
 #ifdef DRAINS
 ltl drains { [] (draining -> <> drained) }
