@@ -94,7 +94,7 @@ void co_lock(struct co_mutex *m)
 	struct co_waiter w = { .co = co_self() };
 
 	assert(w.co);
-	rt_step();
+	rt_may_wait();
 	guard_lock(m);
 	assert(m->owner != w.co);
 	if (!m->owner) {

@@ -210,7 +210,7 @@ void co_wait(void)
 	struct co *co = co_self();
 
 	assert(co);
-	rt_step();
+	rt_may_wait();
 	if (co->token) {
 		co->token = false;
 		return;

@@ -69,6 +69,9 @@ void co_pool_reset(struct io_thread *t);
 void co_pool_destroy(struct io_thread *t);
 /* Runs the first runnable coroutine; false when there is none. */
 bool co_run_one(struct io_thread *t);
+/* A step as rt_step, of a coroutine in a call that might wait: the simulation
+ * lets others of its thread run at will (sim_wait_rate). */
+void rt_may_wait(void);
 /* Gives up the thread until co_enter or co_queue_run. */
 void co_park(const char *waits_for);
 /* Continues a parked coroutine at once; from its loop only. */

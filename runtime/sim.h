@@ -35,6 +35,8 @@ uint64_t sim_file_allocated(const char *path);
 void sim_file_block_device(const char *path);
 void sim_file_align(const char *path, uint32_t io_align);
 void sim_file_remove(const char *path);
+/* How many files are open. */
+unsigned sim_files_open(void);
 
 /*
  * Power cut. sim_power_cut freezes each file at this instant: every write or
@@ -73,6 +75,11 @@ unsigned sim_in_flight(void);
 
 /* How eagerly rt_step switches: 1 in n (default 4); 0 never. */
 void sim_step_rate(unsigned n);
+
+/* How often a call that might wait, and need not, lets others of its thread run
+ * all the same: 1 in n; 0 never (default). So each place where another
+ * coroutine may come in between is one where it does. */
+void sim_wait_rate(unsigned n);
 
 /* Called when nothing can run any more (a deadlock): default prints who waits
  * and aborts. When fn returns, runtime_run returns too. */

@@ -53,6 +53,10 @@ void rt_step(void)
 {
 }
 
+void rt_may_wait(void)
+{
+}
+
 void thread_post(struct io_thread *to, struct message *msg)
 {
 	struct real_thread *t = container_of(to, struct real_thread, base);

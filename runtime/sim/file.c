@@ -145,6 +145,15 @@ static void take_time(void)
 	while (random_below(2));
 }
 
+unsigned sim_files_open(void)
+{
+	unsigned n = 0;
+
+	for (const struct file *f = world.files; f; f = f->next)
+		n++;
+	return n;
+}
+
 int co_file_open(const char *path, int flags, unsigned mode, struct file **out)
 {
 	struct inode *inode;

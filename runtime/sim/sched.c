@@ -257,6 +257,18 @@ void rt_step(void)
 	t->stalled = 0;
 }
 
+void sim_wait_rate(unsigned n)
+{
+	world.wait_rate = n;
+}
+
+void rt_may_wait(void)
+{
+	rt_step();
+	if (world.wait_rate && !random_below(world.wait_rate))
+		co_yield();
+}
+
 void thread_post(struct io_thread *to, struct message *msg)
 {
 	struct sim_thread *t = sim_thread(to);

@@ -72,7 +72,7 @@ struct world {
 	uint64_t now_ns;
 	uint64_t random;
 	uint64_t hash;			/* of all choices so far */
-	unsigned step_rate;
+	unsigned step_rate, wait_rate;
 	/* odds of I/O against each runnable thread, of this run */
 	unsigned io_weight, slow_rate;
 	/* main */
