@@ -277,7 +277,7 @@ static struct pivot {
 	uint64_t operations;
 	unsigned guest_errors;
 	struct co *waiter;
-	bool stop, moved, undone;
+	bool stop, decided, moved, undone;
 } pivot;
 
 static bool is_off(void)
@@ -289,8 +289,8 @@ static int pivot_fault(void *arg, const struct io *io)
 {
 	(void)arg;
 	/* of the change: the guest's own errors are another matter */
-	if (io->op != IO_READ && strcmp(file_path(io->file), "/from") &&
-	    ++pivot.operations == pivot.fail_at)
+	if (io->op != IO_READ && !pivot.decided &&
+	    strcmp(file_path(io->file), "/from") && ++pivot.operations == pivot.fail_at)
 		return -EIO;
 	return 0;
 }
@@ -341,6 +341,7 @@ static int pivot_take(void *arg, struct error **err)
 	if (ret)
 		return error_set(err, -ret, "the copy failed");
 	ret = record_write("/to");
+	pivot.decided = !ret;
 	if (!ret)
 		return 0;
 	error_set(err, -ret, "the record is not written");
@@ -463,15 +464,34 @@ static void test_cut(void)
 	}
 }
 
-/* The writes of the change: the copy and its flush, the record and its sync.
- * Failed before, it is undone; the guest notices nothing. */
+/* Each of the change's writes and syncs, until none fails: the copy and its
+ * flush, the record and its sync. Failed before, it is undone; the guest notices
+ * nothing. */
 static void test_fail(void)
 {
 	for (uint64_t seed = 1; seed <= 20; seed++) {
-		for (uint64_t fail = 1; fail <= 4; fail++) {
+		uint64_t fail = 1;
+
+		for (;; fail++) {
 			pivot_run(seed, 0, fail);
-			CU_ASSERT(!pivot.moved);
+			if (pivot.moved || fail == 100)
+				break;
 		}
+		CU_ASSERT_EQUAL(fail, 5);
+	}
+}
+
+/* The power goes while the record of a change that failed is taken back. */
+static void test_fail_and_cut(void)
+{
+	for (uint64_t fail = 1; fail <= 4; fail++) {
+		uint64_t writes;
+
+		pivot_run(fail, 0, fail);
+		CU_ASSERT(!pivot.moved);
+		writes = sim_write_count();
+		for (uint64_t cut = 1; cut <= writes; cut++)
+			pivot_run(fail, cut, fail);
 	}
 }
 
@@ -481,4 +501,5 @@ TEST_MAIN("graph-decide",
 	  TEST(test_unknown),
 	  TEST(test_stuck),
 	  TEST(test_cut),
-	  TEST(test_fail))
+	  TEST(test_fail),
+	  TEST(test_fail_and_cut))

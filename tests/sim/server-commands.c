@@ -10,7 +10,8 @@
  *
  * A seed is a few lives of the daemon on the same disks. At a life's end no
  * node, export, job, file or coroutine is left, and every write that was
- * acknowledged is in its image, unless the daemon said what it lost.
+ * acknowledged is in its image. Where the daemon said that it lost something, or
+ * the power was cut while it left, what a flush had covered is.
  *
  * What has no place in the simulation is a toy here: exports (requests come
  * from coroutines of the I/O threads), the NBD server, TLS, sockets, signals.
@@ -87,6 +88,7 @@ static struct written disks[DISKS] = {
 static struct {
 	unsigned most, sent;	/* commands */
 	bool faults, logs, cleans;
+	bool cuts;		/* the power, while it leaves */
 	bool leaving;		/* an end was asked for */
 	bool over;		/* clients stop */
 	bool sticks;		/* exports may get stuck */
@@ -950,6 +952,9 @@ static void quitter(void *arg)
 	while (!delete_exports(true))
 		co_sleep(MS);
 	life.leaving = true;
+	if (life.cuts)
+		sim_power_cut_at(sim_write_count() + 1 +
+				 sim_random_below(20));
 	while (!leave_asked()) {
 		call("quit", json_object());
 		co_sleep(MS);
@@ -1050,7 +1055,7 @@ static void body_life(void *arg)
 		abort();
 	quit_at = life.cleans ? life.most :
 		(unsigned)sim_random_below(life.most) + 1;
-	if (life.faults)
+	if (life.faults && !life.cuts)
 		sim_set_fault(inject, NULL);
 	call("nbd-server-start", json_pack("{s:{s:s,s:{s:s}}}", "addr", "type",
 					   "unix", "data", "path",
@@ -1068,6 +1073,7 @@ static void body_life(void *arg)
 		statelog_free(life.log);
 	change_set_log(NULL);
 	sim_set_fault(NULL, NULL);
+	sim_power_cut_at(0);
 	wait_event_set(&life.ended);
 	co_sleep(MS);
 	assert(life.whole || life.faults);
@@ -1188,7 +1194,7 @@ static void body_verify(void *arg)
 	deadline_start(30, tell_late);
 	leave_start();
 	for (unsigned i = 0; i < DISKS; i++) {
-		disks[i].lost |= !life.whole;
+		disks[i].lost |= !life.whole || life.cuts;
 		totals->lost += disks[i].lost;
 		verify(&disks[i]);
 		/* opened, and mended where a close had failed */
@@ -1217,7 +1223,8 @@ static void run_seed(uint64_t seed)
 	}
 	for (unsigned i = 0; i < LIVES; i++) {
 		memset(&life, 0, sizeof(life));
-		life.faults = seed % 4 == 3;
+		life.cuts = seed % 4 == 1;
+		life.faults = life.cuts || seed % 4 == 3;
 		life.logs = (seed + i) % 3 == 0;
 		life.cleans = (seed + i) % 5 < 2;
 		life.sticks = (seed / 4 + i) % 2;

@@ -34,7 +34,8 @@
 static char trace[400], left[400];
 /* How long what takes, and what is refused. */
 static struct {
-	uint64_t start, stop, job, command, clients;
+	uint64_t start, stop, job, command, clients, log;
+	bool nbd;
 	bool busy;
 	int refuse;
 } wish;
@@ -61,9 +62,8 @@ void co_signals_stop(void)
 int co_nbd_leave(uint64_t timeout_ns, struct error **err)
 {
 	(void)timeout_ns;
-	(void)err;
 	put(trace, "nbd");
-	return 0;
+	return wish.nbd ? error_set(err, ETIMEDOUT, "clients of NBD") : 0;
 }
 
 void object_del_all(void)
@@ -75,6 +75,7 @@ void co_statelog_close(struct statelog *log, bool remove)
 {
 	(void)log;
 	put(trace, remove ? "log-removed" : "log-kept");
+	co_sleep(wish.log);
 }
 
 void monitor_event(const char *name, json_t *data)
@@ -575,6 +576,50 @@ SIM_TEST(test_a_flush_that_fails)
 	CU_ASSERT_PTR_NULL(node_unclosed(NULL));
 }
 
+static void close_failed(const struct node *node, const struct error *err)
+{
+	CU_ASSERT_STRING_EQUAL(node->name, "below");
+	put(left, err->text);
+	leave_note_loss();
+}
+
+/* One node that cannot write what it has, at its close. */
+SIM_TEST(test_a_close_that_fails)
+{
+	start();
+	node_set_close_listener(close_failed);
+	toy_wishes.name = "below";
+	toy_wishes.fail_close = -EIO;
+	CU_ASSERT(!leaves(1000 * MS));
+	CU_ASSERT_PTR_NOT_NULL(strstr(trace, "closed"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(trace, "log-kept"));
+	CU_ASSERT_EQUAL(toy_calls.closes, 1);
+	CU_ASSERT_PTR_NULL(node_unclosed(NULL));
+	node_set_close_listener(NULL);
+}
+
+SIM_TEST(test_a_server_that_stays)
+{
+	start();
+	wish.nbd = true;
+	CU_ASSERT(!leaves(1000 * MS));
+	CU_ASSERT_PTR_NOT_NULL(strstr(left, "Left behind: clients of NBD"));
+	/* nothing is lost by that */
+	CU_ASSERT_STRING_EQUAL(trace, "stop closed asked job clients signals "
+			       "nbd log-removed ");
+}
+
+SIM_TEST(test_a_log_that_stays)
+{
+	start();
+	wish.log = 60000 * MS;
+	CU_ASSERT(!leaves(11000 * MS));
+	CU_ASSERT_PTR_NOT_NULL(strstr(left, "Left behind: Closing the state "
+				      "log takes longer"));
+	CU_ASSERT_STRING_EQUAL(trace, "stop closed asked job " REST);
+	co_sleep(wish.log);
+}
+
 /* While a disk is in use nothing has happened, and all goes on. */
 SIM_TEST(test_refused)
 {
@@ -654,5 +699,6 @@ TEST_MAIN("server-leave", TEST(test_order), TEST(test_a_query_is_waited_for),
 	  TEST(test_a_node_that_stays), TEST(test_a_node_that_is_somebodys),
 	  TEST(test_all_that_stays), TEST(test_an_export_that_fails),
 	  TEST(test_clients_that_stay), TEST(test_a_flush_that_fails),
-	  TEST(test_refused), TEST(test_refused_in_the_middle),
-	  TEST(test_seeds))
+	  TEST(test_a_close_that_fails), TEST(test_a_server_that_stays),
+	  TEST(test_a_log_that_stays), TEST(test_refused),
+	  TEST(test_refused_in_the_middle), TEST(test_seeds))
