@@ -14,11 +14,6 @@
 #include "graph/edge.h"
 #include "graph/graph.h"
 
-static json_t *json_uint(uint64_t n)
-{
-	return json_integer((json_int_t)n);
-}
-
 /* ---- names ---- */
 
 /* Options given that say what is seen: they are part of its name. */
@@ -129,7 +124,8 @@ static json_t *image_info(const struct node *node, bool flat)
 	json_t *image = json_pack("{s:o, s:s, s:o, s:b}",
 				  "filename", file_name(node),
 				  "format", node->driver->name,
-				  "virtual-size", json_uint(node->size),
+				  "virtual-size",
+				  json_integer((json_int_t)node->size),
 				  "dirty-flag", 0);
 
 	if (node->header_backing)

@@ -662,12 +662,6 @@ static void undo_reopens(struct transaction *t)
 	t->reopens = NULL;
 }
 
-static void run_hooks(struct transaction *t)
-{
-	for (struct hook *hook = t->hooks; hook; hook = hook->next)
-		hook->fn(hook->arg);
-}
-
 static void transaction_free(struct transaction *t)
 {
 	struct freeze *freeze;
@@ -713,7 +707,8 @@ static int commit(struct transaction *t, struct change_stats *stats,
 	limits_commit(&t->above);
 	commit_edges(t);
 	commit_reopens(t);
-	run_hooks(t);
+	for (struct hook *hook = t->hooks; hook; hook = hook->next)
+		hook->fn(hook->arg);
 	drain_end(&t->drain, stats);
 	return 0;
 }

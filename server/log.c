@@ -102,33 +102,22 @@ static void log_submit(void)
 	ring_set_op(sqe, &logger.write);
 }
 
-static void log_take(unsigned bytes)
-{
-	logger.start = (logger.start + bytes) % LOG_BUFFER;
-	logger.used -= bytes;
-}
-
 static void log_written(struct ring_op *op, int res, unsigned flags)
 {
+	/* nobody reads the log any more: nothing to tell, nobody to tell it */
+	unsigned bytes = res > 0 ? (unsigned)res : logger.used;
 	unsigned dropped = logger.dropped;
 
 	(void)op;
 	(void)flags;
 	logger.writing = false;
-	/* nobody reads the log any more: nothing to tell, nobody to tell it */
-	log_take(res > 0 ? (unsigned)res : logger.used);
+	logger.start = (logger.start + bytes) % LOG_BUFFER;
+	logger.used -= bytes;
 	if (dropped && logger.used < LOG_BUFFER / 2) {
 		logger.dropped = 0;
 		log_write(LOG_WARNING, "%u messages were lost", dropped);
 	}
 	log_submit();
-}
-
-static void log_write_now(const char *line, unsigned len)
-{
-	ssize_t n = write(logger.fd, line, len);
-
-	(void)n;	/* there is no one to tell */
 }
 
 void log_write(enum log_level level, const char *fmt, ...)
@@ -143,7 +132,8 @@ void log_write(enum log_level level, const char *fmt, ...)
 	len = log_format(line, level, fmt, args);
 	va_end(args);
 	if (!logger.async) {
-		log_write_now(line, len);
+		/* where that fails there is no one to tell */
+		(void)!write(logger.fd, line, len);
 		return;
 	}
 	log_put(line, len);

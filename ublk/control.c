@@ -398,10 +398,12 @@ static int co_simple(unsigned op, uint32_t id, uint64_t data,
 	return rc;
 }
 
-int co_ublk_add(struct ublksrv_ctrl_dev_info *info, struct error **err)
+/* What info says goes to the kernel, and its answer comes back in it. */
+static int co_exchange_info(unsigned op, uint32_t id,
+			    struct ublksrv_ctrl_dev_info *info,
+			    struct error **err)
 {
-	struct ublk_call *call = call_new(UBLK_U_CMD_ADD_DEV, info->dev_id, 0,
-					  sizeof(*info), err);
+	struct ublk_call *call = call_new(op, id, 0, sizeof(*info), err);
 	int rc;
 
 	if (!call)
@@ -413,6 +415,11 @@ int co_ublk_add(struct ublksrv_ctrl_dev_info *info, struct error **err)
 	*info = call->payload.info;
 	free(call);
 	return 0;
+}
+
+int co_ublk_add(struct ublksrv_ctrl_dev_info *info, struct error **err)
+{
+	return co_exchange_info(UBLK_U_CMD_ADD_DEV, info->dev_id, info, err);
 }
 
 int co_ublk_set_params(uint32_t id, const struct ublk_params *params,
@@ -435,18 +442,8 @@ int co_ublk_set_params(uint32_t id, const struct ublk_params *params,
 int co_ublk_get_info(uint32_t id, struct ublksrv_ctrl_dev_info *info,
 		     struct error **err)
 {
-	struct ublk_call *call = call_new(UBLK_U_CMD_GET_DEV_INFO, id, 0,
-					  sizeof(*info), err);
-	int rc;
-
-	if (!call)
-		return -ENOMEM;
-	rc = co_call_run(call, err);
-	if (rc)
-		return rc;
-	*info = call->payload.info;
-	free(call);
-	return 0;
+	memset(info, 0, sizeof(*info));
+	return co_exchange_info(UBLK_U_CMD_GET_DEV_INFO, id, info, err);
 }
 
 int co_ublk_start(uint32_t id, struct error **err)

@@ -1011,7 +1011,7 @@ void toy_start(void)
 	driver_register(&full_driver);
 }
 
-static json_t *parse(const char *text)
+json_t *toy_json(const char *text)
 {
 	char *json = strdup(text);
 	json_t *options;
@@ -1027,7 +1027,7 @@ static json_t *parse(const char *text)
 
 struct node *toy_open(const char *text)
 {
-	json_t *options = parse(text);
+	json_t *options = toy_json(text);
 	struct error *err = NULL;
 	struct node *node;
 
@@ -1082,7 +1082,7 @@ void toy_let_go(struct node *node)
 
 char *toy_open_error(const char *text)
 {
-	json_t *options = parse(text);
+	json_t *options = toy_json(text);
 	struct error *err = NULL;
 	struct node *node;
 	char *sentence;

@@ -111,8 +111,10 @@ extern void (*toy_resume)(struct root *root);
 int toy_request(struct root *root, enum req_op op, uint64_t offset,
 		uint32_t len, void *buf, unsigned flags);
 
+/* Parsed JSON text, in quotes of either kind; asserts that it is some. */
+struct json_t *toy_json(const char *text);
 /*
- * Opens from JSON text, in quotes of either kind; asserts that it works. The
+ * Opens from such text; asserts that it works. The
  * reference goes to the first toy_root on the node, unless toy_hold keeps it
  * for the test; toy_let_go drops it and waits for the close.
  */

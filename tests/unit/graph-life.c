@@ -18,24 +18,11 @@
 
 #define MS 1000000ull
 
-static json_t *json_of(const char *text)
-{
-	char *json = strdup(text);
-	json_t *options;
-
-	for (char *c = json; *c; c++)
-		if (*c == '\'')
-			*c = '"';
-	options = json_loads(json, 0, NULL);
-	free(json);
-	return options;
-}
-
 /* ---- commands, as the control plane gives them ---- */
 
 static int co_add(const char *text, struct error **err)
 {
-	json_t *options = json_of(text);
+	json_t *options = toy_json(text);
 	struct node *node = node_add(options, err);
 
 	json_decref(options);
