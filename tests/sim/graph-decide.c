@@ -290,7 +290,8 @@ static int pivot_fault(void *arg, const struct io *io)
 	(void)arg;
 	/* of the change: the guest's own errors are another matter */
 	if (io->op != IO_READ && !pivot.decided &&
-	    strcmp(file_path(io->file), "/from") && ++pivot.operations == pivot.fail_at)
+	    strcmp(file_path(io->file), "/from") &&
+	    ++pivot.operations == pivot.fail_at)
 		return -EIO;
 	return 0;
 }
@@ -465,8 +466,8 @@ static void test_cut(void)
 }
 
 /* Each of the change's writes and syncs, until none fails: the copy and its
- * flush, the record and its sync. Failed before, it is undone; the guest notices
- * nothing. */
+ * flush, the record and its sync. Failed before, it is undone; the guest
+ * notices nothing. */
 static void test_fail(void)
 {
 	for (uint64_t seed = 1; seed <= 20; seed++) {

@@ -10,8 +10,8 @@
  *
  * A seed is a few lives of the daemon on the same disks. At a life's end no
  * node, export, job, file or coroutine is left, and every write that was
- * acknowledged is in its image. Where the daemon said that it lost something, or
- * the power was cut while it left, what a flush had covered is.
+ * acknowledged is in its image. Where the daemon said that it lost something,
+ * or the power was cut while it left, what a flush had covered is.
  *
  * What has no place in the simulation is a toy here: exports (requests come
  * from coroutines of the I/O threads), the NBD server, TLS, sockets, signals.
