@@ -50,9 +50,6 @@ struct change_stats {
 void graph_start(uint64_t drain_deadline_ns);
 /* Everything closed; asserts that no node is left. */
 void graph_stop(void);
-/* After a simulated power cut, instead of graph_stop: nothing is closed, the
- * old graph is out of sight; then runtime_stop. */
-void graph_forget(void);
 
 /*
  * Puts a filter above `below` (C4): all parents of `below` move to it, or one
