@@ -95,15 +95,22 @@ void leave_start(void)
 
 /* ---- what may refuse ---- */
 
-/* Once: the first that is in use, else -EAGAIN where some will soon be idle. */
+/*
+ * Once: the first that is in use, else -EAGAIN where some will soon be idle.
+ * One that is just being stopped is not asked: whoever stops it has it open.
+ */
 static int leave_look(bool patient, struct error **err)
 {
 	struct export **all = export_get_all("leave");
 	int rc, ret = 0;
 
 	for (unsigned i = 0; all[i] && (!ret || ret == -EAGAIN); i++) {
-		rc = all[i]->type->check_idle ?
-			all[i]->type->check_idle(all[i], patient, err) : 0;
+		if (!all[i]->type->check_idle || !export_is_found(all[i]))
+			continue;
+		if (all[i]->life == EXPORT_STOPPING)
+			rc = patient ? -EAGAIN : 0;
+		else
+			rc = all[i]->type->check_idle(all[i], patient, err);
 		ret = rc ? rc : ret;
 	}
 	export_put_all(all, "leave");

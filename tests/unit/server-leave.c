@@ -36,7 +36,7 @@ static char trace[400], left[400];
 static struct {
 	uint64_t start, stop, job, command, clients, log;
 	bool nbd;
-	bool busy;
+	bool busy, holds;
 	int refuse;
 } wish;
 
@@ -135,7 +135,10 @@ static int door_stop(struct export *exp, enum export_stop mode,
 	(void)exp;
 	(void)mode;
 	put(trace, "stop");
+	/* as if whoever stops it opened it */
+	wish.busy = wish.holds;
 	co_sleep(wish.stop);
+	wish.busy = false;
 	if (wish.refuse)
 		return error_set(err, -wish.refuse, "somebody came in");
 	return 0;
@@ -444,6 +447,7 @@ SIM_TEST(test_half_closed)
 {
 	start();
 	wish.stop = 20000 * MS;
+	wish.holds = true;
 	CU_ASSERT_TRUE_FATAL(co_spawn(half_closed, NULL));
 	CU_ASSERT(leaves(20100 * MS));
 	CU_ASSERT_STRING_EQUAL(trace, "stop asked job closed over " REST);
