@@ -1286,7 +1286,7 @@ static bool batch(uint64_t from, uint64_t count)
 
 int main(int argc, char **argv)
 {
-	static const uint64_t amounts[] = { 20, 100, 8000 };
+	static const uint64_t amounts[] = { 20, 80, 8000 };
 	uint64_t seeds = amounts[test_mode(&argc, argv)], seed = 1, done = 0;
 	unsigned failed = 0;
 	char dir[] = "/tmp/server-commands-XXXXXX";
