@@ -1206,19 +1206,6 @@ static void body_verify(void *arg)
 
 /* ---- seeds ---- */
 
-/* The next life's power cut does not take what this life's writes were, which
- * the machine has had time to write. */
-static void settle_files(void)
-{
-	for (unsigned i = 0; i < DISKS; i++) {
-		void *data;
-		uint64_t size = sim_file_get(disks[i].path, &data);
-
-		sim_file_set(disks[i].path, data, size);
-		free(data);
-	}
-}
-
 static void run_seed(uint64_t seed)
 {
 	totals->seed = seed;
@@ -1249,7 +1236,6 @@ static void run_seed(uint64_t seed)
 		test_run(THREADS, seed * LIVES + i, body_life, NULL);
 		sim_wait_rate(0);
 		test_run(THREADS, seed, body_verify, NULL);
-		settle_files();
 	}
 	for (unsigned i = 0; i < DISKS; i++)
 		model_free(&disks[i].model);
