@@ -214,6 +214,13 @@ int co_edge_flush(struct edge *edge)
 	return co_node_flush(edge->child);
 }
 
+int co_close_flush(struct node *node)
+{
+	assert(thread_is_main());
+	return node->driver->kind == DRIVER_PROTOCOL ? co_protocol_flush(node)
+						     : 0;
+}
+
 #ifdef NODE_COUNTS
 
 void node_path_enter(struct node_path *path, struct node *node)

@@ -22,4 +22,11 @@
  */
 void node_dsync_failed(struct node *node, int res);
 
+/*
+ * Before a node is closed: what a protocol node was given since its last flush
+ * becomes durable. Others write what they keep when they are closed, before
+ * their children. 0 or -errno. Main thread, coroutine.
+ */
+int co_close_flush(struct node *node) MUST_CHECK;
+
 #endif

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "graph/edge.h"
+#include "graph/flush.h"
 #include "graph/node-io.h"
 #include "graph/node-life.h"
 #include "graph/thread-state.h"
@@ -413,16 +414,20 @@ static void node_free(struct node *node)
 static void co_close_driver(struct node *node)
 {
 	struct error *err CLEANUP_ERROR = NULL, *why CLEANUP_ERROR = NULL;
-	int ret = 0;
+	int flushed, ret = 0;
 
 	/* a drain that covers it knows it until it ends */
 	co_node_busy(node);
 	co_node_thread_states_close(node);
+	flushed = co_close_flush(node);
 	if (node->driver->close)
 		ret = node->driver->close(node, &why);
 	node_idle(node);
 	assert((ret < 0) == (why != NULL));
 	node_set_life(node, NODE_CLOSED);
+	if (flushed < 0 && !why)
+		error_set(&why, -flushed, "what was written could not be made "
+			  "durable: %s", strerror(-flushed));
 	if (!why)
 		return;
 	error_set(&err, why->code, "Node '%s' is closed, but %s", node->name,

@@ -34,7 +34,7 @@ static void flush_work_run(struct late *late)
 	struct root *root;
 	int ret;
 
-	/* else it has closed, flushed */
+	/* else it has closed, and closing flushes */
 	if (!node)
 		return;
 	root = root_new(&flush_root_ops, NULL, "the end of an export", node, 0,
