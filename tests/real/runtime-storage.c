@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "runtime/co.h"
+#include "runtime/real/real.h"
 #include "runtime/storage.h"
 #include "runtime/thread.h"
 #include "tests/lib/suite.h"
@@ -22,6 +23,7 @@
 static int gate[2];		/* closed: the silent calls come back */
 static unsigned began, ended;	/* atomic */
 static char dir[] = "/tmp/blkgraph-storage-XXXXXX";
+static struct storage *silent;
 
 static void wait_at_gate(void *arg)
 {
@@ -43,8 +45,7 @@ static unsigned count(const unsigned *counter)
 
 static void silent_call(void *arg)
 {
-	struct storage *refused = co_storage_call_at(SILENT_DIR, wait_at_gate,
-						     NULL);
+	struct storage *refused = co_storage_call(silent, wait_at_gate, NULL);
 
 	CU_ASSERT_PTR_NULL(refused);
 	++*(unsigned *)arg;
@@ -69,11 +70,11 @@ static void expect_silent(const char *name)
 {
 	char text[STORAGE_TEXT_MAX];
 	bool ran;
-	struct storage *silent = call_at(name, &ran);
+	struct storage *who = call_at(name, &ran);
 
 	CU_ASSERT(!ran);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(silent);
-	CU_ASSERT_PTR_NOT_NULL(strstr(storage_tell(silent, text),
+	CU_ASSERT_PTR_EQUAL_FATAL(who, silent);
+	CU_ASSERT_PTR_NOT_NULL(strstr(storage_tell(who, text),
 				      "'" SILENT_DIR "' has not answered"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(storage_why(-ETIMEDOUT, text),
 				      "'" SILENT_DIR "' has not answered"));
@@ -99,8 +100,13 @@ static void links_make(void)
 static void body(void *arg)
 {
 	unsigned back = 0;
+	int fd = open(SILENT_DIR, O_PATH | O_CLOEXEC);
 
 	(void)arg;
+	silent = storage_of_fd(fd);
+	close(fd);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(silent);
+	/* each is under way or in line when it first waits */
 	for (unsigned i = 0; i < CALLS; i++)
 		CU_ASSERT_TRUE_FATAL(co_spawn(silent_call, &back));
 	while (count(&began) < STORAGE_CALLS_MAX)
@@ -121,7 +127,7 @@ static void body(void *arg)
 	expect_served("/dev/null");
 	CU_ASSERT_EQUAL(count(&began), STORAGE_CALLS_MAX);
 	/* it comes back: those in line have their turn, none is lost, nor
-	 * refused for the time that one of the first to come back takes */
+	 * refused for the time that the first take to come back */
 	storage_set_patience(UINT64_MAX);
 	close(gate[1]);
 	while (back < CALLS)
