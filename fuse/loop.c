@@ -258,7 +258,7 @@ int co_loop_attach(struct loop *loop, const char *name,
 
 struct clear_job {
 	struct late work;
-	struct disk_hold *hold;
+	struct sole_open *sole;
 	char disk[16];
 	int error;
 };
@@ -266,7 +266,7 @@ struct clear_job {
 static void clear_run(struct late *late)
 {
 	struct clear_job *c = container_of(late, struct clear_job, work);
-	int fd = disk_hold_fd(c->hold);
+	int fd = sole_open_fd(c->sole);
 
 	arrival_forget(c->disk);
 	c->error = ioctl(fd, LOOP_CLR_FD) && errno != ENXIO ? errno : 0;
@@ -276,32 +276,32 @@ static void clear_late(struct late *late)
 {
 	struct clear_job *c = container_of(late, struct clear_job, work);
 
-	co_disk_release(c->hold);
+	co_sole_close(c->sole);
 	free(c);
 }
 
-/* Takes the hold over. Once it is released the kernel lets go of the file. */
-static int co_clear(struct loop *loop, struct disk_hold *hold,
+/* Takes the open over. Once it is released the kernel lets go of the file. */
+static int co_clear(struct loop *loop, struct sole_open *sole,
 		    struct error **err)
 {
 	struct clear_job *c = calloc(1, sizeof(*c));
 	int error;
 
 	if (!c) {
-		co_disk_release(hold);
+		co_sole_close(sole);
 		return error_set(err, ENOMEM, "no memory to detach /dev/%s",
 				 loop->disk.name);
 	}
 	c->work.call = clear_run;
 	c->work.undo = clear_late;
-	c->hold = hold;
+	c->sole = sole;
 	memcpy(c->disk, loop->disk.name, sizeof(c->disk));
 	loop->stuck = !co_late(&c->work, LATE_NS, err, "LOOP_CLR_FD of "
 			       "/dev/%s, which is stuck,", loop->disk.name);
 	if (loop->stuck)
 		return -ETIMEDOUT;
 	error = c->error;
-	co_disk_release(hold);
+	co_sole_close(sole);
 	free(c);
 	return !error ? 0 : error_set(err, error, "cannot detach /dev/%s: %s",
 				      loop->disk.name, strerror(error));
@@ -369,25 +369,25 @@ static int co_loop_cleared(struct loop *loop, bool patient, struct error **err)
 static int co_detach_unused(void *arg, bool patient, struct error **err)
 {
 	struct loop *loop = arg;
-	struct disk_hold *hold = NULL;
+	struct sole_open *sole = NULL;
 	int rc;
 
 	/* somebody may have taken it away, and the number be another's now */
 	if (!co_loop_there(loop))
 		return 0;
-	rc = co_disk_hold(&loop->disk, &hold, err);
+	rc = co_sole_open(&loop->disk, &sole, err);
 	if (rc == -EBUSY)
 		return co_disk_judge_users(&loop->disk, NULL, true, patient,
 					   err);
 	if (rc)
 		return rc == -ENODEV ? 0 : rc;
 	/* shared openers are not kept out by ours: look, then be quick */
-	rc = co_disk_judge_users(&loop->disk, hold, false, patient, err);
+	rc = co_disk_judge_users(&loop->disk, sole, false, patient, err);
 	if (rc) {
-		co_disk_release(hold);
+		co_sole_close(sole);
 		return rc;
 	}
-	rc = co_clear(loop, hold, err);
+	rc = co_clear(loop, sole, err);
 	return rc ? rc : co_loop_cleared(loop, patient, err);
 }
 

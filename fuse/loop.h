@@ -10,7 +10,7 @@
 #ifndef FUSE_LOOP_H
 #define FUSE_LOOP_H
 
-#include "export/hold.h"
+#include "export/sole.h"
 
 struct loop {
 	struct disk disk;	/* name empty: there is no loop device */

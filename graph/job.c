@@ -239,50 +239,50 @@ struct job *job_find(const char *id, struct error **err)
 	return NULL;
 }
 
-/* ---- what holds it ---- */
+/* ---- what pauses it ---- */
 
-static bool job_is_held(const struct job *job)
+static bool job_must_pause(const struct job *job)
 {
-	for (unsigned i = 0; i < JOB_HOLDS; i++)
-		if (job->holds[i])
+	for (unsigned i = 0; i < JOB_PAUSES; i++)
+		if (job->pauses[i])
 			return true;
 	return false;
 }
 
 /* What is parked goes on, unless it still must not. */
-static void job_look_at_holds(struct job *job)
+static void job_look_at_pauses(struct job *job)
 {
-	bool stop = job->cancelled || job_is_held(job);
-	struct co *co = job->parked;
+	bool stop = job->cancelled || job_must_pause(job);
+	struct co *co = job->waiting;
 
 	__atomic_store_n(&job->stop, stop, __ATOMIC_RELAXED);
 	if (!co || (stop && !job->cancelled))
 		return;
-	job->parked = NULL;
+	job->waiting = NULL;
 	co_wake(co);
 }
 
-void job_hold(struct job *job, enum job_hold why)
+void job_pause_by(struct job *job, enum job_pause_reason why)
 {
-	job->holds[why]++;
-	job_look_at_holds(job);
+	job->pauses[why]++;
+	job_look_at_pauses(job);
 }
 
-static void job_release(struct job *job, enum job_hold why)
+static void job_unpause_by(struct job *job, enum job_pause_reason why)
 {
-	assert(job->holds[why] > 0);
-	job->holds[why]--;
-	job_look_at_holds(job);
+	assert(job->pauses[why] > 0);
+	job->pauses[why]--;
+	job_look_at_pauses(job);
 }
 
 static void job_on_quiesce(struct root *root)
 {
-	job_hold(root->owner, JOB_HOLD_DRAIN);
+	job_pause_by(root->owner, JOB_PAUSE_DRAIN);
 }
 
 static void job_on_resume(struct root *root)
 {
-	job_release(root->owner, JOB_HOLD_DRAIN);
+	job_unpause_by(root->owner, JOB_PAUSE_DRAIN);
 }
 
 static const struct root_ops job_root_ops = {
@@ -325,21 +325,21 @@ void job_end(struct root *const *roots, unsigned count)
 /* An error's stop is a pause that a user has not asked for. */
 static bool job_is_paused(const struct job *job)
 {
-	return job->holds[JOB_HOLD_USER] || job->holds[JOB_HOLD_ERROR];
+	return job->pauses[JOB_PAUSE_USER] || job->pauses[JOB_PAUSE_ERROR];
 }
 
 static int job_pause(struct job *job, struct error **err)
 {
 	if (job_is_paused(job))
 		return error_set(err, EINVAL, "Job is already paused");
-	job_hold(job, JOB_HOLD_USER);
+	job_pause_by(job, JOB_PAUSE_USER);
 	return 0;
 }
 
 static void job_resume(struct job *job)
 {
-	job->holds[JOB_HOLD_USER] = job->holds[JOB_HOLD_ERROR] = 0;
-	job_look_at_holds(job);
+	job->pauses[JOB_PAUSE_USER] = job->pauses[JOB_PAUSE_ERROR] = 0;
+	job_look_at_pauses(job);
 }
 
 static void co_job_cancel(struct job *job)
@@ -347,7 +347,7 @@ static void co_job_cancel(struct job *job)
 	if (!job->cancelled && !job->ending && job->ops->cancel)
 		job->ops->cancel(job);
 	job->cancelled = true;
-	/* it ends, whatever holds it */
+	/* it ends, whatever pauses it */
 	job_resume(job);
 	/* else whoever is at it finds out */
 	if (job->status == JOB_PENDING && !job->ending)
@@ -413,11 +413,11 @@ bool co_job_pause_point(struct job *job)
 {
 	enum job_status status = job->status;
 
-	if (job->cancelled || !job_is_held(job))
+	if (job->cancelled || !job_must_pause(job))
 		return job->cancelled;
 	job_set_status(job, status == JOB_READY ? JOB_STANDBY : JOB_PAUSED);
-	while (job_is_held(job) && !job->cancelled) {
-		job->parked = co_self();
+	while (job_must_pause(job) && !job->cancelled) {
+		job->waiting = co_self();
 		co_wait();
 	}
 	job_set_status(job, status);

@@ -12,7 +12,7 @@
  * threads (co_spawn_on). It ends in concluded and stays there, to be looked at,
  * until it is dismissed, by itself where it was made so.
  *
- * It stands still while anything holds it: a user, an error, a drain of what
+ * It stands still while anything pauses it: a user, an error, a drain of what
  * it works on. Operations that are under way end then, none begins (job_begin),
  * and what the job has on I/O threads comes back to run, which stands at its
  * pause point. A drain waits for operations, never for run, which may itself be
@@ -58,12 +58,12 @@ enum job_verb {
 	JOB_VERB_COUNT
 };
 
-/* Why a job stands still; they hold together, and each ends by itself. */
-enum job_hold {
-	JOB_HOLD_USER,
-	JOB_HOLD_ERROR,	/* of its I/O; ends with a user's resume */
-	JOB_HOLD_DRAIN,	/* once for each of its roots */
-	JOB_HOLDS
+/* Why a job stands still; they add up, and each ends by itself. */
+enum job_pause_reason {
+	JOB_PAUSE_USER,
+	JOB_PAUSE_ERROR,	/* of its I/O; ends with a user's resume */
+	JOB_PAUSE_DRAIN,	/* once for each of its roots */
+	JOB_PAUSES
 };
 
 struct job_ops {
@@ -106,10 +106,10 @@ struct job {
 	uint64_t current, total;	/* progress, in units of its own */
 	struct error *err;	/* why it failed; unset: it did not */
 	/* job.c's */
-	unsigned holds[JOB_HOLDS];	/* how often each does */
+	unsigned pauses[JOB_PAUSES];	/* how often each does */
 	bool cancelled, ending;
-	bool stop;		/* atomic: held or cancelled */
-	struct co *parked;	/* its coroutine at a pause point */
+	bool stop;		/* atomic: paused or cancelled */
+	struct co *waiting;	/* its coroutine at a pause point */
 	struct job *next;
 };
 
@@ -133,13 +133,13 @@ struct job *job_first(void);	/* with job->next: all, oldest first */
 int co_job_verb(struct job *job, enum job_verb verb, struct error **err)
 	MUST_CHECK;
 
-/* For run. Waits while anything holds the job; true: it is cancelled. */
+/* For run. Waits while anything pauses the job; true: it is cancelled. */
 bool co_job_pause_point(struct job *job) MUST_CHECK;
-/* Only run stops for errors (JOB_HOLD_ERROR); the rest is job.c's. */
-void job_hold(struct job *job, enum job_hold why);
+/* Only run stops for errors (JOB_PAUSE_ERROR); the rest is job.c's. */
+void job_pause_by(struct job *job, enum job_pause_reason why);
 /*
  * A root of the job's own (J2), for requests of 512 bytes, which it frees: as
- * root_new. A drain of what it reaches holds the job.
+ * root_new. A drain of what it reaches pauses the job.
  */
 #define JOB_GRANULARITY 512u
 struct root *job_root_new(struct job *job, struct node *node, unsigned perm,
@@ -147,9 +147,9 @@ struct root *job_root_new(struct job *job, struct node *node, unsigned perm,
 			  struct error **err) MUST_CHECK;
 /*
  * One operation of the job on some of its roots (A16), begun and ended on one
- * thread, any; in between they count as busy for drains, so it holds ranges
- * in between only. False, and nothing has begun: the job is held or cancelled,
- * and run is to get to its pause point.
+ * thread, any; in between they count as busy for drains, so it keeps ranges
+ * in between only. False, and nothing has begun: the job is paused or
+ * cancelled, and run is to get to its pause point.
  */
 bool job_begin(struct job *job, struct root *const *roots, unsigned count)
 	MUST_CHECK;

@@ -32,7 +32,7 @@ enum {
 	REQ_FAST = 8,		/* ZEROES: -ENOTSUP where all is written */
 	/* The submitter holds what others may wait for (a job's range): where
 	 * the request would wait it is answered with STEER_WAIT (wait.h). */
-	REQ_HOLDS = 16,
+	REQ_HAND_BACK = 16,
 	REQ_AGAIN = 32,		/* set by co_wait_wish */
 };
 

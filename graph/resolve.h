@@ -29,7 +29,7 @@ static inline bool is_unsupported(int64_t res)
 void request_begin(struct request *req);
 /* Calls done, then drops the count. */
 void request_finish(struct request *req, int res);
-/* The same where it is to be submitted again (REQ_HOLDS). */
+/* The same where it is to be submitted again (REQ_HAND_BACK). */
 void request_hand_back(struct request *req);
 
 /* slow.c: what one submission does not do. Goes on as a coroutine, or waits for

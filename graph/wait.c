@@ -268,7 +268,7 @@ void request_wait(struct request *req, const struct errand *errand)
 	struct root_gate *gate = req->gate;
 
 	req->waited = true;
-	if (req->flags & REQ_HOLDS) {
+	if (req->flags & REQ_HAND_BACK) {
 		req->waiter.node = errand->node;
 		req->waiter.kind = errand->kind;
 		req->waiter.due = errand->due;

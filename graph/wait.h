@@ -32,7 +32,7 @@ struct root_gate;
 /*
  * Results of operations that are no errors: they steer inside the graph, no
  * errno is among them, and no owner of a root sees them, but for STEER_WAIT
- * where a request says REQ_HOLDS.
+ * where a request says REQ_HAND_BACK.
  */
 enum steer {
 	STEER_WAIT = -65536,	/* the operation stopped: see wish_grace
@@ -129,10 +129,11 @@ void errand_end(struct errand *errand);
 /* ---- for jobs ---- */
 
 /*
- * A request with REQ_HOLDS was answered with STEER_WAIT: req->finished bytes of
- * it are done. Holding nothing any more, between root_busy and root_idle: waits
- * as the request would have. True: it may be submitted again, as it is, and
- * goes on behind what is finished. False: a drain wants the operation to end.
+ * A request with REQ_HAND_BACK was answered with STEER_WAIT: req->finished
+ * bytes of it are done. Holding nothing any more, between root_busy and
+ * root_idle: waits as the request would have. True: it may be submitted again,
+ * as it is, and goes on behind what is finished. False: a drain wants the
+ * operation to end.
  */
 bool co_wait_wish(struct request *req) MUST_CHECK;
 

@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "export/hold.h"
+#include "export/sole.h"
 #include "export/nested.h"
 #include "export/arrival.h"
 #include "graph/export.h"
@@ -445,22 +445,22 @@ static int co_disconnect(struct knbd *k, struct error **err)
 /* Once: 0 it is disconnected, -EAGAIN somebody was there who will go. */
 static int co_disconnect_unused(void *arg, bool patient, struct error **err)
 {
-	struct disk_hold *hold = NULL;
+	struct sole_open *sole = NULL;
 	struct knbd *k = arg;
 	int rc;
 
 	if (!co_is_ours(k))
 		return 0;
-	rc = co_disk_hold(&k->disk, &hold, err);
+	rc = co_sole_open(&k->disk, &sole, err);
 	if (rc == -EBUSY)
 		return co_disk_judge_users(&k->disk, NULL, true, patient, err);
 	if (rc)
 		return rc == -ENODEV ? 0 : rc;
 	/* shared openers are not kept out by ours: look, then be quick */
-	rc = co_disk_judge_users(&k->disk, hold, false, patient, err);
+	rc = co_disk_judge_users(&k->disk, sole, false, patient, err);
 	if (!rc)
 		rc = co_disconnect(k, err);
-	co_disk_release(hold);
+	co_sole_close(sole);
 	return rc;
 }
 

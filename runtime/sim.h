@@ -53,9 +53,9 @@ uint64_t sim_write_count(void);
 
 /*
  * Faults: fn is asked before each operation takes effect; returns 0 or the
- * negative errno to give, or SIM_HOLD to keep it in flight until sim_release.
+ * negative errno to give, or SIM_KEEP to keep it in flight until sim_release.
  */
-#define SIM_HOLD 1
+#define SIM_KEEP 1
 /* What fn sees as op for co_file_truncate: offset is the new size. */
 #define SIM_IO_TRUNCATE 16
 /* For co_file_lock, before it does anything, where sim_fault_locks says so. */

@@ -26,7 +26,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "export/hold.h"
+#include "export/sole.h"
 #include "graph/export.h"
 #include "graph/graph.h"
 #include "graph/job.h"

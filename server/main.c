@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "export/hold.h"
+#include "export/sole.h"
 #include "fuse/fuse.h"
 #include "graph/create.h"
 #include "graph/driver.h"

@@ -16,7 +16,7 @@
 #ifndef UBLK_DEVICE_H
 #define UBLK_DEVICE_H
 
-#include "export/hold.h"
+#include "export/sole.h"
 #include "graph/export.h"
 #include "ublk/params.h"
 #include "ublk/queue.h"

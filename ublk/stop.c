@@ -6,7 +6,7 @@
  */
 #include <errno.h>
 
-#include "export/hold.h"
+#include "export/sole.h"
 #include "ublk/control.h"
 #include "ublk/device.h"
 
@@ -54,8 +54,8 @@ static int co_try_stop(struct ublk_device *dev, struct error **err)
 static int co_stop_unused(void *arg, bool patient, struct error **err)
 {
 	struct ublk_device *dev = arg;
-	struct disk_hold *hold = NULL;
-	int rc = co_disk_hold(&dev->disk, &hold, err);
+	struct sole_open *sole = NULL;
+	int rc = co_sole_open(&dev->disk, &sole, err);
 
 	if (rc == -EBUSY)
 		return co_disk_judge_users(&dev->disk, NULL, true, patient,
@@ -65,17 +65,17 @@ static int co_stop_unused(void *arg, bool patient, struct error **err)
 	if (rc)
 		return rc;
 	if (dev->flags & UBLK_F_SAFE_STOP_DEV) {
-		co_disk_release(hold);
+		co_sole_close(sole);
 		rc = co_try_stop(dev, err);
 		return rc != -EBUSY ? rc :
 		       co_disk_judge_users(&dev->disk, NULL, true, patient,
 					   err);
 	}
 	/* shared openers are not kept out by ours: look, then be quick */
-	rc = co_disk_judge_users(&dev->disk, hold, false, patient, err);
+	rc = co_disk_judge_users(&dev->disk, sole, false, patient, err);
 	if (!rc)
 		rc = co_stop_dev(dev, err);
-	co_disk_release(hold);
+	co_sole_close(sole);
 	return rc;
 }
 

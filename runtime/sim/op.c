@@ -340,7 +340,7 @@ bool op_step(bool slow_too)
 	op = set_take(set, (unsigned)random_below(set->count));
 	if (world.fault && !op->released && !world.cut)
 		fault = world.fault(world.fault_arg, op->io);
-	if (fault == SIM_HOLD) {
+	if (fault == SIM_KEEP) {
 		op->released = true;
 		set_add(&world.held, op);
 		return true;

@@ -30,7 +30,7 @@ static int hold_punches(void *arg, const struct io *io)
 	if (random_next(&h->random, 4) == 0)
 		return 0;
 	h->held++;
-	return SIM_HOLD;
+	return SIM_KEEP;
 }
 
 /* Simulated time passes only when nothing else can run. */

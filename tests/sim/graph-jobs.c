@@ -82,7 +82,7 @@ static int copy_locked(struct worker *w, struct request *req)
 static int copy_chunk(struct worker *w, unsigned chunk)
 {
 	struct request req = {
-		.op = REQ_WRITE, .flags = REQ_HOLDS, .len = CHUNK,
+		.op = REQ_WRITE, .flags = REQ_HAND_BACK, .len = CHUNK,
 		.offset = (uint64_t)chunk * CHUNK, .buf = w->buf,
 		.fixed = IO_NOT_FIXED,
 	};
@@ -155,7 +155,7 @@ static int copy_run(struct job *job, struct error **err)
 		if (c->failed) {
 			c->failed = 0;
 			c->stops++;
-			job_hold(job, JOB_HOLD_ERROR);
+			job_pause_by(job, JOB_PAUSE_ERROR);
 		} else if (c->done == CHUNKS) {
 			break;
 		}

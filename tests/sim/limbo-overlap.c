@@ -32,7 +32,7 @@ static int hold_data(void *arg, const struct io *io)
 
 	if (io->op == IO_SYNC)
 		return 0;
-	return random_next(&h->random, 6) ? 0 : SIM_HOLD;
+	return random_next(&h->random, 6) ? 0 : SIM_KEEP;
 }
 
 static void let_go(struct timer *timer)

@@ -336,7 +336,7 @@ static void body_locks(void *arg)
 static int hold_locks(void *arg, const struct io *io)
 {
 	(void)arg;
-	return io->op == SIM_IO_LOCK ? SIM_HOLD : 0;
+	return io->op == SIM_IO_LOCK ? SIM_KEEP : 0;
 }
 
 /* Whether others may have the byte of a permission. */

@@ -37,7 +37,7 @@ static int toy_run(struct job *job, struct error **err)
 		job_set_ready(job);
 	while (!toy.finish && !toy.complete) {
 		if (toy.stop_at_error)
-			job_hold(job, JOB_HOLD_ERROR);
+			job_pause_by(job, JOB_PAUSE_ERROR);
 		toy.stop_at_error = false;
 		if (co_job_pause_point(job))
 			return 0;
@@ -236,7 +236,7 @@ SIM_TEST(a_paused_job_rests)
 	expect_taken(job, JOB_DISMISS);
 }
 
-/* ---- what holds a job ---- */
+/* ---- what pauses a job ---- */
 
 /* A drain that stays until the test lets it go. */
 static struct {
@@ -311,7 +311,7 @@ static void job_out_of_graph(struct job *job, struct root *root)
 }
 
 /* R22: each ends by itself, and the job goes on after the last. */
-SIM_TEST(a_drain_and_a_user_hold_together)
+SIM_TEST(a_drain_and_a_user_pause_together)
 {
 	struct job *job = job_in(JOB_RUNNING);
 	struct root *root = job_in_graph(job);
@@ -343,7 +343,7 @@ SIM_TEST(a_drain_and_a_user_hold_together)
 	CU_ASSERT_STRING_EQUAL(toy.states, "paused running paused running"
 			       " paused running ");
 
-	/* whatever holds it, a cancelled job ends */
+	/* whatever pauses it, a cancelled job ends */
 	expect_taken(job, JOB_PAUSE);
 	drain_begins();
 	expect_taken(job, JOB_CANCEL);
@@ -492,7 +492,7 @@ SIM_TEST(ids_are_names_and_unique)
 
 TEST_MAIN("graph-job", TEST(every_verb_in_every_state),
 	  TEST(states_come_in_order), TEST(a_paused_job_rests),
-	  TEST(a_drain_and_a_user_hold_together),
+	  TEST(a_drain_and_a_user_pause_together),
 	  TEST(a_ready_job_stands_by_in_a_drain),
 	  TEST(an_error_stops_until_resumed),
 	  TEST(cancelled_jobs_abort), TEST(the_end_may_fail_or_be_cancelled),

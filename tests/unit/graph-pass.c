@@ -88,7 +88,7 @@ static int hold(void *arg, const struct io *io)
 {
 	(void)arg;
 	(void)io;
-	return SIM_HOLD;
+	return SIM_KEEP;
 }
 
 static void write_one(void *arg)

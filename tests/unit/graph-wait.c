@@ -323,7 +323,7 @@ static void job_copy(void *arg)
 	static char buf[4096];
 	struct request req = {
 		.op = REQ_WRITE,
-		.flags = REQ_HOLDS,
+		.flags = REQ_HAND_BACK,
 		.len = sizeof(buf),
 		.buf = buf,
 		.fixed = IO_NOT_FIXED,

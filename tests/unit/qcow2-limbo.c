@@ -163,7 +163,7 @@ static int hold(void *arg, const struct io *io)
 	if (!to_hold || io->op != held_op || io->offset != old_host)
 		return 0;
 	to_hold--;
-	return SIM_HOLD;
+	return SIM_KEEP;
 }
 
 static void hold_next(unsigned op)
@@ -371,7 +371,7 @@ static void an_idle_disk_gives_it_back(void)
 static int hold_syncs(void *arg, const struct io *io)
 {
 	(void)arg;
-	return io->op == IO_SYNC ? SIM_HOLD : 0;
+	return io->op == IO_SYNC ? SIM_KEEP : 0;
 }
 
 static bool closed;
@@ -497,7 +497,7 @@ static int hold_first_sync(void *arg, const struct io *io)
 	(void)arg;
 	if (io->op != IO_SYNC)
 		return 0;
-	return syncs++ ? 0 : SIM_HOLD;
+	return syncs++ ? 0 : SIM_KEEP;
 }
 
 static int cut_at_second_sync(void *arg, const struct io *io)

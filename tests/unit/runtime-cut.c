@@ -293,7 +293,7 @@ static void failed_sync_loses_data(void)
 static int hold_all(void *arg, const struct io *io)
 {
 	(void)arg;
-	return io->op == IO_WRITE ? SIM_HOLD : 0;
+	return io->op == IO_WRITE ? SIM_KEEP : 0;
 }
 
 static char held_buf[2][EACH * SECTOR];

@@ -212,7 +212,7 @@ static int hold_writes(void *arg, const struct io *io)
 	(void)arg;
 	if (io->op == IO_SYNC)
 		return -ENXIO;
-	return io->op == IO_WRITE ? SIM_HOLD : 0;
+	return io->op == IO_WRITE ? SIM_KEEP : 0;
 }
 
 static bool write_over;

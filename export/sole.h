@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hold.h - what taking a disk away has in common, whatever shows it: nobody
+ * sole.h - what taking a disk away has in common, whatever shows it: nobody
  * else may have it open, and what the kernel caches for it must be written
  * (C9).
  *
@@ -8,8 +8,8 @@
  * users block, so they run on helper threads with a deadline: while the disk's
  * storage makes no progress, they do not return at all.
  */
-#ifndef EXPORT_HOLD_H
-#define EXPORT_HOLD_H
+#ifndef EXPORT_SOLE_H
+#define EXPORT_SOLE_H
 
 #include "runtime/error.h"
 #include "runtime/wait.h"
@@ -28,26 +28,26 @@ struct disk {
 #define DISK_RETRY_NS 20000000ull
 
 /* An exclusive open of the disk; all that was cached for it is written. */
-struct disk_hold;
+struct sole_open;
 
 /* Gives -EBUSY where somebody else holds it, -ENODEV where there is no disk
  * any more; only then without a sentence. */
-int co_disk_hold(struct disk *disk, struct disk_hold **out,
+int co_sole_open(struct disk *disk, struct sole_open **out,
 		 struct error **err) MUST_CHECK;
-int disk_hold_fd(const struct disk_hold *hold);
+int sole_open_fd(const struct sole_open *sole);
 /* Closes it; past a deadline somebody else waits for that. */
-void co_disk_release(struct disk_hold *hold);
+void co_sole_close(struct sole_open *sole);
 
 /* Where a text goes that no caller waits for; one line, no newline. */
 void disk_set_report(void (*report)(const char *text));
 
 /*
  * What to do about others who have it open: 0 nobody has, or none was seen and
- * that not all could be is reported: then hold has to do; -EAGAIN they are only
+ * that not all could be is reported: then sole has to do; -EAGAIN they are only
  * udev's or already gone, and the caller is patient; -EBUSY with their names.
- * hold: ours, which does not count, or NULL. known: somebody surely has.
+ * sole: ours, which does not count, or NULL. known: somebody surely has.
  */
-int co_disk_judge_users(struct disk *disk, const struct disk_hold *hold,
+int co_disk_judge_users(struct disk *disk, const struct sole_open *sole,
 			bool known, bool patient, struct error **err)
 	MUST_CHECK;
 /*

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hold.c - see hold.h.
+ * sole.c - see sole.h.
  */
-#include "export/hold.h"
+#include "export/sole.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +14,7 @@
 #include "export/users.h"
 #include "runtime/late.h"
 
-struct disk_hold {
+struct sole_open {
 	struct late work;
 	struct disk *disk;	/* not when abandoned */
 	char path[32];
@@ -22,9 +22,9 @@ struct disk_hold {
 	int error;	/* positive; of open, or of sync when fd is there */
 };
 
-static void hold_run(struct late *work)
+static void sole_run(struct late *work)
 {
-	struct disk_hold *h = container_of(work, struct disk_hold, work);
+	struct sole_open *h = container_of(work, struct sole_open, work);
 
 	h->fd = open(h->path, O_RDONLY | O_EXCL | O_CLOEXEC);
 	h->error = h->fd < 0 ? errno : 0;
@@ -32,46 +32,46 @@ static void hold_run(struct late *work)
 		h->error = errno;
 }
 
-static void hold_close_run(struct late *work)
+static void sole_close_run(struct late *work)
 {
-	close(container_of(work, struct disk_hold, work)->fd);
+	close(container_of(work, struct sole_open, work)->fd);
 }
 
-static void hold_closed_late(struct late *work)
+static void sole_closed_late(struct late *work)
 {
-	free(container_of(work, struct disk_hold, work));
+	free(container_of(work, struct sole_open, work));
 }
 
-int disk_hold_fd(const struct disk_hold *hold)
+int sole_open_fd(const struct sole_open *sole)
 {
-	return hold->fd;
+	return sole->fd;
 }
 
-void co_disk_release(struct disk_hold *hold)
+void co_sole_close(struct sole_open *sole)
 {
 	struct error *late CLEANUP_ERROR = NULL;
 
 	/* for some drivers the last close is what takes the disk away */
-	if (hold->fd >= 0) {
-		hold->work.call = hold_close_run;
-		hold->work.path = NULL;	/* never refused */
-		hold->work.undo = hold_closed_late;
-		hold->work.progress = NULL;
-		if (!co_late(&hold->work, DISK_STALL_NS, &late,
-			     "Closing '%s'", hold->path))
+	if (sole->fd >= 0) {
+		sole->work.call = sole_close_run;
+		sole->work.path = NULL;	/* never refused */
+		sole->work.undo = sole_closed_late;
+		sole->work.progress = NULL;
+		if (!co_late(&sole->work, DISK_STALL_NS, &late,
+			     "Closing '%s'", sole->path))
 			return;
 	}
-	free(hold);
+	free(sole);
 }
 
-static void hold_late(struct late *work)
+static void sole_late(struct late *work)
 {
-	co_disk_release(container_of(work, struct disk_hold, work));
+	co_sole_close(container_of(work, struct sole_open, work));
 }
 
-static uint64_t hold_progress(struct late *work)
+static uint64_t sole_progress(struct late *work)
 {
-	struct disk *disk = container_of(work, struct disk_hold, work)->disk;
+	struct disk *disk = container_of(work, struct sole_open, work)->disk;
 
 	return disk->completed(disk);
 }
@@ -81,18 +81,18 @@ static bool no_disk(int error)
 	return error == ENOENT || error == ENXIO || error == ENODEV;
 }
 
-int co_disk_hold(struct disk *disk, struct disk_hold **out, struct error **err)
+int co_sole_open(struct disk *disk, struct sole_open **out, struct error **err)
 {
-	struct disk_hold *h = calloc(1, sizeof(*h));
+	struct sole_open *h = calloc(1, sizeof(*h));
 	struct error *late CLEANUP_ERROR = NULL;
 	int rc = 0;
 
 	if (!h)
 		return error_set(err, ENOMEM, "no memory to stop a device");
-	h->work.call = hold_run;
+	h->work.call = sole_run;
 	h->work.path = h->path;
-	h->work.undo = hold_late;
-	h->work.progress = hold_progress;
+	h->work.undo = sole_late;
+	h->work.progress = sole_progress;
 	h->disk = disk;
 	h->fd = -1;
 	snprintf(h->path, sizeof(h->path), "/dev/%s", disk->name);
@@ -110,7 +110,7 @@ int co_disk_hold(struct disk *disk, struct disk_hold **out, struct error **err)
 			       h->fd < 0 ? "open" : "sync", h->path,
 			       strerror(h->error));
 	if (rc)
-		co_disk_release(h);
+		co_sole_close(h);
 	else
 		*out = h;
 	return rc;
@@ -181,10 +181,10 @@ static void report_unseen(const struct disk *disk, const char *unseen)
 		disk_report(text);
 }
 
-int co_disk_judge_users(struct disk *disk, const struct disk_hold *hold,
+int co_disk_judge_users(struct disk *disk, const struct sole_open *sole,
 			bool known, bool patient, struct error **err)
 {
-	struct users_job *u = co_users(disk, hold ? hold->fd : -1);
+	struct users_job *u = co_users(disk, sole ? sole->fd : -1);
 	const char *who = u ? u->users.text : "";
 	const char *unseen = !u ? "/proc does not answer" :
 		u->users.unseen[0] ? u->users.unseen : NULL;
@@ -198,7 +198,7 @@ int co_disk_judge_users(struct disk *disk, const struct disk_hold *hold,
 		rc = u->users.count == u->users.udev ? -EAGAIN : -EBUSY;
 	if (rc == -EBUSY || (rc == -EAGAIN && !patient))
 		rc = busy_error(disk, who, unseen, err);
-	else if (rc == 0 && hold && unseen)
+	else if (rc == 0 && sole && unseen)
 		report_unseen(disk, unseen);
 	free(u);
 	return rc;
