@@ -4,7 +4,7 @@
  * refcount blocks and reftables that are made while two threads write, a
  * full limbo of L2 slices; run to the end, and cut off at seeded points.
  *
- * qcow2-churn [-s FIRST_SEED] [-n SEEDS] [-c CUTS_EACH]
+ * qcow2-churn [quick|check|soak] [-s FIRST_SEED] [-n SEEDS] [-c CUTS_EACH]
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,6 +13,7 @@
 
 #include "runtime/sim.h"
 #include "tests/lib/disk-case.h"
+#include "tests/lib/mode.h"
 #include "tests/lib/random.h"
 
 static const struct shape {
@@ -157,7 +158,10 @@ static void run_small(uint64_t seed, uint64_t cuts)
 
 int main(int argc, char **argv)
 {
-	uint64_t first = 1, seeds = 2, cuts = 3;
+	/* quick, check, soak */
+	static const uint64_t amounts[][2] = { { 1, 1 }, { 1, 3 }, { 50, 20 } };
+	const uint64_t *amount = amounts[test_mode(&argc, argv)];
+	uint64_t first = 1, seeds = amount[0], cuts = amount[1];
 	int opt;
 
 	while ((opt = getopt(argc, argv, "s:n:c:")) != -1) {
