@@ -418,8 +418,9 @@ static void co_close_driver(struct node *node)
 
 	/* a drain that covers it knows it until it ends */
 	co_node_busy(node);
-	co_node_thread_states_close(node);
+	/* by what each thread has of it, a connection say */
 	flushed = co_close_flush(node);
+	co_node_thread_states_close(node);
 	if (node->driver->close)
 		ret = node->driver->close(node, &why);
 	node_idle(node);
