@@ -249,7 +249,7 @@ static bool job_must_pause(const struct job *job)
 	return false;
 }
 
-/* What is parked goes on, unless it still must not. */
+/* What waits at its pause point goes on, unless it still must not. */
 static void job_look_at_pauses(struct job *job)
 {
 	bool stop = job->cancelled || job_must_pause(job);

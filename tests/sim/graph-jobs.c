@@ -362,6 +362,18 @@ static void hand_run(void *arg)
 	hand->ended = true;
 }
 
+static void copy_let_go(struct copy *c, const struct hand *hand,
+			struct node *from, struct node *to)
+{
+	job_put(c->job, "test");
+	range_lock_destroy(&c->lock);
+	while (!hand->ended)
+		co_sleep(MS);
+	toy_let_go(from);
+	toy_let_go(to);
+	free(c);
+}
+
 static void body_copy(void *arg)
 {
 	struct copy *c = calloc(1, sizeof(*c));
@@ -435,13 +447,7 @@ static void body_copy(void *arg)
 	stops += c->stops;
 	let_go += c->let_go;
 	wishes += c->wishes;
-	job_put(c->job, "test");
-	range_lock_destroy(&c->lock);
-	while (!hand.ended)
-		co_sleep(MS);
-	toy_let_go(from);
-	toy_let_go(to);
-	free(c);
+	copy_let_go(c, &hand, from, to);
 }
 
 static void test_copy(void)
@@ -487,13 +493,7 @@ static void body_both(void *arg)
 		co_sleep(1 + sim_random_below(2 * MS));
 	}
 	CU_ASSERT_TRUE(c->copied);
-	job_put(c->job, "test");
-	range_lock_destroy(&c->lock);
-	while (!hand.ended)
-		co_sleep(MS);
-	toy_let_go(from);
-	toy_let_go(to);
-	free(c);
+	copy_let_go(c, &hand, from, to);
 }
 
 static void test_both(void)
