@@ -324,23 +324,31 @@ static void close_wait_expire(struct timer *timer)
 	bound->wait->waiter = NULL;
 }
 
-static bool close_is_over(const struct close_link *link, bool until_kept)
+static bool close_is_not_asked(const struct node *node)
 {
-	const struct node *node = link->node;
-
-	return node->life < NODE_LEAVING &&
-	       (!until_kept || node->held || node->parents ||
-		edge_first_frozen(node));
+	return node->life < NODE_LEAVING;
 }
 
-/* To those that close. */
-static void close_wait_narrow(struct close_wait *wait, bool until_kept)
+static bool close_is_not_near(const struct node *node)
+{
+	return node->life < NODE_LEAVING &&
+	       (node->held || node->parents || edge_first_frozen(node));
+}
+
+/* Deleted or not, somebody else keeps it. */
+static bool close_has_not_begun(const struct node *node)
+{
+	return node->life < NODE_CLOSING;
+}
+
+static void close_wait_drop_if(struct close_wait *wait,
+			       bool (*over)(const struct node *node))
 {
 	struct close_link *link, *next;
 
 	for (link = wait->links; link; link = next) {
 		next = link->next_of_wait;
-		if (close_is_over(link, until_kept))
+		if (over(link->node))
 			close_wait_drop(link);
 	}
 }
@@ -351,7 +359,8 @@ int co_close_wait(struct close_wait *wait, bool until_kept, struct error **err)
 	struct close_bound bound = { .wait = wait };
 	int ret;
 
-	close_wait_narrow(wait, until_kept);
+	close_wait_drop_if(wait, until_kept ? close_is_not_near
+					    : close_is_not_asked);
 	if (wait->links) {
 		timer_start(&bound.timer, bound_ns, close_wait_expire);
 		while (wait->links && !bound.passed) {
@@ -436,7 +445,8 @@ static void co_close_driver(struct node *node)
 	close_failed(node, err);
 }
 
-/* Who waits for the node waits for what closes with it. */
+/* Who waits for the node waits for what closes with it, but not for what others
+ * delete at the same time: that may wait for him. */
 static void co_let_go_of_children(struct node *node)
 {
 	struct transaction *t = transaction_begin();
@@ -452,7 +462,7 @@ static void co_let_go_of_children(struct node *node)
 	if (transaction_commit(t, NULL, NULL) < 0)
 		abort();
 	for (link = node->close_links; link; link = link->next_of_node)
-		close_wait_narrow(link->wait, false);
+		close_wait_drop_if(link->wait, close_has_not_begun);
 }
 
 static void node_close(struct ending *ending)

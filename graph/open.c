@@ -504,9 +504,12 @@ static void opening_end(struct opening *o, struct node *top)
 	for (unsigned i = 0; i < o->nodes.count; i++) {
 		struct node *node = o->nodes.list[i];
 
+		/* what was there already is others' to close */
+		if (node->life > NODE_OPENED)
+			continue;
 		if (!top)
 			close_wait_add(&wait, node);
-		else if (node->life == NODE_OPENED)
+		else
 			node_set_life(node, NODE_LIVE);
 	}
 	if (top)

@@ -217,6 +217,12 @@ static void toy_perm_abort(struct node *node)
 	toy_calls.perm_aborts++;
 }
 
+static void toy_perm_let_go(struct node *node)
+{
+	if (toy_wishes.let_go_ns && toy_is_meant(node))
+		co_sleep(toy_wishes.let_go_ns);
+}
+
 /* The contract of driver.h, and how much of it to do now. */
 static uint32_t toy_begin(struct node *node, uint64_t offset, uint32_t len,
 			  const void *buf, bool data)
@@ -368,6 +374,7 @@ static const struct driver toy_driver = {
 	.perm_check = toy_perm_check,
 	.perm_commit = toy_perm_commit,
 	.perm_abort = toy_perm_abort,
+	.perm_let_go = toy_perm_let_go,
 	.read = toy_read,
 	.write = toy_write,
 	.zeroes = toy_zero,

@@ -48,6 +48,7 @@ struct toy_wishes {
 	int fail_perm;
 	int fail_close;
 	uint64_t close_ns;		/* that a close takes */
+	uint64_t let_go_ns;		/* perm_let_go's */
 	int fail_reopen, fail_settle;
 	int fail_thread;	/* thread_open */
 	bool hold_flush;	/* flushes wait for toy_release, too */

@@ -617,6 +617,9 @@ static bool call(const char *name, json_t *args)
 		abort();
 	}
 	assert(got || *json_string_value(json_object_get(error, "desc")));
+	/* no storage is silent here: commands would wait for each other */
+	assert(got || !strstr(json_string_value(json_object_get(error, "desc")),
+			      "does not answer"));
 	log_write(LOG_INFO, "%s: %s", name, got ? "done" :
 		  json_string_value(json_object_get(error, "desc")));
 	done = got;

@@ -218,6 +218,69 @@ SIM_TEST(test_child_is_deleted)
 	CU_ASSERT_EQUAL(toy_calls.opens, toy_calls.closes);
 }
 
+/*
+ * A filter goes above what is being deleted: the command has a reference to the
+ * node, the deletion waits for that one, and the opening that fails must not
+ * wait for the deletion. Neither runs into its bound.
+ */
+SIM_TEST(test_insert_above_deleted)
+{
+	struct call insert = { call_insert, "n", "f", NULL, 0, false };
+	struct call del = { call_del, "n", NULL, NULL, 0, false };
+	struct error *err = NULL;
+	struct transaction *t;
+	uint64_t begun;
+
+	start();
+	CU_ASSERT_EQUAL(co_add("{'driver':'toy','node-name':'n'}", &err), 0);
+	begun = clock_ns();
+	t = transaction_begin();
+	call(&insert);
+	call(&del);
+	transaction_abort(t);
+	co_until_done(&insert);
+	co_until_done(&del);
+	CU_ASSERT_EQUAL(del.ret, 0);
+	CU_ASSERT(insert.ret < 0);
+	CU_ASSERT_STRING_EQUAL(insert.err->text,
+			       "Node 'n' has been deleted meanwhile");
+	error_clear(&insert.err);
+	CU_ASSERT(clock_ns() - begun < 1000 * MS);
+	CU_ASSERT_PTR_NULL(node_next(NULL));
+}
+
+/* A child that is deleted while its parent lets go of it closes for who deletes
+ * it: who waits for the parent may be the one that keeps it. */
+SIM_TEST(test_child_is_deleted_at_close)
+{
+	struct call del = { call_del, "n", NULL, NULL, 0, false };
+	struct call above = { call_del, "r", NULL, NULL, 0, false };
+	struct error *err = NULL;
+	struct node *n;
+
+	start();
+	CU_ASSERT_EQUAL(co_add("{'driver':'toy','node-name':'n'}", &err), 0);
+	n = node_get(node_find("n"), "command");
+	CU_ASSERT_EQUAL(co_add("{'driver':'raw','node-name':'r','file':'n'}",
+			       &err), 0);
+	toy_wishes.name = "n";
+	toy_wishes.let_go_ns = 10 * MS;
+	call(&above);
+	while (n->parents)
+		co_sleep(MS);
+	call(&del);
+	CU_ASSERT(!above.done && !del.done && n->life == NODE_LEAVING);
+	for (unsigned ms = 0; ms < 1000 && !above.done; ms++)
+		co_sleep(MS);
+	CU_ASSERT(above.done && !del.done);
+	node_put(n, "command");
+	co_until_done(&del);
+	co_until_done(&above);
+	CU_ASSERT_EQUAL(above.ret, 0);
+	CU_ASSERT_EQUAL(del.ret, 0);
+	CU_ASSERT_PTR_NULL(node_next(NULL));
+}
+
 /* Two filters above one node at once: the second is above the first. */
 SIM_TEST(test_two_inserts)
 {
@@ -488,6 +551,8 @@ static void test_pairs(void)
 
 TEST_MAIN("graph-life",
 	  TEST(test_child_is_deleted),
+	  TEST(test_insert_above_deleted),
+	  TEST(test_child_is_deleted_at_close),
 	  TEST(test_two_inserts),
 	  TEST(test_becomes_a_child),
 	  TEST(test_close_fails),
