@@ -324,21 +324,18 @@ static void close_wait_expire(struct timer *timer)
 	bound->wait->waiter = NULL;
 }
 
-static bool close_is_not_asked(const struct node *node)
-{
-	return node->life < NODE_LEAVING;
-}
-
-static bool close_is_not_near(const struct node *node)
-{
-	return node->life < NODE_LEAVING &&
-	       (node->held || node->parents || edge_first_frozen(node));
-}
-
-/* Deleted or not, somebody else keeps it. */
+/* Who deleted it waits for it, and so may somebody that waits for us. */
 static bool close_has_not_begun(const struct node *node)
 {
 	return node->life < NODE_CLOSING;
+}
+
+/* Or only a transaction has it, that will soon let go. */
+static bool close_is_not_near(const struct node *node)
+{
+	return close_has_not_begun(node) &&
+	       (node->life == NODE_LEAVING || node->held || node->parents ||
+		edge_first_frozen(node));
 }
 
 static void close_wait_drop_if(struct close_wait *wait,
@@ -353,14 +350,12 @@ static void close_wait_drop_if(struct close_wait *wait,
 	}
 }
 
-int co_close_wait(struct close_wait *wait, bool until_kept, struct error **err)
+static int co_close_wait_all(struct close_wait *wait, struct error **err)
 {
 	uint64_t bound_ns = late_bound_ns();
 	struct close_bound bound = { .wait = wait };
 	int ret;
 
-	close_wait_drop_if(wait, until_kept ? close_is_not_near
-					    : close_is_not_asked);
 	if (wait->links) {
 		timer_start(&bound.timer, bound_ns, close_wait_expire);
 		while (wait->links && !bound.passed) {
@@ -381,6 +376,13 @@ int co_close_wait(struct close_wait *wait, bool until_kept, struct error **err)
 	ret = -(wait->err->code ? wait->err->code : EIO);
 	error_propagate(err, &wait->err);
 	return ret;
+}
+
+int co_close_wait(struct close_wait *wait, bool until_kept, struct error **err)
+{
+	close_wait_drop_if(wait, until_kept ? close_is_not_near
+					    : close_has_not_begun);
+	return co_close_wait_all(wait, err);
 }
 
 static void close_failed(struct node *node, const struct error *err)
@@ -445,8 +447,7 @@ static void co_close_driver(struct node *node)
 	close_failed(node, err);
 }
 
-/* Who waits for the node waits for what closes with it, but not for what others
- * delete at the same time: that may wait for him. */
+/* Who waits for the node waits for what closes with it. */
 static void co_let_go_of_children(struct node *node)
 {
 	struct transaction *t = transaction_begin();
@@ -611,7 +612,7 @@ int node_del(const char *name, struct error **err)
 	node_set_life(node, NODE_LEAVING);
 	close_wait_add(&wait, node);
 	node_let_go(node);
-	return co_close_wait(&wait, false, err);
+	return co_close_wait_all(&wait, err);
 }
 
 /* ---- upwards ---- */

@@ -166,7 +166,8 @@ int co_node_put(struct node *node, const char *owner, struct error **err);
  * while the caller refers to the node; co_close_wait then waits until the node,
  * and what is closed with it, is gone. Of nodes that are not closing it waits
  * for none, with `until_kept` for those that nobody keeps for long: till they
- * are closed, or have a parent, the monitor's hold or a frozen link. 0, or
+ * are closed, or have a parent, the monitor's hold or a frozen link. What is
+ * deleted but kept is waited for by who deleted it alone (T12). 0, or
  * -errno and *err: one sentence of what was lost, or that it takes longer than
  * late_bound_ns.
  */

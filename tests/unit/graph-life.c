@@ -173,6 +173,12 @@ static int call_del(struct call *c)
 	return node_del(c->a, &c->err);
 }
 
+static int call_root_free(struct call *c)
+{
+	root_free(node_find(c->a)->parents->root);
+	return 0;
+}
+
 static int call_insert(struct call *c)
 {
 	return co_insert(c->a, c->b, &c->err);
@@ -249,20 +255,15 @@ SIM_TEST(test_insert_above_deleted)
 	CU_ASSERT_PTR_NULL(node_next(NULL));
 }
 
-/* A child that is deleted while its parent lets go of it closes for who deletes
- * it: who waits for the parent may be the one that keeps it. */
-SIM_TEST(test_child_is_deleted_at_close)
+/* A node that is deleted while what is above it lets go closes for who deletes
+ * it: who waits for what is above may be the one that keeps it. */
+static void test_let_go_and_delete(int (*let_go)(struct call *call),
+				   const char *above_name)
 {
 	struct call del = { call_del, "n", NULL, NULL, 0, false };
-	struct call above = { call_del, "r", NULL, NULL, 0, false };
-	struct error *err = NULL;
-	struct node *n;
+	struct call above = { let_go, above_name, NULL, NULL, 0, false };
+	struct node *n = node_get(node_find("n"), "command");
 
-	start();
-	CU_ASSERT_EQUAL(co_add("{'driver':'toy','node-name':'n'}", &err), 0);
-	n = node_get(node_find("n"), "command");
-	CU_ASSERT_EQUAL(co_add("{'driver':'raw','node-name':'r','file':'n'}",
-			       &err), 0);
 	toy_wishes.name = "n";
 	toy_wishes.let_go_ns = 10 * MS;
 	call(&above);
@@ -279,6 +280,21 @@ SIM_TEST(test_child_is_deleted_at_close)
 	CU_ASSERT_EQUAL(above.ret, 0);
 	CU_ASSERT_EQUAL(del.ret, 0);
 	CU_ASSERT_PTR_NULL(node_next(NULL));
+}
+
+SIM_TEST(test_child_is_deleted_at_close)
+{
+	struct error *err = NULL;
+
+	start();
+	CU_ASSERT_EQUAL(co_add("{'driver':'toy','node-name':'n'}", &err), 0);
+	CU_ASSERT_EQUAL(co_add("{'driver':'raw','node-name':'r','file':'n'}",
+			       &err), 0);
+	test_let_go_and_delete(call_del, "r");
+	toy_wishes.let_go_ns = 0;
+	CU_ASSERT_EQUAL(co_add("{'driver':'toy','node-name':'n'}", &err), 0);
+	(void)toy_root("job 'j'", node_find("n"), true, 512);
+	test_let_go_and_delete(call_root_free, "n");
 }
 
 /* Two filters above one node at once: the second is above the first. */
