@@ -58,18 +58,21 @@ uint64_t sim_write_count(void);
 #define SIM_KEEP 1
 /* What fn sees as op for co_file_truncate: offset is the new size. */
 #define SIM_IO_TRUNCATE 16
-/* For co_file_lock, before it does anything, where sim_fault_locks says so. */
-#define SIM_IO_LOCK 17
 /* And for co_file_discard. */
 #define SIM_IO_DISCARD 18
+/* Where sim_fault_calls says so, before they do anything: for co_file_lock, and
+ * for co_file_open (without a file) and co_file_info, which cannot be kept. */
+#define SIM_IO_LOCK 17
+#define SIM_IO_OPEN 19
+#define SIM_IO_INFO 20
 void sim_set_fault(int (*fn)(void *arg, const struct io *io), void *arg);
 /* Lets held operations go on: those of one file, or all with NULL. */
 void sim_release(struct file *f);
 /* Whether a write that a fault fails leaves some of its sectors (default: no,
  * it leaves nothing). */
 void sim_fault_tears(bool on);
-/* Whether fn is asked for locks too (default: no). */
-void sim_fault_locks(bool on);
+/* Whether fn is asked for these calls too (default: no). */
+void sim_fault_calls(bool on);
 /* How many operations are in flight, held ones included. */
 unsigned sim_in_flight(void);
 

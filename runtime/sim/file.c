@@ -154,17 +154,33 @@ unsigned sim_files_open(void)
 	return n;
 }
 
+/* For calls that are no operations: what the test wants of it. */
+static int call_fault(struct file *f, unsigned op)
+{
+	const struct io io = { .file = f, .op = (uint8_t)op };
+	int fault = 0;
+
+	if (world.fault_calls && world.fault)
+		fault = world.fault(world.fault_arg, &io);
+	assert(fault <= 0);
+	return fault;
+}
+
 int co_file_open(const char *path, int flags, unsigned mode, struct file **out)
 {
 	struct inode *inode;
 	struct file *f;
+	int fault;
 
 	(void)mode;
 	assert(!(flags & ~(O_ACCMODE | O_DIRECT | O_CREAT | O_EXCL |
 			   O_NOFOLLOW | O_CLOEXEC)));
 	take_time();
+	fault = call_fault(NULL, SIM_IO_OPEN);
 	if (world.cut)
 		return -EIO;
+	if (fault)
+		return fault;
 	inode = inode_find(path);
 	if (inode && flags & O_CREAT && flags & O_EXCL)
 		return -EEXIST;
@@ -253,10 +269,14 @@ int co_file_info(struct file *f, struct file_info *out)
 	const struct inode *inode = f->inode;
 	bool direct = f->flags & O_DIRECT;
 	bool block = inode->kind == FILE_BLOCK;
+	int fault;
 
 	take_time();
+	fault = call_fault(f, SIM_IO_INFO);
 	if (world.cut)
 		return -EIO;
+	if (fault)
+		return fault;
 	*out = (struct file_info){
 		.kind = inode->kind,
 		.size = store_size(inode->store),

@@ -103,9 +103,9 @@ static int lock_one(struct file *f, const struct file_lock *l)
 	return 0;
 }
 
-void sim_fault_locks(bool on)
+void sim_fault_calls(bool on)
 {
-	world.fault_locks = on;
+	world.fault_calls = on;
 }
 
 int co_file_lock(struct file *f, const struct file_lock *list, unsigned count,
@@ -121,7 +121,7 @@ int co_file_lock(struct file *f, const struct file_lock *list, unsigned count,
 
 	*done = 0;
 	f->calls++;
-	if (world.fault_locks)
+	if (world.fault_calls)
 		rc = co_io(&io);
 	else
 		co_yield();

@@ -87,7 +87,7 @@ struct world {
 	uint64_t writes, cut_at;
 	int (*fault)(void *arg, const struct io *io);
 	void *fault_arg;
-	bool fault_tears, fault_locks;
+	bool fault_tears, fault_calls;
 	/* files: file.c */
 	struct inode *inodes;
 	struct file *files;

@@ -393,7 +393,7 @@ static void body_late_locks(void *arg)
 	if (!open_file(&a, FILE_NODE(""), PERM_CONSISTENT_READ))
 		return;
 	attach = (struct attach_late){ .disk = &a };
-	sim_fault_locks(true);
+	sim_fault_calls(true);
 	sim_set_fault(hold_locks, NULL);
 	CU_ASSERT_TRUE_FATAL(co_spawn(attach_late, &attach));
 	begin = clock_ns();
@@ -408,7 +408,7 @@ static void body_late_locks(void *arg)
 	CU_ASSERT(clock_ns() - begin < 1000000);
 	error_clear(&err);
 	/* it comes after all: what it took is not wanted any more */
-	sim_fault_locks(false);
+	sim_fault_calls(false);
 	sim_set_fault(watch, NULL);
 	sim_release(NULL);
 	co_sleep(1000000000);
@@ -428,14 +428,14 @@ static void body_closed_before_locks(void *arg)
 	(void)arg;
 	if (!open_file(&a, FILE_NODE(""), PERM_CONSISTENT_READ))
 		return;
-	sim_fault_locks(true);
+	sim_fault_calls(true);
 	sim_set_fault(hold_locks, NULL);
 	CU_ASSERT_PTR_NULL(second_root(&a, DISK_WRITABLE, &err));
 	error_clear(&err);
 	disk_close(&a);
 	CU_ASSERT_PTR_NULL(node_next(NULL));
 	CU_ASSERT_EQUAL(late_count(), 2);
-	sim_fault_locks(false);
+	sim_fault_calls(false);
 	sim_set_fault(watch, NULL);
 	CU_ASSERT(!byte_is_free(100));
 	sim_release(NULL);

@@ -15,6 +15,7 @@
 #include "graph/transaction.h"
 #include "runtime/sim.h"
 #include "tests/lib/crew.h"
+#include "tests/lib/picture.h"
 #include "tests/lib/suite.h"
 #include "tests/lib/toy.h"
 
@@ -114,38 +115,9 @@ SIM_TEST(test_defaults)
 
 /* ---- undoing ---- */
 
-/* Everything of the graph that a failed change must not have touched. */
-static json_t *picture(void)
-{
-	json_t *graph = graph_query_graph();
-	struct node *node;
-
-	for (node = node_next(NULL); node; node = node_next(node)) {
-		const struct edge *e;
-		json_t *one = json_pack("[o,i,i,i,i,i,b,b,b,b]",
-					node_describe(node), (int)node->perm,
-					(int)node->shared,
-					(int)node->serialise,
-					(int)node->own_mask,
-					(int)node->limits.align,
-					node->read_only, node->cache_direct,
-					node->no_flush, node->discard_unmap);
-
-		for (e = node->children; e; e = e->next_child) {
-			CU_ASSERT_PTR_EQUAL(e->child, e->target);
-			CU_ASSERT(!e->changing);
-			CU_ASSERT_EQUAL(e->perm, e->new_perm);
-			CU_ASSERT_EQUAL(e->shared, e->new_shared);
-		}
-		json_object_set_new(graph, node->name, one);
-		CU_ASSERT(!node->reopen && !node->owes && !node->drained);
-	}
-	return graph;
-}
-
 static void check_unchanged(json_t *before)
 {
-	json_t *after = picture();
+	json_t *after = picture_take();
 
 	CU_ASSERT(json_equal(before, after));
 	json_decref(after);
@@ -211,7 +183,7 @@ SIM_TEST(test_undo)
 	toy_hold(fine);
 	toy_hold(filter);
 	root = toy_root("export 'e'", top, true, 512);
-	before = picture();
+	before = picture_take();
 
 	/* a step that the caller finds wrong */
 	t = big_change(mid, extra, filter);
@@ -378,7 +350,7 @@ SIM_TEST(test_reopen_undo)
 	toy_hold(other);
 	toy_hold(small);
 	root = toy_root("export 'e'", img, true, 512);
-	before = picture();
+	before = picture_take();
 
 	/* a driver's prepare, after another's */
 	toy_wishes.name = "leaf";
