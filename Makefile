@@ -197,9 +197,11 @@ $B/tests/bench/runtime-io: %: %.o $(LIB_real)
 .PHONY: bench-programs
 bench-programs: $(BENCH) $B/tests/bench/runtime-io
 
-.PHONY: unit tests
+# real: what runs on real threads, without the simulation
+.PHONY: unit real tests
 unit: $(UNIT)
-tests: $(UNIT) $(SIMT) $(REALT) $(HELPERS) bench-programs
+real: $(REALT) $(HELPERS)
+tests: $(UNIT) $(SIMT) real bench-programs
 
 .PHONY: check check-quick soak bench demo lint asan tsan
 check:

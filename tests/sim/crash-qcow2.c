@@ -129,7 +129,7 @@ static void run_all(const struct options *o)
 int main(int argc, char **argv)
 {
 	/* quick, check, soak: in soak every write of 600 programs is a cut */
-	static const uint64_t cuts[] = { 250, 1000, 600 };
+	static const uint64_t cuts[] = { 250, 500, 600 };
 	static const uint64_t qemu[] = { 25, 8, 40 };
 	enum test_mode mode = test_mode(&argc, argv);
 	struct options o = {

@@ -97,7 +97,7 @@ static void run_program(uint64_t seed)
 
 int main(int argc, char **argv)
 {
-	static const uint64_t amounts[] = { 20, 50, 10000 };
+	static const uint64_t amounts[] = { 10, 25, 10000 };
 	uint64_t programs = amounts[test_mode(&argc, argv)];
 	uint64_t seed = 1, at = 0;
 	unsigned distance = 1;

@@ -125,7 +125,7 @@ static void run_program(uint64_t seed)
 
 int main(int argc, char **argv)
 {
-	static const uint64_t programs_of[] = { 2, 10, 500 };
+	static const uint64_t programs_of[] = { 2, 5, 500 };
 	enum test_mode mode = test_mode(&argc, argv);
 	uint64_t seed = 1, programs = programs_of[mode], at = 0;
 	int64_t full = -1;

@@ -163,7 +163,7 @@ static uint64_t run(uint64_t seed, uint64_t cut, uint64_t fault)
 
 int main(int argc, char **argv)
 {
-	static const uint64_t amounts[] = { 20, 40, 10000 };
+	static const uint64_t amounts[] = { 10, 20, 10000 };
 	uint64_t programs = amounts[test_mode(&argc, argv)];
 	uint64_t seed = 1, cut = 0;
 	int opt;
