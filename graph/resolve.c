@@ -304,23 +304,17 @@ void request_begin(struct request *req)
 	}
 	node = resolve(node, &map, &req->path);
 	if (likely(map.len == req->len)) {
-		switch ((enum map_kind)map.kind) {
-		case MAP_SUBMIT:
-			if (!request_is_one(req, node, &map))
-				break;
-			request_submit(req, node, &map);
-			return;
-		case MAP_ZEROES:
-			if (!request_zeroes(req, node))
-				break;
-			return;
-		case MAP_DONE:
+		if (likely(map.kind == MAP_SUBMIT)) {
+			if (request_is_one(req, node, &map)) {
+				request_submit(req, node, &map);
+				return;
+			}
+		} else if (map.kind == MAP_DONE) {
 			request_finish(req, 0);
 			return;
-		case MAP_SLOW:
-		case MAP_FORWARD:
-		case MAP_REALIGN:
-			break;
+		} else if (map.kind == MAP_ZEROES &&
+			   request_zeroes(req, node)) {
+			return;
 		}
 	}
 	node_path_leave(&req->path);

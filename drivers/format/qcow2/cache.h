@@ -30,6 +30,8 @@ struct slice {
 	unsigned pins;		/* users across waits; not evicted */
 	bool hashed, dirty;
 	bool hole;		/* may lack space in the file: never dirty */
+	bool beyond;		/* of L2: has entries behind the file's end; as
+				 * hashed, since what is written is before it */
 	bool flushing;		/* a copy is on its way to disk: not evicted */
 	uint8_t used;		/* atomic, relaxed: second chance */
 };

@@ -34,16 +34,28 @@ static uint32_t count_same(const struct qcow2 *s, const struct slice *slice,
 	return n;
 }
 
+bool qcow2_has_beyond(const struct qcow2 *s, const struct slice *slice)
+{
+	for (uint32_t i = 0; i < s->geo.slice_size / 8; i++) {
+		uint64_t entry = be64_get(slice->entries[i]);
+
+		if (qcow2_entry_kind(&s->geo, s->v3, entry) == QCOW2_NORMAL &&
+		    qcow2_entry_host(entry) + s->geo.cluster_size > s->end)
+			return true;
+	}
+	return false;
+}
+
 /* How many of n clusters, which follow each other in the file, start before its
  * end; where the first does not, it is lost (Q16). */
-static uint32_t clip_lost(const struct qcow2 *s, uint32_t n,
-			  struct qcow2_run *run)
+static __attribute__((cold, noinline)) uint32_t
+clip_lost(const struct qcow2 *s, uint32_t n, struct qcow2_run *run)
 {
 	uint64_t host = qcow2_entry_host(run->entry);
 	/* after the entry was read: its writer moves the end first */
 	uint64_t end = __atomic_load_n(&s->end, __ATOMIC_RELAXED);
 
-	if (likely(host + ((uint64_t)n << s->geo.cluster_bits) <= end))
+	if (host + ((uint64_t)n << s->geo.cluster_bits) <= end)
 		return n;
 	if (host < end)
 		return (uint32_t)min((uint64_t)n, div_up(end - host,
@@ -81,7 +93,7 @@ void qcow2_lookup(const struct qcow2 *s, uint64_t offset, uint32_t len,
 	       g->cluster_bits;
 	n = run->kind >= QCOW2_PACKED ? 1 :
 	    count_same(s, slice, pos.index, (uint32_t)most, run);
-	if (run->kind == QCOW2_NORMAL)
+	if (unlikely(slice->beyond) && run->kind == QCOW2_NORMAL)
 		n = clip_lost(s, n, run);
 	end = ((uint64_t)n << g->cluster_bits) - pos.in_cluster;
 	run->len = (uint32_t)min((uint64_t)run->len, end);

@@ -233,6 +233,9 @@ struct qcow2_run {
 /* What [offset, offset + len) is, or a prefix of it. */
 void qcow2_lookup(const struct qcow2 *s, uint64_t offset, uint32_t len,
 		  struct qcow2_run *run);
+/* Whether an L2 slice just read names what is behind the file's end (Q16):
+ * lookups look closer then. Under the lock. */
+bool qcow2_has_beyond(const struct qcow2 *s, const struct slice *slice);
 /* Whether an entry names metadata (Q15): unlinking it would free that. */
 bool qcow2_entry_hits_metadata(const struct qcow2 *s, uint64_t entry);
 void qcow2_map(struct node *node, struct map *map);

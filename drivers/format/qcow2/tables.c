@@ -110,6 +110,7 @@ static int load(struct qcow2 *s, uint64_t number)
 	co_lock(&s->lock);
 	/* the table may have been copied to another place meanwhile */
 	slice->hole = ret == 0 && qcow2_may_be_hole(s, slice->entries);
+	slice->beyond = ret == 0 && qcow2_has_beyond(s, slice);
 	if (ret == 0 && be64_get(*l1) == entry)
 		slice_insert(&s->l2, slice, number, host);
 	else
@@ -199,6 +200,7 @@ static int table_create(struct qcow2 *s, uint64_t number)
 	host = qcow2_host_offset(&s->geo, e.first);
 	memset(slice->entries, 0, s->geo.slice_size);
 	slice->hole = true;
+	slice->beyond = false;
 	slice->host = host + qcow2_slice_in_table(&s->geo, number);
 	if (s->geo.slices_per_table > 1 && !e.virgin)
 		ret = qcow2_blank_cluster(s, e.first);
