@@ -35,6 +35,25 @@ static void on_signal(int number)
 	_exit(128 + number);
 }
 
+static sigset_t ends(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	return set;
+}
+
+/* From before the file is made until it is known what to remove. */
+static void hold_ends(bool on)
+{
+	sigset_t set = ends();
+
+	sigprocmask(on ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
 static void remove_unless_kept(int fd, char *path)
 {
 	new_file.fd = fd;
@@ -43,6 +62,7 @@ static void remove_unless_kept(int fd, char *path)
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
 	signal(SIGHUP, on_signal);
+	hold_ends(false);
 }
 
 static char *folder_of(const char *file)
@@ -123,6 +143,7 @@ static const char *make_beside(const char *file)
 	place = checked(realpath(file, NULL));
 	folder = folder_of(place);
 	path = format("%s/.blkgraph-XXXXXX", folder);
+	hold_ends(true);
 	fd = mkostemp(path, O_CLOEXEC);
 	if (fd < 0)
 		die(errno_status(errno), "cannot make a file in '%s': %s",
@@ -141,8 +162,12 @@ static const char *make_beside(const char *file)
 
 const char *new_file_make(const char *file, bool force)
 {
-	int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, NEW_MODE);
+	int fd;
 
+	hold_ends(true);
+	fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, NEW_MODE);
+	if (fd < 0)
+		hold_ends(false);
 	if (fd < 0 && errno == EEXIST && force)
 		return make_beside(file);
 	if (fd < 0 && errno == EEXIST)
