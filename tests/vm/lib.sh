@@ -9,7 +9,7 @@
 #	SOAK		1 for the full products, else 0
 #	FAST		folder on an ext4 on a quick disk, for images
 #	SLOW		in a guest the same on a disk that QEMU throttles
-#	PROGRAMS	folder with ublk-features and image-lock
+#	PROGRAMS	folder with ublk-features, ublk-delete and image-lock
 #	RUN		a word that the environment of all its processes has
 #
 # A test prints one "ok" or "not ok" line for each thing that it found right
