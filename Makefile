@@ -186,7 +186,7 @@ fuzz-programs: $(FUZZ)
 
 # What benchmarks measure against and what guest tests ask the kernel with:
 # plain programs, nothing of ours in them.
-BENCH := $(filter-out %/runtime-io,$(call progs,bench)) $(call progs,vm)
+BENCH := $(filter-out %/runtime-io %/request-path,$(call progs,bench)) $(call progs,vm)
 $(BENCH): $B/tests/%: $B/tests/%.o
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ -luring
 
@@ -196,6 +196,11 @@ $B/tests/bench/runtime-io: %: %.o $(LIB_real)
 
 .PHONY: bench-programs
 bench-programs: $(BENCH) $B/tests/bench/runtime-io
+# What the graph and the drivers cost by themselves.
+$B/tests/bench/request-path: %: %.o $(TESTLIB) $(LIB_server) $(LIB_export) \
+		$(LIB_drivers) $(LIB_graph) $(LIB_sim)
+	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $(call group,$^) \
+		$(LIBS_core) -lcunit
 
 # real: what runs on real threads, without the simulation
 .PHONY: unit real tests
