@@ -35,23 +35,23 @@ static void on_signal(int number)
 	_exit(128 + number);
 }
 
-static sigset_t ends(void)
+static const int ends[] = { SIGINT, SIGTERM, SIGHUP, 0 };
+static sigset_t before_ends;	/* the mask that we were started with */
+
+/* From before the file is made until it is known what to remove. */
+static void hold_ends(void)
 {
 	sigset_t set;
 
 	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	return set;
+	for (const int *end = ends; *end; end++)
+		sigaddset(&set, *end);
+	sigprocmask(SIG_BLOCK, &set, &before_ends);
 }
 
-/* From before the file is made until it is known what to remove. */
-static void hold_ends(bool on)
+static void let_ends_come(void)
 {
-	sigset_t set = ends();
-
-	sigprocmask(on ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+	sigprocmask(SIG_SETMASK, &before_ends, NULL);
 }
 
 static void remove_unless_kept(int fd, char *path)
@@ -59,10 +59,11 @@ static void remove_unless_kept(int fd, char *path)
 	new_file.fd = fd;
 	new_file.path = path;
 	atexit(remove_new_file);
-	signal(SIGINT, on_signal);
-	signal(SIGTERM, on_signal);
-	signal(SIGHUP, on_signal);
-	hold_ends(false);
+	/* what nohup or a shell has us ignore stays ignored */
+	for (const int *end = ends; *end; end++)
+		if (signal(*end, on_signal) == SIG_IGN)
+			signal(*end, SIG_IGN);
+	let_ends_come();
 }
 
 static char *folder_of(const char *file)
@@ -143,7 +144,7 @@ static const char *make_beside(const char *file)
 	place = checked(realpath(file, NULL));
 	folder = folder_of(place);
 	path = format("%s/.blkgraph-XXXXXX", folder);
-	hold_ends(true);
+	hold_ends();
 	fd = mkostemp(path, O_CLOEXEC);
 	if (fd < 0)
 		die(errno_status(errno), "cannot make a file in '%s': %s",
@@ -164,10 +165,10 @@ const char *new_file_make(const char *file, bool force)
 {
 	int fd;
 
-	hold_ends(true);
+	hold_ends();
 	fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, NEW_MODE);
 	if (fd < 0)
-		hold_ends(false);
+		let_ends_come();
 	if (fd < 0 && errno == EEXIST && force)
 		return make_beside(file);
 	if (fd < 0 && errno == EEXIST)
