@@ -9,6 +9,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -350,6 +351,19 @@ static void close_wait_drop_if(struct close_wait *wait,
 	}
 }
 
+static void close_is_late(const struct node *node, uint64_t seconds,
+			  struct error **err)
+{
+	if (close_has_not_begun(node))
+		error_set(err, ETIMEDOUT, "Node '%s' is deleted, but another"
+			  " command has kept it for %" PRIu64 " s: it closes"
+			  " when that ends", node->name, seconds);
+	else
+		error_set(err, ETIMEDOUT, "Node '%s' has been closing for %"
+			  PRIu64 " s: its storage does not answer",
+			  node->name, seconds);
+}
+
 static int co_close_wait_all(struct close_wait *wait, struct error **err)
 {
 	uint64_t bound_ns = late_bound_ns();
@@ -365,10 +379,8 @@ static int co_close_wait_all(struct close_wait *wait, struct error **err)
 		timer_stop(&bound.timer);
 	}
 	if (wait->links && !wait->err)
-		error_set(&wait->err, ETIMEDOUT, "Node '%s' has been closing"
-			  " for %llu s: its storage does not answer",
-			  wait->links->node->name,
-			  (unsigned long long)(bound_ns / SECONDS(1)));
+		close_is_late(wait->links->node, bound_ns / SECONDS(1),
+			      &wait->err);
 	while (wait->links)
 		close_wait_drop(wait->links);
 	if (!wait->err)

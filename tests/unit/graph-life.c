@@ -255,6 +255,25 @@ SIM_TEST(test_insert_above_deleted)
 	CU_ASSERT_PTR_NULL(node_next(NULL));
 }
 
+/* Storage is not blamed for what a command keeps. */
+SIM_TEST(test_kept_by_a_command)
+{
+	struct error *err = NULL;
+	struct node *n;
+
+	start();
+	CU_ASSERT_EQUAL(co_add("{'driver':'toy','node-name':'n'}", &err), 0);
+	n = node_get(node_find("n"), "command");
+	CU_ASSERT_EQUAL(node_del("n", &err), -ETIMEDOUT);
+	CU_ASSERT_STRING_EQUAL(err->text, "Node 'n' is deleted, but another"
+			       " command has kept it for 30 s: it closes when"
+			       " that ends");
+	error_clear(&err);
+	node_put(n, "command");
+	co_sleep(MS);
+	CU_ASSERT_PTR_NULL(node_next(NULL));
+}
+
 /* A node that is deleted while what is above it lets go closes for who deletes
  * it: who waits for what is above may be the one that keeps it. */
 static void test_let_go_and_delete(int (*let_go)(struct call *call),
@@ -568,6 +587,7 @@ static void test_pairs(void)
 TEST_MAIN("graph-life",
 	  TEST(test_child_is_deleted),
 	  TEST(test_insert_above_deleted),
+	  TEST(test_kept_by_a_command),
 	  TEST(test_child_is_deleted_at_close),
 	  TEST(test_two_inserts),
 	  TEST(test_becomes_a_child),
