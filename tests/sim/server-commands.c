@@ -93,6 +93,7 @@ static struct {
 	bool over;		/* clients stop */
 	bool sticks;		/* exports may get stuck */
 	bool whole;
+	const char *liked;	/* a node that half of the commands name */
 	struct crew clients;
 	struct statelog *log;
 	struct wait_event ended;
@@ -249,7 +250,7 @@ int co_nbd_server_start(const struct nbd_server_options *opts,
 	(void)opts;
 	if (nbd.running)
 		return error_set(err, EBUSY, "it is still being stopped");
-	if (!sim_random_below(8))
+	if (!sim_random_below(32))
 		return error_set(err, EADDRINUSE, "the address is taken");
 	nbd.running = true;
 	return 0;
@@ -648,6 +649,9 @@ static const char *any_name(void)
 {
 	uint64_t i = sim_random_below(ARRAY_SIZE(names) + DISKS + 2);
 
+	/* so that they meet */
+	if (life.liked && sim_random_below(2))
+		return life.liked;
 	return i < ARRAY_SIZE(names) ? names[i] :
 		i < ARRAY_SIZE(names) + DISKS ?
 		disks[i - ARRAY_SIZE(names)].node : "made";
@@ -869,7 +873,9 @@ static void client(void *arg)
 	(void)arg;
 	while (!life.over && life.sent < life.most) {
 		command_random();
-		if (sim_random_below(2))
+		/* time stands still while anybody can run: who sleeps meets
+		 * nobody */
+		if (!sim_random_below(32))
 			co_sleep(sim_random_below(2 * MS));
 		else
 			co_yield();
@@ -1059,6 +1065,7 @@ static void body_life(void *arg)
 	graph_events_start();
 	leave_start();
 	life.ended = (struct wait_event) { 0 };
+	life.liked = sim_random_below(2) ? any_name() : NULL;
 	if (!co_spawn(watchdog, NULL))
 		abort();
 	quit_at = life.cleans ? life.most :
