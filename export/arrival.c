@@ -104,7 +104,26 @@ void arrival_end(struct arrival *s)
 	s->udev = NULL;
 }
 
-/* Whether an event of this disk came before the time. */
+/* The kernel's number of the disk, 0 if there is none. */
+static dev_t disk_number(const char *disk)
+{
+	char path[64], text[32] = "";
+	unsigned maj, min_;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/dev", disk);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0 || sscanf(text, "%u:%u", &maj, &min_) != 2)
+		return 0;
+	return makedev(maj, min_);
+}
+
+/* Whether an event of this disk came before the time, and before it went. */
 static bool udev_wait(struct arrival *s, uint64_t end)
 {
 	struct pollfd pfd = { .events = POLLIN };
@@ -127,27 +146,11 @@ static bool udev_wait(struct arrival *s, uint64_t end)
 		found = !strcmp(udev_device_get_sysname(dev), s->disk) &&
 			strcmp(udev_device_get_action(dev), "remove") != 0;
 		udev_device_unref(dev);
+		/* one that says so may be of the last disk of this name */
+		if (!found && !disk_number(s->disk))
+			return false;
 	}
 	return true;
-}
-
-/* The kernel's number of the disk, 0 if there is none. */
-static dev_t disk_number(const char *disk)
-{
-	char path[64], text[32] = "";
-	unsigned maj, min_;
-	ssize_t n;
-	int fd;
-
-	snprintf(path, sizeof(path), "/sys/block/%s/dev", disk);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0 || sscanf(text, "%u:%u", &maj, &min_) != 2)
-		return 0;
-	return makedev(maj, min_);
 }
 
 static bool node_is_there(const char *disk)
@@ -166,7 +169,7 @@ static bool node_wait(const char *disk)
 	uint64_t end = clock_ns() + NODE_TIMEOUT_NS;
 
 	while (!node_is_there(disk)) {
-		if (clock_ns() >= end)
+		if (!disk_number(disk) || clock_ns() >= end)
 			return false;
 		usleep(5000);
 	}
@@ -188,7 +191,10 @@ int arrival_wait(struct arrival *s, struct error **err)
 	bool done = s->monitor &&
 		       udev_wait(s, clock_ns() + UDEV_TIMEOUT_NS);
 
-	if (!node_wait(s->disk))
+	if (!node_wait(s->disk) && !disk_number(s->disk))
+		return error_set(err, ENODEV, "%s was taken away by another"
+				 " program while it started", s->disk);
+	if (!node_is_there(s->disk))
 		return error_set(err, ENOENT,
 				 "the kernel has the disk, but /dev/%s did "
 				 "not appear: /dev is no devtmpfs%s", s->disk,
