@@ -186,7 +186,8 @@ fuzz-programs: $(FUZZ)
 
 # What benchmarks measure against and what guest tests ask the kernel with:
 # plain programs, nothing of ours in them.
-BENCH := $(filter-out %/runtime-io %/request-path,$(call progs,bench)) $(call progs,vm)
+BENCH := $(filter-out %/runtime-io %/request-path,$(call progs,bench)) \
+	$(call progs,vm)
 $(BENCH): $B/tests/%: $B/tests/%.o
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ -luring
 
@@ -196,8 +197,10 @@ $B/tests/bench/runtime-io: %: %.o $(LIB_real)
 
 .PHONY: bench-programs
 bench-programs: $(BENCH) $B/tests/bench/runtime-io
-# What the graph and the drivers cost by themselves.
-$B/tests/bench/request-path: %: %.o $(TESTLIB) $(LIB_server) $(LIB_export) \
+
+# What graph and drivers cost by themselves.
+PATH_COUNT := $B/tests/bench/request-path
+$(PATH_COUNT): %: %.o $(TESTLIB) $(LIB_server) $(LIB_export) \
 		$(LIB_drivers) $(LIB_graph) $(LIB_sim)
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $(call group,$^) \
 		$(LIBS_core) -lcunit
@@ -206,7 +209,7 @@ $B/tests/bench/request-path: %: %.o $(TESTLIB) $(LIB_server) $(LIB_export) \
 .PHONY: unit real tests
 unit: $(UNIT)
 real: $(REALT) $(HELPERS)
-tests: $(UNIT) $(SIMT) real bench-programs
+tests: $(UNIT) $(SIMT) real bench-programs $(PATH_COUNT)
 
 .PHONY: check check-quick soak bench demo lint asan tsan
 check:
@@ -215,7 +218,7 @@ check-quick:
 	tests/check quick
 soak:
 	tests/check soak
-bench: all bench-programs
+bench: all bench-programs $(PATH_COUNT)
 	tests/bench/run
 demo:
 	tests/demo

@@ -7,13 +7,9 @@
  * The guest tests expect by these names, never by a kernel's version. Exit
  * status 1 and one line where there is no ublk driver or it cannot tell.
  */
-#include <err.h>
-#include <fcntl.h>
-#include <liburing.h>
-#include <linux/ublk_cmd.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "tests/vm/ublk-command.h"
 
 static const char *const names[64] = {
 	"SUPPORT_ZERO_COPY", "URING_CMD_COMP_IN_TASK", "NEED_GET_DATA",
@@ -26,37 +22,15 @@ static const char *const names[64] = {
 
 int main(void)
 {
-	struct ublksrv_ctrl_cmd *cmd;
-	struct io_uring_cqe *cqe;
-	struct io_uring_sqe *sqe;
-	struct io_uring ring;
+	struct ublk_control control;
 	uint64_t features = 0;
-	int fd, ret;
+	int ret;
 
-	fd = open("/dev/ublk-control", O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		err(1, "/dev/ublk-control");
-	ret = io_uring_queue_init(4, &ring, IORING_SETUP_SQE128);
+	ublk_control_open(&control);
+	ret = ublk_control_do(&control, UBLK_U_CMD_GET_FEATURES,
+			      UBLK_DEV_ID_ANY, &features, UBLK_FEATURES_LEN);
 	if (ret < 0)
-		errx(1, "io_uring: %s", strerror(-ret));
-	sqe = io_uring_get_sqe(&ring);
-	if (!sqe)
-		abort();
-	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, NULL, 0, 0);
-	sqe->cmd_op = UBLK_U_CMD_GET_FEATURES;
-	cmd = (void *)sqe->cmd;
-	*cmd = (struct ublksrv_ctrl_cmd) {
-		.dev_id = UBLK_DEV_ID_ANY, .queue_id = UBLK_QUEUE_ID_NONE,
-		.len = UBLK_FEATURES_LEN, .addr = (uintptr_t)&features,
-	};
-	ret = io_uring_submit_and_wait(&ring, 1);
-	if (ret < 0)
-		errx(1, "io_uring: %s", strerror(-ret));
-	ret = io_uring_wait_cqe(&ring, &cqe);
-	if (ret < 0)
-		errx(1, "io_uring: %s", strerror(-ret));
-	if (cqe->res < 0)
-		errx(1, "GET_FEATURES: %s", strerror(-cqe->res));
+		errx(1, "GET_FEATURES: %s", strerror(-ret));
 	for (int bit = 0; bit < 64; bit++) {
 		if (!(features >> bit & 1))
 			continue;
