@@ -250,6 +250,21 @@ def eventually(what):
         time.sleep(0.01)
 
 
+def stop(process):
+    """All of its threads stand still: the signal alone only says that they
+    shall."""
+    process.send_signal(signal.SIGSTOP)
+    end = time.monotonic() + TIMEOUT
+    folder = f"/proc/{process.pid}/task"
+    for task in os.listdir(folder):
+        while True:
+            with open(f"{folder}/{task}/stat") as file:
+                state = file.read().rpartition(")")[2].split()[0]
+            if state == "T":
+                break
+            assert time.monotonic() < end, f"{process.pid} does not stop"
+
+
 def need_root():
     if os.geteuid() != 0:
         raise Skip("mounting needs root")
