@@ -5,10 +5,12 @@
  * One connection, commands one after the other. Events are kept for who asks.
  */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -20,6 +22,8 @@
  * as they take: the daemon has the deadlines. */
 #define GREETING_TIMEOUT_S 10
 #define SOCKET_PATH_MAX (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
+
+#define CLOSED "blkgraphd closed the connection (see its log)"
 
 static FILE *from_daemon, *to_daemon;
 
@@ -77,8 +81,7 @@ static json_t *client_receive(void)
 	json_t *msg = client_next();
 
 	if (!msg)
-		die(EXIT_NO_DAEMON, "blkgraphd closed the connection (see its "
-		    "log)");
+		die(EXIT_NO_DAEMON, CLOSED);
 	return msg;
 }
 
@@ -128,19 +131,48 @@ json_t *client_call(const char *command, json_t *arguments, json_t **error)
 	return NULL;
 }
 
-static void client_greet(int fd)
+/* Whoever listened on the other side; gives up after a while. */
+static void wait_for_end_of_peer(int fd)
+{
+	struct ucred peer = { 0 };
+	socklen_t len = sizeof(peer);
+	struct pollfd end = { .events = POLLIN };
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ||
+	    peer.pid <= 0)
+		return;
+	end.fd = pidfd_open(peer.pid, 0);
+	if (end.fd < 0)
+		return;
+	poll(&end, 1, GREETING_TIMEOUT_S * 1000);
+	close(end.fd);
+}
+
+/*
+ * Takes over the socket. False: it was closed before a word. One that is being
+ * killed, or leaves, accepts connections to its last moment; by now it is gone.
+ */
+static bool client_greet(int fd)
 {
 	json_t *greeting;
 
 	set_timeout(fd, GREETING_TIMEOUT_S);
 	from_daemon = checked(fdopen(fd, "r"));
 	to_daemon = checked(fdopen(dup(fd), "w"));
-	greeting = client_receive();
+	greeting = client_next();
+	if (!greeting) {
+		wait_for_end_of_peer(fd);
+		fclose(from_daemon);
+		fclose(to_daemon);
+		from_daemon = to_daemon = NULL;
+		return false;
+	}
 	if (!json_object_get(greeting, "QMP"))
 		die(EXIT_ERROR, "what answers on '%s' is no blkgraphd",
 		    socket_path());
 	client_call("qmp_capabilities", NULL, NULL);
 	set_timeout(fd, 0);
+	return true;
 }
 
 static bool nobody_serves(int rc)
@@ -157,6 +189,10 @@ bool client_connect(enum connect_mode mode)
 		return true;
 	signal(SIGPIPE, SIG_IGN);
 	fd = client_socket(path);
+	if (fd >= 0 && client_greet(fd))
+		return true;
+	if (fd >= 0)
+		fd = client_socket(path);
 	if (nobody_serves(fd) && mode == CONNECT_IF_THERE)
 		return false;
 	if (nobody_serves(fd) && mode == CONNECT_OR_START) {
@@ -171,7 +207,8 @@ bool client_connect(enum connect_mode mode)
 	if (fd < 0)
 		die(errno_status(-fd), "cannot connect to '%s': %s", path,
 		    strerror(-fd));
-	client_greet(fd);
+	if (!client_greet(fd))
+		die(EXIT_NO_DAEMON, CLOSED);
 	return true;
 }
 

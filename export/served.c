@@ -10,6 +10,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -226,9 +227,43 @@ static bool served_at(struct served_search *s, const char *sys)
 	return found;
 }
 
+/*
+ * Whether a process serves no more: killed, or exiting, or a zombie that nobody
+ * has asked for. It keeps its number until then, and its locks may go earlier.
+ */
+static bool process_ends(int pid)
+{
+	enum { EXITING = 0x4, KILLED = 1 << (SIGKILL - 1) };
+	char path[32], text[1024], state = 0;
+	unsigned long pending = 0;
+	unsigned flags = 0;
+	const char *rest;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	/* its name may hold anything, also parentheses */
+	rest = strrchr(text, ')');
+	if (!rest || sscanf(rest, ") %c %*d %*d %*d %*d %*d %u %*s %*s %*s "
+			    "%*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+			    "%*s %*s %*s %*s %*s %*s %lu", &state, &flags,
+			    &pending) < 2)
+		return false;
+	return state == 'Z' || state == 'X' || flags & EXITING ||
+	       pending & KILLED;
+}
+
 bool served_by_other(int pid)
 {
-	return pid != getpid() && (!kill(pid, 0) || errno != ESRCH);
+	if (pid == getpid() || (kill(pid, 0) && errno == ESRCH))
+		return false;
+	return !process_ends(pid);
 }
 
 bool served_below(const char *root, dev_t dev, enum served_by by, char *path,

@@ -29,8 +29,9 @@ enum served_by {
 	SERVED_BY_US,
 };
 
-/* Whether pid, which a disk or mount has noted, may be another daemon that
- * lives; then it is not ours to remove. */
+/* Whether pid, which a disk, a mount or a lock has noted, may be another daemon
+ * that lives; then it is not ours to remove. One that was killed does not, from
+ * then on: what is left of it may be there for long. */
 bool served_by_other(int pid);
 /*
  * Whether a block device or, if it has one, the device of a file system is

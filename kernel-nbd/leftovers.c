@@ -7,12 +7,10 @@
  */
 #include <ctype.h>
 #include <dirent.h>
-#include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "export/served.h"
 #include "kernel-nbd/kernel-nbd.h"
 #include "kernel-nbd/netlink.h"
 #include "runtime/thread.h"
@@ -31,7 +29,7 @@ static bool is_left(unsigned index)
 	    strncmp(backend, "blkgraph:", 9) != 0)
 		return false;
 	pid = atoi(backend + 9);
-	return pid > 0 && (pid == getpid() || (kill(pid, 0) && errno == ESRCH));
+	return pid > 0 && !served_by_other(pid);
 }
 
 static void knbd_remove_run(void *arg)

@@ -300,7 +300,7 @@ static int prepare_start(struct error **err)
 		return rc;
 	rc = make_socket_dir(err);
 	if (rc == 0)
-		rc = process_lock(server.cmd.lock, err);
+		rc = process_lock(server.cmd.lock, server.cmd.socket, err);
 	if (rc == 0)
 		rc = statedir_prepare(server.cmd.state_dir, err);
 	return rc < 0 ? rc : listen_on_socket(err);

@@ -17,14 +17,21 @@
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "export/host-mounts.h"
+#include "export/served.h"
 #include "runtime/passed.h"
 #include "server/guarded.h"
 #include "server/log.h"
+
+/* For a daemon that is ending: 5 s. */
+#define LOCK_TRIES 250u
+#define LOCK_RETRY_US 20000u
 
 /* Written to once when the daemon serves; -1 in the foreground. */
 static int ready_pipe = -1;
@@ -102,20 +109,55 @@ static long lock_holder(int fd)
 	return strtol(text, NULL, 10);
 }
 
-int process_lock(const char *path, struct error **err)
+static bool socket_is_served(const char *path)
 {
-	int fd = guarded_open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+			0);
+	bool served;
+
+	strncpy(addr.sun_path, path, sizeof(addr.sun_path) - 1);
+	served = fd >= 0 &&
+		(connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 ||
+		 errno == EAGAIN);
+	if (fd >= 0)
+		close(fd);
+	return served;
+}
+
+/* 0, or a negative errno. The lock of a process that is killed goes late, that
+ * of one that leaves not before its devices. */
+static int lock_patiently(int fd, const char *socket)
+{
+	for (unsigned i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+		if (errno != EWOULDBLOCK)
+			return -errno;
+		if (i == LOCK_TRIES ||
+		    (served_by_other((int)lock_holder(fd)) &&
+		     socket_is_served(socket)))
+			return -EBUSY;
+		usleep(LOCK_RETRY_US);
+	}
+	return 0;
+}
+
+int process_lock(const char *path, const char *socket, struct error **err)
+{
+	int fd = guarded_open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600), rc;
 
 	if (fd < 0)
 		return error_set(err, errno, "Cannot open lock file '%s': %s",
 				 path, strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		int code = errno == EWOULDBLOCK ? EBUSY : errno;
-
-		error_set(err, code, "Another blkgraphd (process %ld) holds "
+	rc = lock_patiently(fd, socket);
+	if (rc == -EBUSY)
+		error_set(err, EBUSY, "Another blkgraphd (process %ld) holds "
 			  "lock file '%s'", lock_holder(fd), path);
+	else if (rc < 0)
+		error_set(err, -rc, "Cannot lock '%s': %s", path,
+			  strerror(-rc));
+	if (rc < 0) {
 		close(fd);
-		return -code;
+		return rc;
 	}
 	/* open for as long as we live, or could */
 	lock_fd = fd;
