@@ -16,6 +16,7 @@ static const struct column list_columns[] = {
 	  "how it is shown: ublk, kernel-nbd, fuse, nbd" },
 	{ "FORMAT", COLUMN_TEXT, true, "drv",
 	  "driver of the node that it shows" },
+	{ "ERRORS", COLUMN_NUMBER, true, "errors", "requests that failed" },
 	{ "FILE", COLUMN_TEXT, true, "file", "the image file" },
 	{ "NODE", COLUMN_TEXT, false, "node-name", "the node that it shows" },
 	{ "MOUNTPOINT", COLUMN_TEXT, false, "mountpoint",

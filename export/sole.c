@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "export/loss.h"
 #include "export/users.h"
 #include "runtime/late.h"
 
@@ -81,6 +82,18 @@ static bool no_disk(int error)
 	return error == ENOENT || error == ENXIO || error == ENODEV;
 }
 
+/* What the kernel had cached did not all reach the image. */
+static int sole_sync_failed(const struct disk *disk, int error,
+			    struct error **err)
+{
+	char loss[600];
+
+	if (!loss_of_writes(disk->root, loss, sizeof(loss)))
+		snprintf(loss, sizeof(loss), "%s", strerror(error));
+	return error_set(err, error, "cannot sync /dev/%s: %s", disk->name,
+			 loss);
+}
+
 int co_sole_open(struct disk *disk, struct sole_open **out, struct error **err)
 {
 	struct sole_open *h = calloc(1, sizeof(*h));
@@ -105,10 +118,11 @@ int co_sole_open(struct disk *disk, struct sole_open **out, struct error **err)
 		rc = -EBUSY;
 	else if (h->fd < 0 && no_disk(h->error))
 		rc = -ENODEV;
-	else if (h->error)
-		rc = error_set(err, h->error, "cannot %s %s: %s",
-			       h->fd < 0 ? "open" : "sync", h->path,
+	else if (h->fd < 0)
+		rc = error_set(err, h->error, "cannot open %s: %s", h->path,
 			       strerror(h->error));
+	else if (h->error)
+		rc = sole_sync_failed(disk, h->error, err);
 	if (rc)
 		co_sole_close(h);
 	else

@@ -14,9 +14,12 @@
 #include "runtime/error.h"
 #include "runtime/wait.h"
 
+struct root;
+
 /* A disk of ours. Outlives every call below. */
 struct disk {
 	char name[16];		/* "ublkb0" */
+	const struct root *root;	/* where what is written to it goes */
 	/* Coroutine: requests completed so far. */
 	uint64_t (*completed)(struct disk *disk);
 };

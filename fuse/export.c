@@ -210,6 +210,7 @@ static int fuse_open(struct export *exp, struct node *node, struct error **err)
 	f->common.root = export_root_new(exp, &fuse_root_ops, f, node,
 					 PERM_ALL, f->opts.logical_block_size,
 					 fuse_file_threads(f), err);
+	f->loop.disk.root = f->common.root;
 	if (!f->common.root) {
 		rc = *err && (*err)->code ? -(*err)->code : -EPERM;
 		/* it was not shown yet: nothing keeps it */

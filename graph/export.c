@@ -47,7 +47,7 @@ static const struct export_type *types[TYPES_MAX];
 static unsigned type_count;
 static struct export *exports;	/* of every life */
 static struct export_promise *promises;
-static void (*listener)(const char *id);
+static const struct export_listener *export_listener;
 
 void export_type_register(const struct export_type *type)
 {
@@ -100,9 +100,21 @@ void export_set_stuck(struct export *exp)
 		export_set_life(exp, EXPORT_STUCK);
 }
 
-void export_set_listener(void (*gone)(const char *id))
+/* Roots that are no export's are their owners' matter. */
+static void export_root_failed(struct root *root)
 {
-	listener = gone;
+	struct export *exp = exports;
+
+	while (exp && exp->root != root)
+		exp = exp->next;
+	if (exp && export_listener)
+		export_listener->failed(exp, false);
+}
+
+void export_set_listener(const struct export_listener *listener)
+{
+	export_listener = listener;
+	failure_set_listener(export_root_failed);
 }
 
 struct export *export_each(const struct export *prev)
@@ -239,6 +251,8 @@ static void export_close(struct ending *ending)
 	struct export_end *end = exp->end;
 	int ret = 0;
 
+	if (export_listener)
+		export_listener->failed(exp, true);
 	if (exp->life == EXPORT_CLOSING) {
 		ret = exp->type->close(exp, &loss);
 		if (exp->stand_in)
@@ -381,6 +395,8 @@ struct root *export_root_new(struct export *exp, const struct root_ops *ops,
 	snprintf(name, sizeof(name), "export '%s'", exp->id);
 	exp->root = root_new(ops, owner, name, node, perm, shared, granularity,
 			     threads, err);
+	if (exp->root)
+		root_failures_listen(exp->root);
 	return exp->root;
 }
 
@@ -462,8 +478,8 @@ int export_del(const char *id, enum export_stop mode, struct error **loss,
 	if (!name)
 		abort();
 	co_export_finish(exp, loss);
-	if (listener)
-		listener(name);
+	if (export_listener)
+		export_listener->gone(name);
 	free(name);
 	return 0;
 }

@@ -17,6 +17,7 @@
 struct node;
 struct json_t;
 struct export;
+struct export_errors;
 struct root;
 struct root_ops;
 
@@ -97,6 +98,7 @@ struct export {
 	void *state;
 	struct root *root;
 	struct root *stand_in;	/* for one that open got stuck before; NULL */
+	struct export_errors *errors;	/* the listener's */
 	char device[32];	/* path, set by the type's open; "": none */
 	struct export *next;
 };
@@ -140,8 +142,17 @@ int export_del(const char *id, enum export_stop mode, struct error **loss,
 	       struct error **err) MUST_CHECK;
 /* Within a type's open, start or stop: it does not end. */
 void export_set_stuck(struct export *exp);
-/* Hears of every export that is gone, by its id. */
-void export_set_listener(void (*gone)(const char *id));
+
+/* Main thread. */
+struct export_listener {
+	/* It is gone. Coroutine. */
+	void (*gone)(const char *id);
+	/* Requests to it have failed, where root_failures_listen asked for it:
+	 * it is asked for as an export begins. ending: for the last time, and
+	 * always once; what it kept in exp->errors it frees. Does not wait. */
+	void (*failed)(struct export *exp, bool ending);
+};
+void export_set_listener(const struct export_listener *listener);
 
 /* A pointer kept across a wait is a reference; the owner is a word (ref.h).
  * An export that was stopped closes with the last. Main thread. */

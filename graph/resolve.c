@@ -114,6 +114,7 @@ static void request_count(const struct request *req, int res)
 
 	if (unlikely(res < 0)) {
 		count(&op->failed, 1);
+		failure_note(req, res);
 		return;
 	}
 	count(&op->ok, 1);

@@ -6,6 +6,7 @@
 #ifndef GRAPH_ROOT_H
 #define GRAPH_ROOT_H
 
+#include "graph/failure.h"
 #include "graph/request.h"
 #include "graph/node.h"
 
@@ -76,6 +77,7 @@ struct root_gate {
 	bool awaited;
 	/* written by its thread only, read by main at any time: atomic */
 	struct root_counts counts CACHELINE_ALIGNED;
+	struct failures failures;	/* failure.h */
 } CACHELINE_ALIGNED;
 
 /* How long I/O was held (A17). Main thread; ns. */

@@ -176,6 +176,7 @@ static int knbd_open(struct export *exp, struct node *node, struct error **err)
 		free(k);
 		return *err && (*err)->code ? -(*err)->code : -EPERM;
 	}
+	k->disk.root = k->target.root;
 	state->k = k;
 	return 0;
 }

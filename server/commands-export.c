@@ -9,6 +9,7 @@
 #include "graph/graph.h"
 #include "server/command.h"
 #include "server/commands.h"
+#include "server/io-errors.h"
 #include "server/leave.h"
 #include "server/log.h"
 #include "server/monitor.h"
@@ -77,6 +78,8 @@ json_t *export_describe(struct export *exp)
 			    export_drains(&exp->root->drains));
 	root_count(exp->root, &counts);
 	json_object_set_new(shown, "stats", counts_describe(&counts));
+	json_object_set_new(shown, "errors", json_integer((json_int_t)
+					root_failures_count(exp->root)));
 	if (exp->root->stuck)
 		json_object_set_new(shown, "stuck-in",
 				    json_string(exp->root->stuck));
@@ -185,6 +188,11 @@ static void node_close_failed(const struct node *node,
 
 void graph_events_start(void)
 {
-	export_set_listener(export_gone);
+	static const struct export_listener listener = {
+		.gone = export_gone,
+		.failed = io_errors_note,
+	};
+
+	export_set_listener(&listener);
 	node_set_close_listener(node_close_failed);
 }

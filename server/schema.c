@@ -25,7 +25,7 @@
 #define EXPORT_INFO \
 	"id:str type:BlockExportType node-name?:str shutting-down:bool " \
 	"writable:bool stuck:bool stuck-in?:str size?:int warning?:str " \
-	"drains?:BlkgraphDrains stats?:BlockDeviceStats"
+	"drains?:BlkgraphDrains stats?:BlockDeviceStats errors?:int"
 
 static const struct definition {
 	const char *name, *members;
@@ -40,6 +40,8 @@ static const struct definition {
 	{ "MonitorMode", "readline control" },
 	{ "SocketAddressType", "inet unix fd" },
 	{ "ChardevBackendKind", "socket file pipe stdio null" },
+	{ "IoOperationType", "read write" },
+	{ "BlockErrorAction", "ignore report stop" },
 	{ "BlockDeviceIoStatus", "ok failed nospace" },
 	{ "ImageInfoSpecificKind", "qcow2" },
 	{ "Qcow2CompressionType", "zlib zstd" },
@@ -218,6 +220,10 @@ static const struct definition {
 }, events[] = {
 	{ "BLKGRAPH_NODE_CLOSE_FAILED", "node-name:str error:str" },
 	{ "BLOCK_EXPORT_DELETED", "id:str" },
+	{ "BLOCK_IO_ERROR",
+	  "qom-path:str device:str node-name?:str "
+	  "operation:IoOperationType action:BlockErrorAction nospace?:bool "
+	  "reason:str count:int" },
 	{ "JOB_STATUS_CHANGE", "id:str status:JobStatus" },
 	{ NULL, NULL }
 };

@@ -120,6 +120,7 @@ static int ublk_open(struct export *exp, struct node *node, struct error **err)
 	dev->root = export_root_new(exp, &ublk_root_ops, dev, node, PERM_ALL,
 				    dev->opts.logical_block_size,
 				    ublk_device_threads(dev), err);
+	dev->disk.root = dev->root;
 	if (!dev->root) {
 		rc = *err && (*err)->code ? -(*err)->code : -EPERM;
 		if (co_ublk_device_close(dev))

@@ -184,6 +184,96 @@ SIM_TEST(test_export)
 	toy_let_go(ro);
 }
 
+/* What an export's listener hears. */
+static unsigned told, told_ending;
+
+static void hear_gone(const char *id)
+{
+	CU_ASSERT_EQUAL(told_ending, 1);
+	CU_ASSERT_STRING_EQUAL(id, "a");
+}
+
+static void hear_failed(struct export *exp, bool ending)
+{
+	struct failure sum[FAILURE_CAUSES];
+
+	told += !ending;
+	told_ending += ending;
+	if (ending)
+		CU_ASSERT_EQUAL(root_failures(exp->root, sum), 2);
+}
+
+static void fail_requests(void *arg)
+{
+	struct root *root = arg;
+	char buf[1024] = "";
+
+	toy_wishes.fail_write = -ENOSPC;
+	toy_wishes.no_zeroes = toy_wishes.no_discard = true;
+	for (unsigned i = 0; i < 5; i++)
+		CU_ASSERT_EQUAL(toy_request(root, REQ_WRITE, 512 * i, 1024,
+					    buf, 0), -ENOSPC);
+	/* advice and questions fail nobody's data */
+	CU_ASSERT_EQUAL(toy_request(root, REQ_ZEROES, 0, 512, NULL, REQ_FAST),
+			-ENOTSUP);
+	CU_ASSERT_EQUAL(toy_request(root, REQ_DISCARD, 0, 512, NULL, 0), 0);
+	toy_wishes.fail_write = 0;
+	CU_ASSERT_EQUAL(toy_request(root, REQ_WRITE, 0, 512, buf, 0), 0);
+	toy_wishes.fail_read = -EIO;
+	CU_ASSERT_EQUAL(toy_request(root, REQ_READ, 512, 512, buf, 0), -EIO);
+	toy_wishes.fail_read = 0;
+}
+
+static void requests_fail(struct export *exp)
+{
+	struct crew_member member = { 0 };
+	struct crew crew = { 0 };
+
+	crew_start(&crew, &member, 1, fail_requests, exp->root);
+	crew_wait(&crew);
+}
+
+/* Requests that failed are counted by cause, and main is told once for each
+ * time it asks. */
+SIM_TEST(test_failures)
+{
+	static const struct export_listener listener = {
+		.gone = hear_gone,
+		.failed = hear_failed,
+	};
+	struct failure sum[FAILURE_CAUSES];
+	struct node *node;
+	struct export *exp;
+
+	toy_start();
+	export_type_register(&door);
+	export_set_listener(&listener);
+	told = told_ending = 0;
+	node = toy_open("{\"driver\":\"toy\",\"node-name\":\"n\"}");
+	exp = add("a", NULL, NULL);
+	requests_fail(exp);
+	co_sleep(1000000);
+	CU_ASSERT_EQUAL(told, 1);
+	CU_ASSERT_EQUAL(root_failures(exp->root, sum), 2);
+	CU_ASSERT(sum[0].op == REQ_WRITE && sum[0].error == ENOSPC);
+	CU_ASSERT(sum[0].count == 5 && sum[0].bytes == 5120);
+	CU_ASSERT(sum[0].offset == 0 && sum[0].len == 1024);
+	CU_ASSERT(sum[1].op == REQ_READ && sum[1].error == EIO);
+	CU_ASSERT(sum[1].count == 1 && sum[1].offset == 512);
+	requests_fail(exp);
+	co_sleep(1000000);
+	CU_ASSERT_EQUAL(told, 1);
+	root_failures_listen(exp->root);
+	requests_fail(exp);
+	co_sleep(1000000);
+	CU_ASSERT_EQUAL(told, 2);
+	CU_ASSERT_EQUAL(root_failures_count(exp->root), 18);
+	CU_ASSERT_EQUAL(export_del("a", EXPORT_STOP_HARD, NULL, NULL), 0);
+	CU_ASSERT_EQUAL(told_ending, 1);
+	export_set_listener(NULL);
+	toy_let_go(node);
+}
+
 static struct export *add_sharing(const char *id, bool writable,
 				  bool exclusive, const char *refusal)
 {
@@ -329,6 +419,7 @@ SIM_TEST(test_a_start_that_fails)
 	toy_let_go(node);
 }
 
-TEST_MAIN("graph-export", TEST(test_export), TEST(test_a_start_that_fails),
+TEST_MAIN("graph-export", TEST(test_export),
+	  TEST(test_failures), TEST(test_a_start_that_fails),
 	  TEST(test_a_start_that_is_stuck),
 	  TEST(test_an_open_that_is_stuck), TEST(test_exclusive))
