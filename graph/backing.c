@@ -15,10 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/magic.h"
 #include "runtime/storage.h"
 
 #define NEITHER_KIND "'%s' is neither a regular file nor a block device"
-#define QCOW_MAGIC "QFI\xfb"
 
 /* ---- identity ---- */
 
@@ -43,33 +43,8 @@ void node_identify(struct node *node)
 
 struct look {
 	struct file_info info;
-	bool qcow2;
+	const struct magic *magic;	/* what its bytes say; NULL: nothing */
 };
-
-static int co_look(const char *path, struct look *look, struct error **err)
-{
-	char magic[4], text[STORAGE_TEXT_MAX];
-	struct file *f;
-	int ret;
-
-	ret = co_file_open(path, O_RDONLY, 0, &f);
-	if (ret == -ENOTBLK)
-		return error_set(err, EINVAL, NEITHER_KIND, path);
-	if (ret < 0)
-		return error_set(err, -ret, "Could not open '%s': %s", path,
-				 storage_why(ret, text));
-	ret = co_file_info(f, &look->info);
-	if (ret == 0 && look->info.kind != FILE_CHAR)
-		ret = co_file_read(f, 0, magic, sizeof(magic));
-	co_file_close(f);
-	if (ret < 0)
-		return error_set(err, -ret, "Could not read '%s': %s", path,
-				 strerror(-ret));
-	if (look->info.kind == FILE_CHAR)
-		return error_set(err, EINVAL, NEITHER_KIND, path);
-	look->qcow2 = !memcmp(magic, QCOW_MAGIC, sizeof(magic));
-	return 0;
-}
 
 static bool has_qcow2_name(const char *path)
 {
@@ -78,7 +53,55 @@ static bool has_qcow2_name(const char *path)
 	return len > suffix && !strcmp(path + len - suffix, ".qcow2");
 }
 
-/* The format; the file's name and contents decide where nothing else does. */
+static int co_look_at_bytes(struct file *f, struct look *look)
+{
+	unsigned char bytes[MAGIC_BYTES];
+	int ret = co_file_read(f, 0, bytes, sizeof(bytes));
+
+	if (ret < 0)
+		return ret;
+	look->magic = magic_of_start(bytes);
+	if (look->magic || look->info.size < sizeof(bytes))
+		return 0;
+	ret = co_file_read(f, look->info.size - sizeof(bytes), bytes,
+			   sizeof(bytes));
+	if (ret == 0)
+		look->magic = magic_of_end(bytes);
+	return ret;
+}
+
+/* The bytes are asked where neither a format nor the name says what it is. */
+static int co_look(const char *path, const char *format, struct look *look,
+		   struct error **err)
+{
+	char text[STORAGE_TEXT_MAX];
+	struct file *f;
+	int ret;
+
+	look->magic = NULL;
+	ret = co_file_open(path, O_RDONLY, 0, &f);
+	if (ret == -ENOTBLK)
+		return error_set(err, EINVAL, NEITHER_KIND, path);
+	if (ret < 0)
+		return error_set(err, -ret, "Could not open '%s': %s", path,
+				 storage_why(ret, text));
+	ret = co_file_info(f, &look->info);
+	if (ret == 0 && look->info.kind != FILE_CHAR && !format &&
+	    !has_qcow2_name(path))
+		ret = co_look_at_bytes(f, look);
+	co_file_close(f);
+	if (ret < 0)
+		return error_set(err, -ret, "Could not read '%s': %s", path,
+				 strerror(-ret));
+	if (look->info.kind == FILE_CHAR)
+		return error_set(err, EINVAL, NEITHER_KIND, path);
+	return 0;
+}
+
+/*
+ * The format; the file's name and contents decide where nothing else does.
+ * NULL: it has one that no driver reads, and is not raw for that.
+ */
 static const char *choose_format(const char *path, const char *format,
 				 const struct look *look, bool *guessed)
 {
@@ -88,7 +111,7 @@ static const char *choose_format(const char *path, const char *format,
 	if (has_qcow2_name(path))
 		return "qcow2";
 	*guessed = true;
-	return look->qcow2 ? "qcow2" : "raw";
+	return look->magic ? look->magic->format : "raw";
 }
 
 static json_t *backing_options(const char *path, const char *format,
@@ -138,9 +161,15 @@ json_t *node_options_for_file(const char *path, const char *format,
 	struct look look;
 	json_t *options;
 
-	if (co_look(path, &look, err) < 0)
+	if (co_look(path, format, &look, err) < 0)
 		return NULL;
 	format = choose_format(path, format, &look, guessed);
+	if (!format) {
+		error_set(err, ENOTSUP, "'%s' is a %s image, which blkgraph"
+			  " cannot read; -f raw attaches the container itself",
+			  path, look.magic->name);
+		return NULL;
+	}
 	driver = driver_find(format);
 	if (!driver || driver->kind == DRIVER_FILTER) {
 		unknown_format(format, path, err);
@@ -249,12 +278,18 @@ static int backing_describe(const struct node *node, struct node *const *chain,
 
 	ret = backing_format(node, &format, err);
 	if (ret == 0)
-		ret = co_look(file->path, &look, err);
+		ret = co_look(file->path, format, &look, err);
 	if (ret == 0)
 		ret = check_cycle(node, chain, count, &look, file->path, err);
 	if (ret < 0)
 		return ret;
 	format = choose_format(file->path, format, &look, &file->guessed);
+	if (!format)
+		return error_set(err, ENOTSUP, "The backing file '%s' of node"
+				 " '%s' is a %s image, which blkgraph cannot"
+				 " read; it is taken as it is where the header"
+				 " says that its format is raw", file->path,
+				 node->name, look.magic->name);
 	file->driver = driver_find(format);
 	file->dev = look.info.dev;
 	file->ino = look.info.ino;

@@ -13,6 +13,7 @@
  *	node.h		nodes and edges; node.c, edge.c their life and shape
  *	ending.h	what the last reference's end begins (A32)
  *	open.c		from options to nodes; backing.h from names to files
+ *	magic.h		what a file's bytes say that it is
  *	driver.h	the driver's operations; options.h their parameters
  *	thread-state.h	what a node keeps for each thread
  *	flush.h		write counters and flush generations (A29)

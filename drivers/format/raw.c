@@ -15,8 +15,11 @@
 
 #include "drivers/drivers.h"
 #include "graph/io.h"
+#include "graph/magic.h"
 
 #define RAW_SECTOR 512u
+
+static_assert(RAW_SECTOR == MAGIC_BYTES, "the first sector says it all");
 
 struct raw_opts {
 	uint64_t offset;
@@ -49,27 +52,6 @@ static const struct option raw_options[] = {
 static const struct child_decl raw_children[] = {
 	{ .name = "file", .role = ROLE_FILTERED | ROLE_PRIMARY },
 	{ .name = NULL },
-};
-
-/* What the tools that open images look for, at the offset where they do. */
-static const struct {
-	uint16_t offset;
-	uint8_t len;
-	const char *bytes;
-} raw_magics[] = {
-	{ 0, 4, "QFI\xfb" },			/* qcow, qcow2 */
-	{ 0, 4, "QED\0" },
-	{ 0, 4, "KDMV" },			/* vmdk */
-	{ 0, 4, "COWD" },
-	{ 0, 21, "# Disk DescriptorFile" },
-	{ 0, 8, "vhdxfile" },
-	{ 0, 8, "conectix" },			/* vpc */
-	{ 64, 4, "\x7f\x10\xda\xbe" },		/* vdi */
-	{ 0, 6, "LUKS\xba\xbe" },
-	{ 0, 16, "WithoutFreeSpace" },		/* parallels */
-	{ 0, 16, "WithouFreSpacExt" },
-	{ 0, 32, "Bochs Virtual HD Image\0\0\0\0\0\0\0\0\0\0" },
-	{ 0, 15, "#!/bin/sh\n#V2.0" },		/* cloop */
 };
 
 static bool raw_is_window(const struct raw_opts *opts)
@@ -160,15 +142,6 @@ static int64_t raw_read(struct node *node, uint64_t offset, uint32_t len,
 	return ret < 0 ? ret : len;
 }
 
-static bool raw_has_magic(const unsigned char *sector)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(raw_magics); i++)
-		if (!memcmp(sector + raw_magics[i].offset, raw_magics[i].bytes,
-			    raw_magics[i].len))
-			return true;
-	return false;
-}
-
 static int64_t raw_write(struct node *node, uint64_t offset, uint32_t len,
 			 const void *buf, unsigned flags)
 {
@@ -185,7 +158,7 @@ static int64_t raw_write(struct node *node, uint64_t offset, uint32_t len,
 	 * must be what is written. */
 	assert(len >= RAW_SECTOR);
 	memcpy(sector, buf, RAW_SECTOR);
-	if (raw_has_magic(sector))
+	if (magic_of_start(sector))
 		return -EPERM;
 	ret = co_edge_write(node->file, opts->offset, RAW_SECTOR, sector,
 			    flags);
