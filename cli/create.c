@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -164,16 +165,38 @@ static json_t *parse_options(const struct args *args, const char *fmt)
 	return options;
 }
 
+/* What names promise that is not made here: it would be raw, and no other
+ * program would find in it what the name says. */
+static const struct {
+	const char *suffix, *format;
+} foreign_names[] = {
+	{ ".cloop", "cloop" }, { ".dmg", "dmg" }, { ".hdd", "Parallels" },
+	{ ".luks", "LUKS" }, { ".parallels", "Parallels" },
+	{ ".qcow", "qcow v1" }, { ".qed", "QED" }, { ".vdi", "VDI" },
+	{ ".vhd", "VHD" }, { ".vhdx", "VHDX" }, { ".vmdk", "VMDK" },
+	{ ".vpc", "VHD" }, { NULL, NULL }
+};
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+	size_t len = strlen(name), end = strlen(suffix);
+
+	return len > end && !strcasecmp(name + len - end, suffix);
+}
+
 static const char *format_of(const struct args *args)
 {
 	const char *fmt = args_value(args, "format");
 	const char *name = args->operands[0];
-	size_t len = strlen(name), suffix = strlen(".qcow2");
 
 	if (fmt)
 		return fmt;
-	return len > suffix && !strcmp(name + len - suffix, ".qcow2") ?
-		"qcow2" : "raw";
+	for (size_t i = 0; foreign_names[i].suffix; i++)
+		if (has_suffix(name, foreign_names[i].suffix))
+			die(EXIT_USAGE, "create: '%s' has the name of a %s "
+			    "image, which blkgraph cannot make; -f raw makes "
+			    "it a raw image", name, foreign_names[i].format);
+	return has_suffix(name, ".qcow2") ? "qcow2" : "raw";
 }
 
 /* What is wrong without looking at any file. */
