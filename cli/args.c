@@ -2,6 +2,7 @@
 /*
  * args.c - options and operands of one verb, by the table of verbs.c.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -13,12 +14,14 @@
 #define HELP_INDEX OPTIONS_MAX
 #define LONG_ONLY 256
 
-/* What getopt wants, made of our table. */
+/* What getopt wants, made of our table. Words come in the order that they were
+ * given in, so that it is known which one is at fault. */
 static void args_tables(const struct verb *verb, struct option *longs,
 			char *shorts)
 {
 	const struct cli_option *o = verb->options;
 
+	*shorts++ = '-';
 	*shorts++ = ':';	/* errors are said by us */
 	for (; o->name; o++, longs++) {
 		longs->name = o->name;
@@ -36,16 +39,28 @@ static void args_tables(const struct verb *verb, struct option *longs,
 	*shorts = 0;
 }
 
+/* Of an option that there is. */
 static int args_index(const struct verb *verb, int got)
 {
+	int i = 0;
+
 	if (got >= LONG_ONLY)
 		return got - LONG_ONLY;
 	if (got == 'h')
 		return HELP_INDEX;
-	for (int i = 0; verb->options[i].name; i++)
-		if (verb->options[i].letter == got)
-			return i;
-	return -1;
+	while (verb->options[i].letter != got)
+		i++;
+	return i;
+}
+
+/* An option as it was given: by its letter or by its name. */
+static char *args_shown(const struct verb *verb, int got)
+{
+	if (got < LONG_ONLY)
+		return format("-%c", got);
+	if (got == LONG_ONLY + HELP_INDEX)
+		return format("--help");
+	return format("--%s", verb->options[got - LONG_ONLY].name);
 }
 
 static void args_check_count(const struct args *args)
@@ -55,25 +70,59 @@ static void args_check_count(const struct args *args)
 	if (args->count < verb->lowest)
 		die(EXIT_USAGE, "%s: an operand is missing: blkgraph %s %s",
 		    verb->name, verb->name, verb->operands);
-	if (verb->highest >= 0 && args->count > verb->highest)
+	if (verb->highest == 0 && args->count)
+		die(EXIT_USAGE, "%s: '%s' is too much: %s takes no operand",
+		    verb->name, args->operands[0], verb->name);
+	if (verb->highest > 0 && args->count > verb->highest)
 		die(EXIT_USAGE, "%s: '%s' is too much: blkgraph %s %s",
 		    verb->name, args->operands[verb->highest], verb->name,
 		    verb->operands);
 }
 
-static void __attribute__((noreturn))
-args_unknown(const struct verb *verb, const char *given)
+/* Options may be cut short: "'--form' may be ...", or NULL. */
+static char *args_several(const struct verb *verb, const char *name)
 {
-	struct guess guess = { NULL, 0 };
-	char *word = format("%.*s", (int)strcspn(given, "="), given);
+	char *known = NULL;
 
 	for (const struct cli_option *o = verb->options; o->name; o++)
-		guess_try(&guess, word, format("--%s", o->name));
+		if (!strncmp(o->name, name + 2, strlen(name + 2)))
+			known = known ? format("%s or '--%s'", known, o->name)
+				      : format("'--%s'", o->name);
+	return known;
+}
+
+static void __attribute__((noreturn))
+args_unknown(const struct verb *verb, const char *name, const char *whole)
+{
+	struct guess guess = { NULL, 0 };
+
+	for (const struct cli_option *o = verb->options; o->name; o++)
+		guess_try(&guess, whole, format("--%s", o->name));
 	if (guess.name)
 		die(EXIT_USAGE, "%s: there is no option '%s'; did you mean "
-		    "'%s'?", verb->name, word, guess.name);
-	die(EXIT_USAGE, "%s: '%s' is not understood (try 'blkgraph help %s')",
-	    verb->name, given, verb->name);
+		    "'%s'?", verb->name, whole, guess.name);
+	die(EXIT_USAGE, "%s: there is no option '%s' (try 'blkgraph help %s')",
+	    verb->name, name, verb->name);
+}
+
+/* got: what getopt gave for the word. */
+static void __attribute__((noreturn))
+args_refuse(const struct verb *verb, int got, const char *word)
+{
+	char *name = format("%.*s", (int)strcspn(word, "="), word), *known;
+
+	if (got == ':')
+		die(EXIT_USAGE, "%s: %s needs a value", verb->name,
+		    args_shown(verb, optopt));
+	if (optopt >= LONG_ONLY)
+		die(EXIT_USAGE, "%s: %s takes no value, not '%s'", verb->name,
+		    args_shown(verb, optopt), word + strlen(name) + 1);
+	if (optopt && isgraph(optopt))
+		args_unknown(verb, format("-%c", optopt), name);
+	known = word[1] == '-' ? args_several(verb, name) : NULL;
+	if (known)
+		die(EXIT_USAGE, "%s: '%s' may be %s", verb->name, name, known);
+	args_unknown(verb, name, name);
 }
 
 void word_check(const char *what, const char *words, const char *value)
@@ -110,33 +159,50 @@ static void args_check_words(const struct args *args)
 				   args->value[i]);
 }
 
+/* No option is a number: "-1G" is a wrong size, not a wrong option. */
+static bool is_operand(int got, const char *word)
+{
+	bool number = word[0] == '-' && isdigit((unsigned char)word[1]);
+
+	return got == 1 || (got == '?' && number);
+}
+
 void args_parse(struct args *args, const struct verb *verb, int argc,
 		char **argv)
 {
 	struct option longs[OPTIONS_MAX + 2] = { 0 };
 	char shorts[2 * OPTIONS_MAX + 4];
-	int got;
+	int got, at = 1;
 
 	memset(args, 0, sizeof(*args));
 	args->verb = verb;
+	args->operands = checked(calloc((size_t)argc, sizeof(char *)));
 	args_tables(verb, longs, shorts);
 	opterr = 0;
 	while ((got = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
-		int index = args_index(verb, got);
+		int index;
 
-		if (got == ':')
-			die(EXIT_USAGE, "%s: '%s' needs a value", verb->name,
-			    argv[optind - 1]);
-		if (index < 0)
-			args_unknown(verb, argv[optind - 1]);
+		if (is_operand(got, argv[at])) {
+			args->operands[args->count++] = argv[at];
+			/* the rest of the word is skipped by a new start */
+			argc -= at;
+			argv += at;
+			optind = 0;
+			at = 1;
+			continue;
+		}
+		if (got == ':' || got == '?')
+			args_refuse(verb, got, argv[at]);
+		index = args_index(verb, got);
 		if (index == HELP_INDEX) {
 			verb_help(verb);
 			exit(EXIT_DONE);
 		}
 		args->value[index] = optarg ? optarg : "";
+		at = optind;
 	}
-	args->operands = argv + optind;
-	args->count = argc - optind;
+	for (int i = optind; i < argc; i++)
+		args->operands[args->count++] = argv[i];
 	args_check_words(args);
 	args_check_count(args);
 }

@@ -9,6 +9,11 @@
 
 #include "cli/cli.h"
 
+#define NAME_LONGEST 31
+/* via ublk; what another way does not take the daemon says */
+#define QUEUES_MOST 64
+#define DEPTH_MOST 4096
+
 static void set_text(json_t *call, const char *name, const char *value)
 {
 	if (value)
@@ -36,6 +41,9 @@ static void attach_check(const struct args *args)
 		     strlen(name)))
 		die(EXIT_USAGE, "attach: a name begins with a letter and has "
 		    "letters, digits, '.', '_' and '-', not '%s'", name);
+	if (name && strlen(name) > NAME_LONGEST)
+		die(EXIT_USAGE, "attach: a name has at most %d bytes, and '%s'"
+		    " has %zu", NAME_LONGEST, name, strlen(name));
 }
 
 static json_t *attach_call(const struct args *args)
@@ -51,8 +59,8 @@ static json_t *attach_call(const struct args *args)
 	set_text(call, "via", args_value(args, "via"));
 	if (args_given(args, "read-only"))
 		json_object_set_new(call, "read-only", json_true());
-	set_number(call, "queues", args, "queues", 65535);
-	set_number(call, "depth", args, "depth", 65535);
+	set_number(call, "queues", args, "queues", QUEUES_MOST);
+	set_number(call, "depth", args, "depth", DEPTH_MOST);
 	set_number(call, "logical-block-size", args, "block-size", 65536);
 	if (zero_copy && strcmp(zero_copy, "auto"))
 		json_object_set_new(call, "zero-copy",

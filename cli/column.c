@@ -33,17 +33,22 @@ static void table_add(struct table *table, const struct column *column)
 	table->shown[n + 1] = NULL;
 }
 
-static void column_unknown(const struct table *table, const char *name,
-			   size_t len)
+static void column_unknown(const struct table *table, const char *name)
 {
 	char known[512] = "";
+	struct guess guess = { NULL, 0 };
 	size_t at = 0;
 
-	for (const struct column *c = table->columns; c->name; c++)
+	for (const struct column *c = table->columns; c->name; c++) {
+		guess_try(&guess, name, c->name);
 		at += (size_t)snprintf(known + at, sizeof(known) - at, "%s%s",
 				       at ? ", " : "", c->name);
-	die(EXIT_USAGE, "there is no column '%.*s', only %s", (int)len, name,
-	    known);
+	}
+	if (guess.name)
+		die(EXIT_USAGE, "%s: there is no column '%s'; did you mean "
+		    "'%s'?", table->verb, name, guess.name);
+	die(EXIT_USAGE, "%s: there is no column '%s', only %s", table->verb,
+	    name, known);
 }
 
 void table_choose(struct table *table, const char *wanted)
@@ -54,15 +59,17 @@ void table_choose(struct table *table, const char *wanted)
 	for (const struct column *c = table->columns; c->name; c++)
 		if (c->usual && (!wanted || more))
 			table_add(table, c);
-	for (wanted += more; wanted && *wanted; ) {
-		size_t len = strcspn(wanted, ",");
-		const struct column *c = column_find(table->columns, wanted,
-						     len);
+	for (const char *at = wanted ? wanted + more : NULL; at; ) {
+		size_t len = strcspn(at, ",");
+		const struct column *c = column_find(table->columns, at, len);
 
+		if (!len)
+			die(EXIT_USAGE, "%s: --output is A,B,C or +A,B, of "
+			    "column names, not '%s'", table->verb, wanted);
 		if (!c)
-			column_unknown(table, wanted, len);
+			column_unknown(table, format("%.*s", (int)len, at));
 		table_add(table, c);
-		wanted += len + (wanted[len] == ',');
+		at = at[len] ? at + len + 1 : NULL;
 	}
 }
 
@@ -213,6 +220,7 @@ void table_begin(struct table *table, const struct column *columns,
 		 const struct args *args)
 {
 	*table = (struct table){
+		.verb = args->verb->name,
 		.columns = columns,
 		.exact = args_given(args, "bytes"),
 		.headings = !args_given(args, "noheadings"),

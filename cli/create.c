@@ -151,11 +151,14 @@ static json_t *parse_options(const struct args *args, const char *fmt)
 {
 	json_t *options = checked(json_object());
 	const char *given = args_value(args, "options");
-	char *copy = checked(strdup(given ? given : "")), *rest, *word;
+	char *rest = given ? checked(strdup(given)) : NULL, *word;
 
-	for (word = strtok_r(copy, ",", &rest); word;
-	     word = strtok_r(NULL, ",", &rest))
+	while ((word = strsep(&rest, ",")) != NULL) {
+		if (!*word)
+			die(EXIT_USAGE, "create: --options is KEY=VALUE,..., "
+			    "not '%s'", given);
 		set_option(options, fmt, word);
+	}
 	if (args_given(args, "backing"))
 		json_object_set_new(options, "backing-file",
 				    json_name(args_value(args, "backing")));
@@ -211,8 +214,8 @@ static void check_what_is_asked(const struct args *args, const char *fmt)
 		die(EXIT_USAGE, "create: --backing-format is for --backing, "
 		    "which is not given");
 	if (args->count < 2 && !backing)
-		die(EXIT_USAGE, "create: a size is missing: blkgraph create %s"
-		    " SIZE", args->operands[0]);
+		die(EXIT_USAGE, "create: a size is missing: blkgraph create "
+		    "FILE SIZE");
 }
 
 /* --- the image below ----------------------------------------------------- */

@@ -2,6 +2,7 @@
 /*
  * guess.c - which of the words that there are was meant by one that is not.
  */
+#include <ctype.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -10,7 +11,12 @@
 /* farther is no guess any more */
 #define FARTHEST 2u
 
-/* How many letters differ, are missing or too many. */
+static bool same_letter(char a, char b)
+{
+	return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
+/* How many letters differ, are missing or too many; capitals do not count. */
 static unsigned distance(const char *a, const char *b)
 {
 	unsigned row[WORD_MAX + 1], before, above;
@@ -24,7 +30,8 @@ static unsigned distance(const char *a, const char *b)
 		before = row[0];
 		row[0] = i;
 		for (unsigned j = 1; j <= lb; j++) {
-			unsigned best = before + (a[i - 1] != b[j - 1]);
+			unsigned best = before +
+				!same_letter(a[i - 1], b[j - 1]);
 
 			above = row[j];
 			if (above + 1 < best)
@@ -42,9 +49,9 @@ void guess_try(struct guess *guess, const char *word, const char *name)
 {
 	unsigned d = distance(word, name);
 
-	/* of a word that has nothing else in common there is no guess */
-	if (d > FARTHEST || d + 1 >= strlen(word) ||
-	    (guess->name && d >= guess->distance))
+	/* of a number, and of what has nothing else in common, is no guess */
+	if (isdigit((unsigned char)*word) || d > FARTHEST ||
+	    d + 1 >= strlen(word) || (guess->name && d >= guess->distance))
 		return;
 	guess->name = name;
 	guess->distance = d;

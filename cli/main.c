@@ -107,6 +107,25 @@ int verb_version(const struct args *args)
 	return EXIT_DONE;
 }
 
+static void __attribute__((noreturn)) global_unknown(const char *arg)
+{
+	static const char *const known[] = { "--socket", "--help",
+					     "--version" };
+	char *name = format("%.*s", (int)strcspn(arg, "="), arg);
+	struct guess guess = { NULL, 0 };
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		guess_try(&guess, name, known[i]);
+	if (guess.name && !strcmp(guess.name, name))
+		die(EXIT_USAGE, "%s takes no value, not '%s'", name,
+		    arg + strlen(name) + 1);
+	if (guess.name)
+		die(EXIT_USAGE, "there is no option '%s' before a verb; did "
+		    "you mean '%s'?", name, guess.name);
+	die(EXIT_USAGE, "there is no option '%s' before a verb (try 'blkgraph "
+	    "help')", name);
+}
+
 /* Options before the verb; gives the index of the verb. */
 static int parse_global(int argc, char **argv)
 {
@@ -116,22 +135,20 @@ static int parse_global(int argc, char **argv)
 	for (; i < argc && argv[i][0] == '-'; i++) {
 		const char *arg = argv[i];
 
-		if (!strcmp(arg, "--socket")) {
-			if (++i == argc)
-				die(EXIT_USAGE, "'--socket' needs a value");
-			socket_option = argv[i];
-		} else if (!strncmp(arg, socket_equals,
-				    strlen(socket_equals))) {
-			socket_option = arg + strlen(socket_equals);
-		} else if (!strcmp(arg, "-h") || !strcmp(arg, "--help")) {
+		if (!strcmp(arg, "-h") || !strcmp(arg, "--help")) {
 			print_help();
 			exit(EXIT_DONE);
-		} else if (!strcmp(arg, "-V") || !strcmp(arg, "--version")) {
-			exit(verb_version(NULL));
-		} else {
-			die(EXIT_USAGE, "'%s' is not understood (try "
-			    "'blkgraph help')", arg);
 		}
+		if (!strcmp(arg, "-V") || !strcmp(arg, "--version"))
+			exit(verb_version(NULL));
+		if (!strcmp(arg, "--socket"))
+			socket_option = i + 1 < argc ? argv[++i] : "";
+		else if (!strncmp(arg, socket_equals, strlen(socket_equals)))
+			socket_option = arg + strlen(socket_equals);
+		else
+			global_unknown(arg);
+		if (!*socket_option)
+			die(EXIT_USAGE, "--socket needs a value");
 	}
 	return i;
 }
