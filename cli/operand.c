@@ -24,7 +24,8 @@ char *device_name(const char *name)
 json_t *find_export(json_t *exports, const char *name)
 {
 	static const char links[] = "/dev/blkgraph/";
-	json_t *exp = find_by(exports, "device", name);
+	/* one without a block device has no path */
+	json_t *exp = *name ? find_by(exports, "device", name) : NULL;
 
 	if (!strncmp(name, links, strlen(links)))
 		name += strlen(links);

@@ -26,7 +26,8 @@ struct export *export_by_name(const char *name, struct error **err)
 		exp = export_find(name);
 	if (exp)
 		return exp;
-	while ((exp = export_next(exp)) != NULL)
+	/* one without a block device has an empty path */
+	while (*name && (exp = export_next(exp)) != NULL)
 		if (!strcmp(exp->device, name))
 			return exp;
 	error_set(err, ENOENT, "Export '%s' is not found", name);
