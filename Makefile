@@ -227,23 +227,35 @@ lint:
 asan tsan:
 	$(MAKE) V=$@ all tests
 
-# The daemon lies beside the command, where the command looks for it first.
+# Files and the folders under PREFIX that they go to. The daemon lies beside the
+# command, where the command looks for it first.
 PREFIX ?= /usr/local
-MAN := $(wildcard Documentation/man/*.[0-9])
-UNITS := $(wildcard systemd/*)
-.PHONY: install
+into = $(addprefix $1:,$2)
+INSTALLED := $(call into,bin,$B/blkgraph $B/blkgraphd) \
+	$(call into,lib/udev/rules.d,$(wildcard udev/*.rules)) \
+	$(call into,lib/systemd/system,$(wildcard systemd/*)) \
+	$(foreach m,$(wildcard Documentation/man/*.[0-9]),$(call \
+		into,share/man/man$(subst .,,$(suffix $m)),$m)) \
+	$(call into,share/bash-completion/completions,completion/blkgraph) \
+	$(call into,share/zsh/site-functions,completion/_blkgraph) \
+	$(call into,share/fish/vendor_completions.d,completion/blkgraph.fish)
+
+.PHONY: install uninstall
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin
-	install $B/blkgraph $B/blkgraphd $(DESTDIR)$(PREFIX)/bin
-	install -d $(DESTDIR)$(PREFIX)/lib/udev/rules.d
-	install -m 644 udev/*.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d
-	set -e; for f in $(MAN); do d=man/man$${f##*.}; \
-		install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/$$d $$f; done
-	install -D -m 644 -t \
-		$(DESTDIR)$(PREFIX)/share/bash-completion/completions \
-		completion/blkgraph
-	set -e; for f in $(UNITS); do install -D -m 644 \
-		-t $(DESTDIR)$(PREFIX)/lib/systemd/system $$f; done
+	@set -e; for f in $(INSTALLED); do \
+		to="$(DESTDIR)$(PREFIX)/$${f%%:*}"; f=$${f#*:}; \
+		mode=644; [ ! -x $$f ] || mode=755; \
+		echo "  IN  $$to/$${f##*/}"; \
+		install -D -m $$mode -t "$$to" $$f; done
+	@[ -n "$(DESTDIR)" ] || tests/setup/after-install "$(PREFIX)"
+
+# What install put, and no folder: others may use those by now.
+uninstall:
+	@set -e; for f in $(INSTALLED); do \
+		at="$(DESTDIR)$(PREFIX)/$${f%%:*}/$${f##*/}"; \
+		echo "  RM  $$at"; \
+		rm -f "$$at"; done
+	@[ -n "$(DESTDIR)" ] || tests/setup/after-install -r "$(PREFIX)"
 
 .PHONY: clean
 clean:

@@ -207,6 +207,31 @@ void args_parse(struct args *args, const struct verb *verb, int argc,
 	args_check_count(args);
 }
 
+const struct cli_option *args_begun(struct args *args, const struct verb *verb,
+				    int argc, char **argv)
+{
+	struct option longs[OPTIONS_MAX + 2] = { 0 };
+	char shorts[2 * OPTIONS_MAX + 4];
+	int got, begun = -1;
+
+	memset(args, 0, sizeof(*args));
+	args->verb = verb;
+	args_tables(verb, longs, shorts);
+	opterr = 0;
+	while ((got = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+		int index = args_index(verb, got == ':' ? optopt : got);
+
+		if (got == ':')
+			begun = index;
+		else if (index >= 0 && index != HELP_INDEX)
+			args->value[index] = optarg ? optarg : "";
+	}
+	args->operands = argv + optind;
+	args->count = argc - optind;
+	args->ended = begun < 0 && !strcmp(argv[optind - 1], "--");
+	return begun < 0 ? NULL : &verb->options[begun];
+}
+
 const char *args_value(const struct args *args, const char *name)
 {
 	for (int i = 0; args->verb->options[i].name; i++)

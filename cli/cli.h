@@ -5,6 +5,7 @@
  *	main.c		finds the verb
  *	verbs.c		one table: verbs, their options, their help
  *	args.c		options and operands of one verb, by that table
+ *	complete.c	what a shell could offer next, by that table
  *	client.c	the control protocol
  *	start.c		starts blkgraphd when there is none
  *	guess.c		which word was meant
@@ -58,6 +59,7 @@ struct args {
 	const char *value[OPTIONS_MAX];	/* of options given, "" without one */
 	char **operands;
 	int count;
+	bool ended;	/* by "--": what follows is no option */
 };
 
 struct verb {
@@ -66,6 +68,7 @@ struct verb {
 	int lowest, highest;	/* number of operands; highest < 0: any */
 	const struct cli_option *options;
 	int (*run)(const struct args *args);	/* gives the exit status */
+	const struct column *columns;		/* of its table, or NULL */
 	void (*more_help)(void);		/* after the options, or NULL */
 };
 
@@ -78,6 +81,10 @@ void verb_unknown(const char *name) __attribute__((noreturn));
 
 void args_parse(struct args *args, const struct verb *verb, int argc,
 		char **argv);
+/* The words before one that is being typed, whatever they are worth. The
+ * option whose value is typed next; NULL: none. */
+const struct cli_option *args_begun(struct args *args, const struct verb *verb,
+				    int argc, char **argv);
 /* An option's value; NULL when it was not given. */
 const char *args_value(const struct args *args, const char *name);
 bool args_given(const struct args *args, const char *name);
@@ -89,9 +96,6 @@ void verb_help(const struct verb *verb);
 /* What follows the options in its help. */
 void create_help(void);
 void insert_help(void);
-void list_help(void);
-void map_help(void);
-void stats_help(void);
 
 int verb_attach(const struct args *args);
 int verb_detach(const struct args *args);
@@ -107,6 +111,28 @@ int verb_stats(const struct args *args);
 int verb_qmp(const struct args *args);
 int verb_show_help(const struct args *args);
 int verb_version(const struct args *args);
+
+/* those of drivers/format and drivers/filter */
+#define FORMATS "qcow2|raw"
+#define FILTERS "nop"
+
+/* The keys of create's -o; ends with name NULL. */
+struct image_option {
+	const char *fmt, *name;
+	const char *words;	/* that its value may be; NULL: a size */
+	const char *help;
+};
+extern const struct image_option image_options[];
+
+/* The nodes below a device, as query-named-block-nodes has them; dies when
+ * there is no such device. */
+json_t *nodes_below(const char *device);
+
+/* --- complete.c --- */
+
+/* blkgraph --complete: prints what the last word could be; gives the exit
+ * status. The others are taken apart. */
+int complete(int count, char **words);
 
 /* --- guess.c --- */
 

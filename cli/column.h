@@ -24,6 +24,9 @@ struct column {
 	const char *help;
 };
 
+/* Those of the verbs; each ends with name NULL. */
+extern const struct column list_columns[], map_columns[], stats_columns[];
+
 #define COLUMNS_MAX 32
 
 struct table {

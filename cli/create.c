@@ -53,12 +53,7 @@ static uint64_t checked_size(const char *text)
 	return size;
 }
 
-/* The keys of -o. */
-static const struct image_option {
-	const char *fmt, *name;
-	const char *words;	/* that its value may be; NULL: a size */
-	const char *help;
-} image_options[] = {
+const struct image_option image_options[] = {
 	{ "qcow2", "cluster_size", NULL, "power of two from 512 to 2M" },
 	{ "qcow2", "compat", "1.1|0.10", "version; default: 1.1" },
 	{ "qcow2", "compression_type", "zlib|zstd", "default: zlib" },

@@ -6,9 +6,6 @@
 
 #include "cli/cli.h"
 
-/* those of drivers/filter */
-#define FILTERS "nop"
-
 void insert_help(void)
 {
 	printf("\nFilters:\n  nop            does nothing\n"

@@ -122,6 +122,15 @@ static void picture_limit(struct picture *p, const char *name)
 	p->edges = edges;
 }
 
+json_t *nodes_below(const char *device)
+{
+	struct picture p;
+
+	picture_get(&p);
+	picture_limit(&p, device);
+	return p.nodes;
+}
+
 /* --- drawing ------------------------------------------------------------ */
 
 static void draw_node_text(json_t *node)

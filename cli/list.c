@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 #include "cli/column.h"
 
-static const struct column list_columns[] = {
+const struct column list_columns[] = {
 	{ "DEVICE", COLUMN_TEXT, true, "device", "the block device" },
 	{ "NAME", COLUMN_TEXT, true, "id", "name, as in /dev/blkgraph/NAME" },
 	{ "SIZE", COLUMN_SIZE, true, "size", "size of the device" },
@@ -52,11 +52,6 @@ static void add_node_members(json_t *row, json_t *nodes)
 		return;
 	json_object_set(row, "drv", json_object_get(node, "drv"));
 	json_object_set(row, "file", json_object_get(node, "file"));
-}
-
-void list_help(void)
-{
-	table_help(list_columns);
 }
 
 int verb_list(const struct args *args)

@@ -3,6 +3,7 @@
  * main.c - blkgraph: finds the verb and runs it.
  *
  *	blkgraph [--socket PATH] VERB [OPTION]... [OPERAND]...
+ *	blkgraph --complete [WORD]...
  */
 #include <locale.h>
 #include <stdarg.h>
@@ -160,6 +161,8 @@ int main(int argc, char **argv)
 	int first, status;
 
 	setlocale(LC_CTYPE, "");
+	if (argc > 1 && !strcmp(argv[1], "--complete"))
+		return complete(argc - 2, argv + 2);
 	first = parse_global(argc, argv);
 	if (first == argc)
 		die(EXIT_USAGE, "a verb is missing (try 'blkgraph help')");

@@ -8,7 +8,7 @@
 #include "cli/cli.h"
 #include "cli/column.h"
 
-static const struct column map_columns[] = {
+const struct column map_columns[] = {
 	{ "START", COLUMN_NUMBER, true, "start", "first byte of the disk" },
 	{ "LENGTH", COLUMN_NUMBER, true, "length", "bytes" },
 	{ "DEPTH", COLUMN_NUMBER, true, "depth",
@@ -19,11 +19,6 @@ static const struct column map_columns[] = {
 	{ "FILE", COLUMN_TEXT, true, "filename", "the file that has it" },
 	{ NULL, COLUMN_TEXT, false, NULL, NULL }
 };
-
-void map_help(void)
-{
-	table_help(map_columns);
-}
 
 static const char *what(const json_t *extent)
 {

@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 #include "cli/column.h"
 
-static const struct column stats_columns[] = {
+const struct column stats_columns[] = {
 	{ "NAME", COLUMN_TEXT, true, "id", "name of the device" },
 	{ "DEVICE", COLUMN_TEXT, false, "device", "the block device" },
 	{ "READS", COLUMN_NUMBER, true, "stats.rd_operations",
@@ -55,11 +55,6 @@ static void add_members(json_t *stats)
 	}
 	json_object_set_new(stats, "failed",
 			    json_integer((json_int_t)failed));
-}
-
-void stats_help(void)
-{
-	table_help(stats_columns);
 }
 
 static json_t *one_of(json_t *exports, const char *name)

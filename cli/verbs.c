@@ -8,9 +8,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
-
-/* of images; those of drivers/format */
-#define FORMATS "qcow2|raw"
+#include "cli/column.h"
 
 static const struct cli_option attach_options[] = {
 	{ "name", 'n', "NAME", "name, as in /dev/blkgraph/NAME" },
@@ -97,50 +95,50 @@ static const struct cli_option no_options[] = { { NULL, 0, NULL, NULL } };
 const struct verb verbs[] = {
 	{ "attach", "FILE", "make a disk image a block device, print its path",
 	  "blkgraph attach -n web disk.qcow2",
-	  1, 1, attach_options, verb_attach, NULL },
+	  1, 1, attach_options, verb_attach, NULL, NULL },
 	{ "check", "FILE", "look for errors in an image, change nothing",
 	  "blkgraph check disk.qcow2",
-	  1, 1, check_options, verb_check, NULL },
+	  1, 1, check_options, verb_check, NULL, NULL },
 	{ "create", "FILE [SIZE]", "make a new image file",
 	  "blkgraph create disk.qcow2 20G",
-	  1, 2, create_options, verb_create, create_help },
+	  1, 2, create_options, verb_create, NULL, create_help },
 	{ "detach", "DEV...", "take block devices away",
 	  "blkgraph detach /dev/ublkb0",
-	  1, -1, detach_options, verb_detach, NULL },
+	  1, -1, detach_options, verb_detach, NULL, NULL },
 	{ "list", "", "show the devices",
 	  "blkgraph list -o +MOUNTPOINT,ZC",
-	  0, 0, list_options, verb_list, list_help },
+	  0, 0, list_options, verb_list, list_columns, NULL },
 	{ "graph", "[DEV]", "draw the nodes below devices",
 	  "blkgraph graph /dev/ublkb0",
-	  0, 1, graph_options, verb_graph, NULL },
+	  0, 1, graph_options, verb_graph, NULL, NULL },
 	{ "info", "FILE|DEV", "describe an image file or a device",
 	  "blkgraph info disk.qcow2",
-	  1, 1, info_options, verb_info, NULL },
+	  1, 1, info_options, verb_info, NULL, NULL },
 	{ "map", "FILE|DEV", "show which image has what of a disk",
 	  "blkgraph map overlay.qcow2",
-	  1, 1, map_options, verb_map, map_help },
+	  1, 1, map_options, verb_map, map_columns, NULL },
 	{ "insert", "DEV FILTER [KEY=VALUE]...",
 	  "put a filter under a device while it is used",
 	  "blkgraph insert /dev/ublkb0 nop node-name=f",
-	  2, -1, change_options, verb_insert, insert_help },
+	  2, -1, change_options, verb_insert, NULL, insert_help },
 	{ "remove", "DEV FILTER-NODE",
 	  "take a filter away while the device is used",
 	  "blkgraph remove /dev/ublkb0 f",
-	  2, 2, change_options, verb_remove, NULL },
+	  2, 2, change_options, verb_remove, NULL, NULL },
 	{ "stats", "[DEV]", "show what devices have done",
 	  "blkgraph stats -o NAME,READS,WRITES",
-	  0, 1, stats_options, verb_stats, stats_help },
+	  0, 1, stats_options, verb_stats, stats_columns, NULL },
 	{ "qmp", "COMMAND [KEY=VALUE|JSON]...",
 	  "run any command of the control protocol",
 	  "blkgraph qmp query-named-block-nodes flat=on",
-	  0, -1, qmp_options, verb_qmp, NULL },
+	  0, -1, qmp_options, verb_qmp, NULL, NULL },
 	{ "help", "[VERB]", "show the verbs, or one's options",
 	  "blkgraph help attach",
-	  0, 1, no_options, verb_show_help, NULL },
+	  0, 1, no_options, verb_show_help, NULL, NULL },
 	{ "version", "", "show the version",
 	  "blkgraph version",
-	  0, 0, no_options, verb_version, NULL },
-	{ NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL }
+	  0, 0, no_options, verb_version, NULL, NULL },
+	{ NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, NULL }
 };
 
 const struct verb *verb_find(const char *name)
@@ -180,6 +178,8 @@ void verb_help(const struct verb *verb)
 			 o->arg ? o->arg : "");
 		printf("  %-31s %s\n", left, o->help);
 	}
+	if (verb->columns)
+		table_help(verb->columns);
 	if (verb->more_help)
 		verb->more_help();
 }
