@@ -180,6 +180,12 @@ json_t *client_event(void);
 int errno_status(int code);
 int error_status(const json_t *error);
 const char *error_text(const json_t *error);
+/* The text with the one word instead of the other: users know one alone. */
+char *renamed(const char *text, const char *from, const char *to);
+/* client_call for what is done to a device, as the user names it: says what
+ * all verbs say where there is none. */
+json_t *device_call(const char *command, json_t *arguments, const char *name,
+		    json_t **error);
 
 /* A JSON string, or dies: names must be UTF-8. */
 json_t *json_name(const char *name);
@@ -198,7 +204,8 @@ json_t *find_export(json_t *exports, const char *name);
 /* The export that FILE|DEV names; NULL: it names a file, which is there. Dies
  * where it is neither. Starts no daemon to ask. */
 json_t *operand_export(const char *name);
-/* Dies unless there is such a file: no daemon need be started to say that. */
+/* Dies unless there is such a file, and it can be an image: no daemon need be
+ * started to say that. */
 void file_must_exist(const char *file);
 /* A file's name for the daemon: absolute, as its directory is another (A21). */
 json_t *json_file_name(const char *file);

@@ -254,6 +254,34 @@ const char *error_text(const json_t *error)
 	return get_string(error, "desc");
 }
 
+char *renamed(const char *text, const char *from, const char *to)
+{
+	const char *at = strstr(text, from);
+
+	if (!at)
+		return checked(strdup(text));
+	return format("%.*s%s%s", (int)(at - text), text, to,
+		      at + strlen(from));
+}
+
+json_t *device_call(const char *command, json_t *arguments, const char *name,
+		    json_t **error)
+{
+	json_t *why = NULL, *result = client_call(command, arguments, &why);
+
+	if (result)
+		return result;
+	/* the protocol's word for it is another */
+	if (!strcmp(error_text(why), format("Export '%s' is not found",
+					    device_name(name))))
+		json_object_set_new(why, "desc", json_string(
+			format("there is no device '%s'", name)));
+	if (!error)
+		die(error_status(why), "%s", error_text(why));
+	*error = why;
+	return NULL;
+}
+
 /* --- members ------------------------------------------------- */
 
 json_t *json_name(const char *name)

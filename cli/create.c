@@ -295,17 +295,6 @@ static json_t *wait_for_job(const char *id)
 	}
 }
 
-/* The text with the one name instead of the other: users know one alone. */
-static char *renamed(const char *text, const char *from, const char *to)
-{
-	const char *at = strstr(text, from);
-
-	if (!at)
-		return checked(strdup(text));
-	return format("%.*s%s%s", (int)(at - text), text, to,
-		      at + strlen(from));
-}
-
 /* path: of the file that is made, which will be `file`. */
 static void run_job(json_t *options, json_t *path, const char *file)
 {
@@ -317,8 +306,9 @@ static void run_job(json_t *options, json_t *path, const char *file)
 	job = wait_for_job(id);
 	client_call("job-dismiss", json_pack("{s:s}", "id", id), NULL);
 	if (json_object_get(job, "error"))
-		die(error_status(job), "%s", renamed(get_string(job, "error"),
-		    json_string_value(path), file));
+		die(error_status(job), "%s", renamed(renamed(
+		    get_string(job, "error"), json_string_value(path), file),
+		    "version=v3 or greater", "-o compat=1.1"));
 	free(id);
 }
 

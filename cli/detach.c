@@ -13,9 +13,9 @@ static json_t *detach_one(const char *name, const char *mode)
 {
 	json_t *error = NULL;
 
-	client_call("block-export-del",
-		    json_pack("{s:o,s:s}", "id", json_name(name), "mode",
-			      mode), &error);
+	device_call("block-export-del",
+		    json_pack("{s:o,s:s}", "id", json_name(device_name(name)),
+			      "mode", mode), name, &error);
 	return error;
 }
 
@@ -26,7 +26,7 @@ int verb_detach(const struct args *args)
 
 	client_connect(CONNECT_ONLY);
 	for (int i = 0; i < args->count; i++) {
-		const char *name = device_name(args->operands[i]);
+		const char *name = args->operands[i];
 		json_t *error = detach_one(name, "safe");
 
 		if (error && force && error_status(error) != EXIT_NOT_FOUND) {

@@ -38,10 +38,14 @@ int verb_insert(const struct args *args)
 	json_t *call = json_pack("{s:o,s:o}", "id",
 				 json_name(device_name(args->operands[0])),
 				 "options", insert_options(args));
-	json_t *result;
+	json_t *result, *why = NULL;
 
 	client_connect(CONNECT_ONLY);
-	result = client_call("blkgraph-insert", call, NULL);
+	result = device_call("blkgraph-insert", call, args->operands[0], &why);
+	/* what was typed has no such part */
+	if (!result)
+		die(error_status(why), "%s", renamed(error_text(why),
+						     "'options.", "'"));
 	if (args_given(args, "json"))
 		print_json(result);
 	else
@@ -58,7 +62,7 @@ int verb_remove(const struct args *args)
 	json_t *result;
 
 	client_connect(CONNECT_ONLY);
-	result = client_call("blkgraph-remove", call, NULL);
+	result = device_call("blkgraph-remove", call, args->operands[0], NULL);
 	if (args_given(args, "json"))
 		print_json(result);
 	else

@@ -87,8 +87,8 @@ static const off_t lock_bases[] = { 100, 200 };
 
 static void refuse_used(const char *file)
 {
-	die(EXIT_BUSY, "'%s' is in use as an image, here or by another "
-	    "program", file);
+	die(EXIT_BUSY, "'%s' is in use: a device of this daemon or another "
+	    "program has it open as an image", file);
 }
 
 /* All rights for us, none for others, until the program ends. */
@@ -115,17 +115,24 @@ static void lock_old(int fd, const char *file)
 	}
 }
 
+/* Says of what can never be replaced what it is. */
+static void must_be_replaceable(const char *file, struct stat *st)
+{
+	if (stat(file, st) < 0 && errno == ENOENT)
+		die(EXIT_NOT_FOUND, "'%s' is a link to a file that is not "
+		    "there", file);
+	file_must_exist(file);
+	if (!S_ISREG(st->st_mode))
+		die(EXIT_ERROR, "'%s' is a block device, and only regular "
+		    "files are replaced", file);
+}
+
 /* Opens it to write, which who may not is told so, and locks it. */
 static void take_old(const char *file, struct stat *st)
 {
 	int fd;
 
-	if (stat(file, st) < 0)
-		die(errno_status(errno), "cannot replace '%s': %s", file,
-		    strerror(errno));
-	if (!S_ISREG(st->st_mode))
-		die(EXIT_ERROR, "'%s' is no regular file, and only such are "
-		    "replaced", file);
+	must_be_replaceable(file, st);
 	fd = open(file, O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		die(errno_status(errno), "cannot replace '%s': %s", file,
@@ -163,6 +170,7 @@ static const char *make_beside(const char *file)
 
 const char *new_file_make(const char *file, bool force)
 {
+	struct stat st;
 	int fd;
 
 	hold_ends();
@@ -171,9 +179,11 @@ const char *new_file_make(const char *file, bool force)
 		let_ends_come();
 	if (fd < 0 && errno == EEXIST && force)
 		return make_beside(file);
-	if (fd < 0 && errno == EEXIST)
-		die(EXIT_ERROR, "'%s' is there already; --force replaces it",
-		    file);
+	if (fd < 0 && errno == EEXIST) {
+		must_be_replaceable(file, &st);
+		die(EXIT_ERROR, "there is a file '%s' already; --force "
+		    "replaces it", file);
+	}
 	if (fd < 0)
 		die(errno_status(errno), "cannot create '%s': %s", file,
 		    strerror(errno));

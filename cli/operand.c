@@ -37,6 +37,16 @@ static bool is_missing(int code)
 	return code == ENOENT || code == ENOTDIR;
 }
 
+/* st: of a file, or what a link leads to. */
+static void file_must_be_image(const char *file, const struct stat *st)
+{
+	if (S_ISDIR(st->st_mode))
+		die(EXIT_ERROR, "'%s' is a directory, not an image", file);
+	if (!S_ISREG(st->st_mode) && !S_ISBLK(st->st_mode))
+		die(EXIT_ERROR, "'%s' is neither a regular file nor a block "
+		    "device", file);
+}
+
 json_t *operand_export(const char *name)
 {
 	struct stat st;
@@ -46,6 +56,8 @@ json_t *operand_export(const char *name)
 	if (code && !is_missing(code))
 		die(errno_status(code), "cannot look at '%s': %s", name,
 		    strerror(code));
+	if (!code)
+		file_must_be_image(name, &st);
 	if (!code && !S_ISBLK(st.st_mode))
 		return NULL;
 	if (client_connect(CONNECT_IF_THERE))
@@ -61,11 +73,12 @@ void file_must_exist(const char *file)
 	struct stat st;
 
 	if (stat(file, &st) == 0)
-		return;
-	if (is_missing(errno))
+		file_must_be_image(file, &st);
+	else if (is_missing(errno))
 		die(EXIT_NOT_FOUND, "there is no file '%s'", file);
-	die(errno_status(errno), "cannot look at '%s': %s", file,
-	    strerror(errno));
+	else
+		die(errno_status(errno), "cannot look at '%s': %s", file,
+		    strerror(errno));
 }
 
 json_t *json_file_name(const char *file)

@@ -65,11 +65,16 @@ static int attach_take_id(struct attach_id *p, json_t *args,
 		return 0;
 	}
 	if (strlen(id) > EXPORT_ID_MAX)
-		return error_set(err, EINVAL, "Export name '%s' is longer than "
-				 "%d bytes", id, EXPORT_ID_MAX);
-	if (export_id_is_taken(id))
-		return error_set(err, EEXIST, "Block export id '%s' is already "
-				 "in use", id);
+		return error_set(err, EINVAL, "a device's name has at most %d "
+				 "bytes, and '%s' has %zu", EXPORT_ID_MAX, id,
+				 strlen(id));
+	if (export_id_is_taken(id)) {
+		const struct export *exp = export_find(id);
+
+		return error_set(err, EEXIST, "there is a device '%s' already"
+				 "%s%s", id, exp && *exp->device ? ": " : "",
+				 exp ? exp->device : "");
+	}
 	strcpy(p->id, id);
 	return 0;
 }
@@ -181,11 +186,7 @@ static bool attach_uses_file(const struct node *node,
 	return false;
 }
 
-/*
- * Whoever is refused a file's lock, or a permission on its node, because of a
- * device of ours is told which one.
- */
-static void attach_name_user(const char *filename, struct error **err)
+void command_name_user(const char *filename, struct error **err)
 {
 	struct file_info info;
 	struct export *exp = NULL;
@@ -204,7 +205,7 @@ static void attach_name_user(const char *filename, struct error **err)
 		if (!attach_uses_file(exp->root->edge.child, &info))
 			continue;
 		error_clear(err);
-		error_set(err, EBUSY, "'%s' is in use: export '%s'%s%s shows "
+		error_set(err, EBUSY, "'%s' is in use: device '%s'%s%s shows "
 			  "it", filename, exp->id, *exp->device ? ", " : "",
 			  exp->device);
 		return;
@@ -261,6 +262,6 @@ json_t *cmd_attach(json_t *args, struct error **err)
 	export_id_promise(&id.promise);
 	result = attach_with_id(args, &id, err);
 	if (!result)
-		attach_name_user(arg_string(args, "filename", ""), err);
+		command_name_user(arg_string(args, "filename", ""), err);
 	return result;
 }

@@ -104,6 +104,11 @@ static json_t *co_check_file(json_t *args, uint64_t *progress,
 
 json_t *cmd_check(json_t *args, struct error **err)
 {
-	return co_ask_by_deadline(co_check_file, args,
-				  arg_string(args, "filename", ""), err);
+	const char *filename = arg_string(args, "filename", "");
+	json_t *result = co_ask_by_deadline(co_check_file, args, filename,
+					    err);
+
+	if (!result)
+		command_name_user(filename, err);
+	return result;
 }

@@ -108,11 +108,11 @@ static struct node *filter_of_export(const char *id, const char *name,
 	if (search.found == 1)
 		return search.node;
 	if (search.found)
-		error_set(err, EINVAL, "Export '%s' has %u filters '%s': name "
-			  "the node", exp->id, search.found, name);
+		error_set(err, EINVAL, "there are %u filters '%s' on device "
+			  "'%s': name the node", search.found, name, exp->id);
 	else
-		error_set(err, ENOENT, "Export '%s' has no filter '%s'",
-			  exp->id, name);
+		error_set(err, ENOENT, "there is no filter '%s' on device "
+			  "'%s'", name, exp->id);
 	return NULL;
 }
 

@@ -119,4 +119,11 @@ struct node *open_to_look(json_t *args, bool chain, struct error **err);
 json_t *counts_describe(const struct root_counts *counts);
 struct node *node_by_name(const char *name, struct error **err);
 
+/*
+ * Whoever is refused a file's lock, or a permission on its node, because of a
+ * device of ours is told which one: changes an error that is set. Main thread,
+ * coroutine.
+ */
+void command_name_user(const char *filename, struct error **err);
+
 #endif
