@@ -209,7 +209,10 @@ static char *backing_path(const struct node *node, struct error **err)
 	const char *name = node->header_backing, *own, *slash;
 	char *path;
 
-	if (names_protocol(name)) {
+	/* a plain name after all, in the words of some tools */
+	if (!strncmp(name, "file:", 5))
+		name += 5;
+	else if (names_protocol(name)) {
 		error_set(err, EINVAL, "The header of node '%s' names '%s' as"
 			  " its backing file; only plain local file names are"
 			  " opened from an image, so give the backing node"
@@ -223,6 +226,12 @@ static char *backing_path(const struct node *node, struct error **err)
 		if (!path)
 			abort();
 		return path;
+	}
+	if (!*name) {
+		error_set(err, EINVAL, "The header of node '%s' names '%s' as"
+			  " its backing file, which is no file", node->name,
+			  node->header_backing);
+		return NULL;
 	}
 	if (!slash) {
 		error_set(err, EINVAL, "Cannot use relative backing file names"

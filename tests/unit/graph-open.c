@@ -248,6 +248,18 @@ SIM_TEST(test_header)
 	CU_ASSERT_STRING_EQUAL(node_backing_next(node)->filename,
 			       "/dir/../other/base");
 	toy_let_go(node);
+	/* some tools say that it is a file */
+	node = toy_open(OVERLAY("top", "file:base"));
+	CU_ASSERT_STRING_EQUAL(node_backing_next(node)->filename,
+			       "/dir/base");
+	CU_ASSERT_STRING_EQUAL(node->header_backing, "file:base");
+	toy_let_go(node);
+	node = toy_open(OVERLAY("top", "file:/dir/base"));
+	CU_ASSERT_STRING_EQUAL(node_backing_next(node)->filename,
+			       "/dir/base");
+	toy_let_go(node);
+	refused(OVERLAY("top", "file:"), "The header of node 'top' names"
+		" 'file:' as its backing file, which is no file");
 	/* options decide where they say something */
 	node = toy_open("{'driver':'toy-format','file':{'driver':'file',"
 		"'filename':'/dir/top'},'header-backing':'nbd:evil',"
