@@ -142,6 +142,14 @@ static void set_option(json_t *options, const char *fmt, char *word)
 	free(name);
 }
 
+/* The name as a header can hold it: one that begins with letters and a colon
+ * would be a protocol's there. */
+static json_t *backing_name(const char *file)
+{
+	return json_name(file[strcspn(file, ":/")] == ':' ?
+			 format("./%s", file) : file);
+}
+
 static json_t *parse_options(const struct args *args, const char *fmt)
 {
 	json_t *options = checked(json_object());
@@ -156,7 +164,7 @@ static json_t *parse_options(const struct args *args, const char *fmt)
 	}
 	if (args_given(args, "backing"))
 		json_object_set_new(options, "backing-file",
-				    json_name(args_value(args, "backing")));
+				    backing_name(args_value(args, "backing")));
 	if (args_given(args, "backing-format"))
 		json_object_set_new(options, "backing-fmt", json_name(
 				    args_value(args, "backing-format")));
