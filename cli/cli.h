@@ -12,7 +12,7 @@
  *	operand.c	what an operand names: a file, a device
  *	new-file.c	the file that create makes
  *	column.c	one table of columns: text and JSON
- *	human.c		sizes and times for people
+ *	human.c		sizes and times for people, and from them
  *	attach.c, detach.c, list.c, graph.c, info.c, filter.c,
  *	map.c, create.c, check.c, stats.c, qmp.c	the verbs
  *
@@ -43,7 +43,7 @@ enum {
 
 /* --- verbs.c, args.c --- */
 
-#define OPTIONS_MAX 16
+#define OPTIONS_MAX 24
 
 struct cli_option {
 	const char *name;	/* NULL ends a list */
@@ -90,6 +90,8 @@ const char *args_value(const struct args *args, const char *name);
 bool args_given(const struct args *args, const char *name);
 uint64_t args_number(const struct args *args, const char *name,
 		     uint64_t highest);
+/* Bytes: at least `lowest`. */
+uint64_t args_size(const struct args *args, const char *name, uint64_t lowest);
 /* Dies unless value is one of the words, "a|b|c"; what: "attach: --via". */
 void word_check(const char *what, const char *words, const char *value);
 void verb_help(const struct verb *verb);
@@ -223,6 +225,11 @@ void new_file_keep(void);
 /* --- column.c, human.c --- */
 
 void print_json(json_t *value);	/* takes it over */
+/* What a size is, for an error: "'x' is no size: " SIZE_WORDS. */
+#define SIZE_WORDS "a number, with K, M, G, T, P or E (1024: 1.5G, 10GiB) or " \
+	"KB, MB, ... (1000), below 8E"
+/* "1.5G"; false when it is none. What is no whole byte is left out. */
+bool size_parse(const char *text, uint64_t *size);
 /* "1.5G", "512B"; a buffer of the caller's. */
 const char *human_size(char text[16], uint64_t bytes);
 /* A copy without what a terminal would obey: images hold names, and images

@@ -19,37 +19,12 @@
 
 /* --- options ------------------------------------------------------------- */
 
-/* "10G"; false when it is no size. */
-static bool parse_size(const char *text, uint64_t *size)
-{
-	static const char units[] = "bkmgtpe";
-	const char *unit;
-	unsigned shift = 0;
-	char *end;
-
-	errno = 0;
-	*size = strtoull(text, &end, 10);
-	if (errno || text[0] < '0' || text[0] > '9')
-		return false;
-	if (*end) {
-		unit = strchr(units, *end | 0x20);
-		if (!unit || end[1])
-			return false;
-		shift = 10 * (unsigned)(unit - units);
-	}
-	if (*size > (uint64_t)(INT64_MAX - SECTOR) >> shift)
-		return false;
-	*size <<= shift;
-	return true;
-}
-
 static uint64_t checked_size(const char *text)
 {
 	uint64_t size;
 
-	if (!parse_size(text, &size))
-		die(EXIT_USAGE, "create: '%s' is no size: a whole number, with"
-		    " K, M, G, T, P or E, below 8E", text);
+	if (!size_parse(text, &size) || size > INT64_MAX - SECTOR)
+		die(EXIT_USAGE, "create: '%s' is no size: " SIZE_WORDS, text);
 	return size;
 }
 
@@ -102,7 +77,7 @@ static json_t *cluster_size(const char *text)
 {
 	uint64_t size;
 
-	if (!parse_size(text, &size) || size < 512 || size > 2 << 20 ||
+	if (!size_parse(text, &size) || size < 512 || size > 2 << 20 ||
 	    size & (size - 1))
 		die(EXIT_USAGE, "create: cluster_size is a power of two from "
 		    "512 to 2M, not '%s'", text);

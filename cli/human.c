@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * human.c - sizes and times for people, JSON for programs.
+ * human.c - sizes and times for people, and from them; JSON for programs.
  */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "cli/cli.h"
 
@@ -23,6 +26,57 @@ const char *human_size(char text[16], uint64_t bytes)
 	else
 		snprintf(text, 16, "%u%c", (unsigned)whole, units[unit]);
 	return text;
+}
+
+/* What stands behind a number, as bytes; 0: it is no unit. */
+static uint64_t unit_bytes(const char *unit)
+{
+	static const char letters[] = "BKMGTPE";
+	const char *letter = *unit ? strchr(letters, *unit & ~0x20) : letters;
+	unsigned power;
+	uint64_t bytes = 1;
+
+	if (!letter)
+		return 0;
+	power = (unsigned)(letter - letters);
+	if (!*unit || !unit[1] || (power && !strcasecmp(unit + 1, "iB")))
+		return UINT64_C(1) << 10 * power;
+	if (!power || strcasecmp(unit + 1, "B"))
+		return 0;
+	while (power--)
+		bytes *= 1000;
+	return bytes;
+}
+
+bool size_parse(const char *text, uint64_t *size)
+{
+	unsigned __int128 bytes, part = 0, scale = 1;
+	uint64_t unit;
+	char *end;
+
+	if (text[0] < '0' || text[0] > '9')
+		return false;
+	errno = 0;
+	bytes = strtoull(text, &end, 10);
+	if (errno)
+		return false;
+	if (*end == '.') {
+		size_t digits = strspn(++end, "0123456789");
+
+		if (!digits || digits > 18)
+			return false;
+		for (; digits--; end++, scale *= 10)
+			part = part * 10 + (unsigned)(*end - '0');
+	}
+	unit = unit_bytes(end);
+	/* no part of a byte */
+	if (!unit || (scale > 1 && unit == 1))
+		return false;
+	bytes = bytes * unit + part * unit / scale;
+	if (bytes > INT64_MAX)
+		return false;
+	*size = (uint64_t)bytes;
+	return true;
 }
 
 const char *human_time(char text[16], uint64_t ns)
