@@ -261,3 +261,17 @@ uint64_t args_number(const struct args *args, const char *name,
 		    (unsigned long long)highest, text);
 	return value;
 }
+
+uint64_t args_size(const struct args *args, const char *name, uint64_t lowest)
+{
+	const char *text = args_value(args, name);
+	uint64_t size;
+
+	if (!size_parse(text, &size))
+		die(EXIT_USAGE, "%s: --%s: '%s' is no size: " SIZE_WORDS,
+		    args->verb->name, name, text);
+	if (size < lowest)
+		die(EXIT_USAGE, "%s: --%s is at least %llu bytes, not '%s'",
+		    args->verb->name, name, (unsigned long long)lowest, text);
+	return size;
+}

@@ -29,6 +29,15 @@ static void set_number(json_t *call, const char *name,
 				    args_number(args, option, highest)));
 }
 
+static void set_size_option(json_t *call, const char *name,
+			    const struct args *args, const char *option,
+			    uint64_t lowest)
+{
+	if (args_given(args, option))
+		json_object_set_new(call, name, json_integer((json_int_t)
+				    args_size(args, option, lowest)));
+}
+
 /* What can be seen to be wrong without asking the daemon. */
 static void attach_check(const struct args *args)
 {
@@ -44,6 +53,11 @@ static void attach_check(const struct args *args)
 	if (name && strlen(name) > NAME_LONGEST)
 		die(EXIT_USAGE, "attach: a name has at most %d bytes, and '%s'"
 		    " has %zu", NAME_LONGEST, name, strlen(name));
+	if (args_given(args, "partition") &&
+	    (args_given(args, "offset") || args_given(args, "sizelimit")))
+		die(EXIT_USAGE, "attach: --partition says where the device "
+		    "begins and ends: --%s is too much",
+		    args_given(args, "offset") ? "offset" : "sizelimit");
 }
 
 static json_t *attach_call(const struct args *args)
@@ -59,6 +73,9 @@ static json_t *attach_call(const struct args *args)
 	set_text(call, "via", args_value(args, "via"));
 	if (args_given(args, "read-only"))
 		json_object_set_new(call, "read-only", json_true());
+	set_size_option(call, "offset", args, "offset", 0);
+	set_size_option(call, "size-limit", args, "sizelimit", 512);
+	set_number(call, "partition", args, "partition", 65535);
 	set_number(call, "queues", args, "queues", QUEUES_MOST);
 	set_number(call, "depth", args, "depth", DEPTH_MOST);
 	set_number(call, "logical-block-size", args, "block-size", 65536);

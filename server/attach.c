@@ -18,6 +18,7 @@
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/deadline.h"
+#include "server/window.h"
 
 #define EXPORT_ID_MAX 31	/* bytes */
 
@@ -90,12 +91,18 @@ static struct node *attach_open(json_t *args, struct error **err)
 		arg_bool(args, "read-only", false), !strcmp(cache, "none"),
 		&guessed, err);
 
+	struct node *node;
+
 	if (!options)
 		return NULL;
-	if (name)
+	/* it is the name of what is shown */
+	if (name && !window_wanted(args))
 		json_object_set_new(options, "node-name", json_string(name));
-	return open_image(options, NODE_SHARE | (guessed ? NODE_GUESSED : 0),
+	node = open_image(options, NODE_SHARE | (guessed ? NODE_GUESSED : 0),
 			  filename, err);
+	if (node && window_wanted(args))
+		node = co_window_open(node, args, name, filename, err);
+	return node;
 }
 
 /* The first that the machine can make, then all, the best first. */
@@ -156,6 +163,7 @@ static json_t *attach_export_options(json_t *args, const char *id,
 {
 	static const char *const own[] = {
 		"filename", "format", "read-only", "cache", "node-name", "via",
+		"offset", "size-limit", "partition",
 	};
 	json_t *options = json_copy(args);
 
@@ -212,6 +220,13 @@ void command_name_user(const char *filename, struct error **err)
 	}
 }
 
+/* What a part of a disk is shown of. */
+static const struct node *attach_image(const struct node *node, json_t *args)
+{
+	return window_wanted(args) ? node_skip_filters(node->file->child) :
+		node;
+}
+
 static json_t *attach_with_id(json_t *args, struct attach_id *id,
 			      struct error **err)
 {
@@ -220,6 +235,7 @@ static json_t *attach_with_id(json_t *args, struct attach_id *id,
 		attach_open, args, arg_string(args, "filename", ""), err);
 	struct error *ignored CLEANUP_ERROR = NULL;
 	json_auto_t *options = NULL;
+	const struct node *image;
 	const char *format;
 	struct export *exp;
 	json_t *shown;
@@ -229,8 +245,9 @@ static json_t *attach_with_id(json_t *args, struct attach_id *id,
 		export_id_release(&id->promise);
 		return NULL;
 	}
-	format = node->driver->name;
-	guessed = node->guessed;
+	image = attach_image(node, args);
+	format = image->driver->name;
+	guessed = image->guessed;
 	log_node_warning(node);
 	type = attach_choose_type(arg_string(args, "via", "auto"), err);
 	if (type)

@@ -176,7 +176,8 @@ static const struct definition {
 	{ "BlkgraphAttachOptions",
 	  "filename:str id?:str format?:str read-only?:bool "
 	  "cache?:BlkgraphCacheMode node-name?:str via?:BlkgraphVia "
-	  "exclusive?:bool zero-copy?:bool" },
+	  "exclusive?:bool zero-copy?:bool offset?:int size-limit?:int "
+	  "partition?:int" },
 	{ "BlkgraphChange", "node-name?:str pause-ns:int in-flight:int" },
 	{ "BlkgraphExtent",
 	  "start:int length:int depth:int present:bool zero:bool data:bool "
