@@ -218,12 +218,16 @@ const struct cli_option *args_begun(struct args *args, const struct verb *verb,
 	args->verb = verb;
 	args_tables(verb, longs, shorts);
 	opterr = 0;
-	while ((got = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
-		int index = args_index(verb, got == ':' ? optopt : got);
+	/* without the '-': operands come last */
+	while ((got = getopt_long(argc, argv, shorts + 1, longs, NULL)) != -1) {
+		int index;
 
+		if (got == '?')
+			continue;
+		index = args_index(verb, got == ':' ? optopt : got);
 		if (got == ':')
 			begun = index;
-		else if (index >= 0 && index != HELP_INDEX)
+		else if (index != HELP_INDEX)
 			args->value[index] = optarg ? optarg : "";
 	}
 	args->operands = argv + optind;

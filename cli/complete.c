@@ -25,7 +25,7 @@ struct typed {
 	const char *front;	/* the piece before, which stays */
 };
 
-static void offer(const struct typed *typed, const char *word,
+static void candidate(const struct typed *typed, const char *word,
 		  const char *help)
 {
 	printf("%s%s\t%s\n", typed->front, word, help);
@@ -37,7 +37,7 @@ static void offer_words(const struct typed *typed, const char *words)
 
 	for (word = strtok_r(copy, "|", &rest); word;
 	     word = strtok_r(NULL, "|", &rest))
-		offer(typed, word, "");
+		candidate(typed, word, "");
 	free(copy);
 }
 
@@ -68,9 +68,9 @@ static void offer_devices(struct typed *typed)
 		const char *device = get_string(exp, "device");
 		const char *name = get_string(exp, "id");
 
-		offer(typed, printable(name), device);
+		candidate(typed, printable(name), device);
 		if (*device)
-			offer(typed, device, printable(name));
+			candidate(typed, device, printable(name));
 	}
 }
 
@@ -102,7 +102,7 @@ static void offer_filter_nodes(struct typed *typed)
 	nodes = nodes_below(device_name(typed->args.operands[0]));
 	json_array_foreach(nodes, i, node)
 		if (is_filter(get_string(node, "drv")))
-			offer(typed, printable(get_string(node, "node-name")),
+			candidate(typed, printable(get_string(node, "node-name")),
 			      get_string(node, "drv"));
 }
 
@@ -112,13 +112,13 @@ static void offer_commands(struct typed *typed)
 	size_t i;
 
 	json_array_foreach(commands, i, command)
-		offer(typed, get_string(command, "name"), "");
+		candidate(typed, get_string(command, "name"), "");
 }
 
 static void offer_verbs(struct typed *typed)
 {
 	for (const struct verb *v = verbs; v->name; v++)
-		offer(typed, v->name, v->summary);
+		candidate(typed, v->name, v->summary);
 }
 
 /* Of several with commas between them the last one. */
@@ -141,7 +141,7 @@ static void offer_columns(struct typed *typed)
 	}
 	split_at_comma(typed);
 	for (const struct column *c = typed->args.verb->columns; c->name; c++)
-		offer(typed, c->name, c->help);
+		candidate(typed, c->name, c->help);
 }
 
 static void offer_keys(struct typed *typed)
@@ -159,7 +159,7 @@ static void offer_keys(struct typed *typed)
 		if (strcmp(o->fmt, qcow2 ? "qcow2" : "raw"))
 			continue;
 		if (!equals) {
-			offer(typed, format("%s=", o->name), o->help);
+			candidate(typed, format("%s=", o->name), o->help);
 		} else if (o->words &&
 			   !strncmp(typed->word, format("%s=", o->name),
 				    (size_t)(equals + 1 - typed->word))) {
@@ -230,8 +230,8 @@ static void offer_options(struct typed *typed)
 
 	for (int i = 0; o[i].name; i++)
 		if (!typed->args.value[i])
-			offer(typed, format("--%s", o[i].name), o[i].help);
-	offer(typed, "--help", "show the options");
+			candidate(typed, format("--%s", o[i].name), o[i].help);
+	candidate(typed, "--help", "show the options");
 }
 
 /* "--format=q": a value behind its option. */
@@ -271,9 +271,9 @@ static void offer_first(struct typed *typed)
 		offer_verbs(typed);
 		return;
 	}
-	offer(typed, "--socket", "the daemon's control socket");
-	offer(typed, "--help", "show the verbs");
-	offer(typed, "--version", "show the version");
+	candidate(typed, "--socket", "the daemon's control socket");
+	candidate(typed, "--help", "show the verbs");
+	candidate(typed, "--version", "show the version");
 }
 
 int complete(int count, char **words)
