@@ -154,7 +154,8 @@ static void wait_for_end_of_peer(int fd)
  */
 static bool client_greet(int fd)
 {
-	json_t *greeting;
+	json_t *greeting, *capability, *enable = NULL;
+	size_t i;
 
 	set_timeout(fd, GREETING_TIMEOUT_S);
 	from_daemon = checked(fdopen(fd, "r"));
@@ -170,7 +171,12 @@ static bool client_greet(int fd)
 	if (!json_object_get(greeting, "QMP"))
 		die(EXIT_ERROR, "what answers on '%s' is no blkgraphd",
 		    socket_path());
-	client_call("qmp_capabilities", NULL, NULL);
+	/* one of an older blkgraphd gives them unasked */
+	json_array_foreach(json_object_get(json_object_get(greeting, "QMP"),
+					   "capabilities"), i, capability)
+		if (!strcmp(json_string_value(capability), "errno"))
+			enable = json_pack("{s:[s]}", "enable", "errno");
+	client_call("qmp_capabilities", enable, NULL);
 	set_timeout(fd, 0);
 	return true;
 }
@@ -251,7 +257,8 @@ int error_status(const json_t *error)
 
 const char *error_text(const json_t *error)
 {
-	return get_string(error, "desc");
+	return format("%s%s", get_string(error, "desc"),
+		      get_string(error, "more"));
 }
 
 char *renamed(const char *text, const char *from, const char *to)

@@ -290,7 +290,9 @@ static void run_job(json_t *options, json_t *path, const char *file)
 	client_call("job-dismiss", json_pack("{s:s}", "id", id), NULL);
 	if (json_object_get(job, "error"))
 		die(error_status(job), "%s", renamed(renamed(
-		    get_string(job, "error"), json_string_value(path), file),
+		    format("%s%s", get_string(job, "error"),
+			   get_string(job, "more")),
+		    json_string_value(path), file),
 		    "version=v3 or greater", "-o compat=1.1"));
 	free(id);
 }

@@ -324,14 +324,16 @@ static struct node *find_node(const char *name, bool writable,
 {
 	struct node *node = node_find(name);
 
-	if (!node)
+	if (node && (!writable || !node->read_only))
+		return node;
+	if (node) {
+		error_set(err, EROFS,
+			  "Cannot export read-only node as writable");
+		error_add(err, ": '%s'", name);
+	} else {
 		error_set(err, ENOENT,
 			  "Cannot find device='' nor node-name='%s'", name);
-	else if (writable && node->read_only)
-		error_set(err, EROFS, "Cannot export '%s' as writable: Block"
-			  " node is read-only", name);
-	else
-		return node;
+	}
 	return NULL;
 }
 

@@ -21,7 +21,7 @@ static int option_bad_type(const struct option *opt, struct error **err)
 		expected = "boolean";
 	else if (opt->type == OPT_SIZE)
 		expected = "size";
-	else if (opt->type == OPT_UINT)
+	else if (opt->type != OPT_STRING && opt->type != OPT_ENUM)
 		expected = "integer";
 	return error_set(err, EINVAL,
 			 "Invalid parameter type for '%s', expected: %s",
@@ -134,6 +134,8 @@ static int option_set_text(const struct option *opt, const char *text,
 		return option_set_enum(opt, text, out, err);
 	case OPT_SIZE:
 	case OPT_UINT:
+	case OPT_UINT64:
+	case OPT_INT64:
 		if (!option_number(text, &n))
 			return error_set(err, EINVAL,
 					 "Parameter '%s' expects a size, not"
@@ -159,10 +161,11 @@ static int option_set_json(const struct option *opt, const json_t *value,
 		*(bool *)(out + opt->offset) = json_is_true(value);
 		return 0;
 	}
-	if (!json_is_integer(value) ||
-	    (opt->type != OPT_SIZE && opt->type != OPT_UINT))
+	if (!json_is_integer(value) || opt->type == OPT_STRING ||
+	    opt->type == OPT_BOOL || opt->type == OPT_ENUM)
 		return option_bad_type(opt, err);
-	if (json_integer_value(value) < 0)
+	if (json_integer_value(value) < 0 && opt->type != OPT_UINT64 &&
+	    opt->type != OPT_INT64)
 		return error_set(err, EINVAL, "Parameter '%s' expects a "
 				 "non-negative number below 2^64", opt->name);
 	return option_set_number(opt, (uint64_t)json_integer_value(value), out,
@@ -228,6 +231,8 @@ json_t *option_value(const struct option *opt, const void *opts)
 	case OPT_BOOL:
 		return json_boolean(*(const bool *)at);
 	case OPT_SIZE:
+	case OPT_UINT64:
+	case OPT_INT64:
 		return json_integer((json_int_t)*(const uint64_t *)at);
 	case OPT_UINT:
 		return json_integer(*(const uint32_t *)at);

@@ -17,6 +17,10 @@ enum option_type {
 	OPT_BOOL,	/* bool */
 	OPT_SIZE,	/* uint64_t, bytes; a number, or "64k" as text */
 	OPT_UINT,	/* uint32_t */
+	/* uint64_t, whatever 64 bits say: the protocol takes -1 for 2^64-1,
+	 * and who reads the option refuses what cannot be */
+	OPT_UINT64,
+	OPT_INT64,	/* the same, but that the schema calls it signed */
 	OPT_ENUM,	/* int: index in values */
 };
 

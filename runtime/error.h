@@ -24,6 +24,7 @@ struct error {
 	enum error_class cls;
 	int code;	/* errno, positive; 0 where none fits */
 	char *text;	/* one sentence, no final full stop */
+	size_t added;	/* bytes of it, the last, that error_add gave */
 };
 
 /* Sets *err and returns -code (so `return error_set(...)` reads well). */
@@ -31,6 +32,12 @@ int error_set(struct error **err, int code, const char *fmt, ...)
 	PRINTF(3, 4);
 int error_set_class(struct error **err, enum error_class cls, int code,
 		    const char *fmt, ...) PRINTF(4, 5);
+/*
+ * Lengthens the sentence of an error that is set by what only people are told:
+ * in the control protocol the text is another's, and who compares it must find
+ * it as it is there (A21). Returns as error_set does.
+ */
+int error_add(struct error **err, const char *fmt, ...) PRINTF(2, 3);
 /* Puts "prefix: " before the sentence of an error that is set. */
 void error_prefix(struct error **err, const char *fmt, ...) PRINTF(2, 3);
 /* Moves *from to *to; *to must be unset. */

@@ -16,23 +16,18 @@ static bool is_off(json_t *data, const char *name)
 	return json_is_false(json_object_get(data, name));
 }
 
-static int parse_inet(json_t *data, struct address *out,
-		      struct error **err)
+static void parse_inet(json_t *data, struct address *out)
 {
 	json_int_t to = json_integer_value(json_object_get(data, "to"));
 	bool only_4 = arg_bool(data, "ipv4", false);
 	bool only_6 = arg_bool(data, "ipv6", false);
 
-	if (to < 0 || to > UINT16_MAX)
-		return error_set(err, EINVAL,
-				 "Parameter 'to' expects uint16_t");
 	out->host = arg_string(data, "host", "");
 	out->port = arg_string(data, "port", "");
 	out->to = (uint16_t)to;
 	/* one that is off leaves the other; both on, or none, is both */
 	out->only_4 = only_4 != only_6 ? only_4 : is_off(data, "ipv6");
 	out->only_6 = only_4 != only_6 ? only_6 : is_off(data, "ipv4");
-	return 0;
 }
 
 static int parse_fd(json_t *data, struct address *out, struct error **err)
@@ -63,7 +58,8 @@ int address_from_json(json_t *addr, struct address *out, struct error **err)
 	}
 	if (!strcmp(type, "inet")) {
 		out->type = ADDRESS_INET;
-		return parse_inet(data, out, err);
+		parse_inet(data, out);
+		return 0;
 	}
 	out->type = ADDRESS_FD;
 	return parse_fd(data, out, err);

@@ -101,8 +101,8 @@ const struct command command_table[] = {
 	{
 		.name = "nbd-server-start", .kind = COMMAND_CHANGE,
 		.takes = "addr:SocketAddressLegacy tls-creds?:str "
-			"tls-authz?:str max-connections?:int "
-			"handshake-max-seconds?:int",
+			"tls-authz?:str max-connections?:uint32 "
+			"handshake-max-seconds?:uint32",
 		.run = cmd_nbd_server_start,
 	},
 	{

@@ -9,6 +9,7 @@
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/monitor.h"
+#include "server/qmp.h"
 
 static void job_changed(const struct job *job)
 {
@@ -31,10 +32,8 @@ static json_t *job_describe(const struct job *job)
 
 	if (!job->err)
 		return object;
-	json_object_set_new(object, "error", json_text(job->err->text));
-	if (job->err->code && strerrorname_np(job->err->code))
-		json_object_set_new(object, "errno", json_string(
-				    strerrorname_np(job->err->code)));
+	json_object_set_new(object, "error", qmp_error_text(job->err));
+	qmp_error_explain(object, job->err);
 	return object;
 }
 

@@ -23,17 +23,11 @@ static struct {
 	json_t *args;		/* of its start, for the state log */
 } running;
 
-static int number_of(json_t *args, const char *name, uint32_t def,
-		     uint32_t *out, struct error **err)
+static uint32_t number_of(json_t *args, const char *name, uint32_t def)
 {
 	json_t *value = json_object_get(args, name);
-	json_int_t n = value ? json_integer_value(value) : def;
 
-	if (n < 0 || n > UINT32_MAX)
-		return error_set(err, EINVAL, "Parameter '%s' expects uint32_t",
-				 name);
-	*out = (uint32_t)n;
-	return 0;
+	return value ? (uint32_t)json_integer_value(value) : def;
 }
 
 static void report(const char *text)
@@ -43,18 +37,18 @@ static void report(const char *text)
 
 static int co_start(json_t *args, struct error **err)
 {
-	struct nbd_server_options opts = { .report = report };
+	struct nbd_server_options opts = {
+		.max_connections = number_of(args, "max-connections",
+					     MAX_CONNECTIONS),
+		.handshake_s = number_of(args, "handshake-max-seconds",
+					 HANDSHAKE_S),
+		.report = report,
+	};
 	const char *creds = arg_string(args, "tls-creds", NULL);
 	struct object *obj = NULL;
 	int rc = address_from_json(json_object_get(args, "addr"),
 				   &opts.address, err);
 
-	if (rc == 0)
-		rc = number_of(args, "max-connections", MAX_CONNECTIONS,
-			       &opts.max_connections, err);
-	if (rc == 0)
-		rc = number_of(args, "handshake-max-seconds", HANDSHAKE_S,
-			       &opts.handshake_s, err);
 	if (rc == 0 && json_object_get(args, "tls-authz"))
 		rc = error_set(err, ENOTSUP, "Parameter 'tls-authz': "
 			       "authorisation objects are not supported");

@@ -61,6 +61,10 @@ static const char *property_type(const struct option *o)
 		return "size";
 	case OPT_UINT:
 		return "uint32";
+	case OPT_UINT64:
+		return "uint64";
+	case OPT_INT64:
+		return "int";
 	case OPT_STRING:
 	case OPT_ENUM:
 		break;

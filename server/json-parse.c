@@ -204,14 +204,16 @@ static json_t *parse_number(struct parser *p, const struct json_token *token)
 {
 	char *text = strndup(token_text(p, token), token->len);
 	json_t *value;
-	intmax_t n;
+	uintmax_t n;
 
 	if (!text)
 		abort();
 	errno = 0;
-	n = strtoimax(text, NULL, 10);
+	/* from 2^63 on it has the bits of a negative one (TYPE_UINT) */
+	n = *text == '-' ? (uintmax_t)strtoimax(text, NULL, 10) :
+		strtoumax(text, NULL, 10);
 	if (token->type == JSON_TOKEN_INTEGER && errno == 0)
-		value = json_integer(n);
+		value = json_integer((json_int_t)n);
 	else
 		value = json_real(strtod(text, NULL));	/* NULL: infinite */
 	free(text);

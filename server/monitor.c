@@ -199,7 +199,8 @@ static void client_input(struct client *c, const char *data, size_t len)
 		if (got == JSON_STREAM_MORE)
 			return;
 		client_send(c, got == JSON_STREAM_VALUE ?
-			    qmp_handle(&c->session, msg) : qmp_error(&err));
+			    qmp_handle(&c->session, msg) :
+			    qmp_error(&c->session, &err));
 		/* who does not read replies gives no more commands */
 		client_wait_sent(c);
 		if (got == JSON_STREAM_LOST)

@@ -8,6 +8,7 @@
 #include "server/qmp.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -29,8 +30,8 @@ json_t *qmp_version(void)
 
 json_t *qmp_greeting(void)
 {
-	return json_pack("{s:{s:o,s:[s]}}", "QMP", "version", qmp_version(),
-			 "capabilities", "oob");
+	return json_pack("{s:{s:o,s:[s,s]}}", "QMP", "version", qmp_version(),
+			 "capabilities", "oob", "errno");
 }
 
 json_t *qmp_event(const char *name, json_t *data)
@@ -59,15 +60,37 @@ static const char *error_class_name(enum error_class cls)
 	return names[cls];
 }
 
-json_t *qmp_error(struct error **err)
+json_t *qmp_error_text(const struct error *err)
 {
-	const char *code = strerrorname_np((*err)->code);
+	char *text = strndup(err->text, strlen(err->text) - err->added);
+	json_t *value;
+
+	if (!text)
+		abort();
+	value = json_text(text);
+	free(text);
+	return value;
+}
+
+void qmp_error_explain(json_t *object, const struct error *err)
+{
+	const char *code = strerrorname_np(err->code);
+
+	if (err->code && code)
+		json_object_set_new(object, "errno", json_string(code));
+	if (err->added)
+		json_object_set_new(object, "more", json_text(err->text +
+				    strlen(err->text) - err->added));
+}
+
+json_t *qmp_error(const struct qmp_session *session, struct error **err)
+{
 	json_t *error = json_pack("{s:s,s:o}", "class",
 				  error_class_name((*err)->cls), "desc",
-				  json_text((*err)->text));
+				  qmp_error_text(*err));
 
-	if ((*err)->code && code)
-		json_object_set_new(error, "errno", json_string(code));
+	if (session->explain)
+		qmp_error_explain(error, *err);
 	error_clear(err);
 	return json_pack("{s:o}", "error", error);
 }
@@ -124,6 +147,17 @@ static const char *qmp_check_message(const struct qmp_session *session,
 	return name;
 }
 
+static bool qmp_asks_for(json_t *args, const char *capability)
+{
+	json_t *name;
+	size_t i;
+
+	json_array_foreach(json_object_get(args, "enable"), i, name)
+		if (!strcmp(json_string_value(name), capability))
+			return true;
+	return false;
+}
+
 static json_t *qmp_negotiate(struct qmp_session *session, json_t *args,
 			     struct error **err)
 {
@@ -134,8 +168,8 @@ static json_t *qmp_negotiate(struct qmp_session *session, json_t *args,
 		return NULL;
 	}
 	session->negotiated = true;
-	/* it is the only one that can be asked for */
-	session->oob = json_array_size(json_object_get(args, "enable"));
+	session->oob = qmp_asks_for(args, "oob");
+	session->explain = qmp_asks_for(args, "errno");
 	return json_object();
 }
 
@@ -189,7 +223,8 @@ json_t *qmp_handle(struct qmp_session *session, json_t *msg)
 	if (key)
 		result = qmp_execute(session, msg, key, &err);
 	assert(!result == !!err);
-	reply = err ? qmp_error(&err) : json_pack("{s:o}", "return", result);
+	reply = err ? qmp_error(session, &err) :
+		json_pack("{s:o}", "return", result);
 	id = json_object_get(msg, "id");
 	if (id)
 		json_object_set(reply, "id", id);

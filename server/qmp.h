@@ -3,8 +3,9 @@
  * qmp.h - messages of the control protocol (A21).
  *
  *	client -> {"execute": NAME, "arguments": {...}, "id": ANY}
- *	daemon -> {"return": ...} or {"error": {"class", "desc", "errno"}},
- *		  with "id" as the client gave it
+ *	daemon -> {"return": ...} or {"error": {"class", "desc"}}, with "id" as
+ *		  the client gave it; in an error "errno" and "more" for whom
+ *		  asked for them: they are ours (A21)
  *
  * "exec-oob" is understood by whom negotiated it, but there is no command that
  * it could run: none of ours needs to overtake another on one connection, and
@@ -21,6 +22,7 @@ struct qmp_session {
 	const struct command *commands;
 	bool negotiated;	/* qmp_capabilities was there: events follow */
 	bool oob;		/* the client wants "exec-oob" understood */
+	bool explain;		/* ... and "errno" and "more" in errors */
 };
 
 /* New references all. */
@@ -32,6 +34,12 @@ json_t *qmp_handle(struct qmp_session *session, json_t *msg);
 /* Takes over data (NULL: no "data" member). */
 json_t *qmp_event(const char *name, json_t *data);
 /* The reply to input that is no message; takes over *err. */
-json_t *qmp_error(struct error **err);
+json_t *qmp_error(const struct qmp_session *session, struct error **err);
+/*
+ * Of an error: its text as the protocol has it; to an object, what ours has
+ * besides: "errno" where one fits, "more" where people are told more.
+ */
+json_t *qmp_error_text(const struct error *err);
+void qmp_error_explain(json_t *object, const struct error *err);
 
 #endif

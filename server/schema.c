@@ -30,7 +30,7 @@
 static const struct definition {
 	const char *name, *members;
 } enums[] = {
-	{ "QMPCapability", "oob" },
+	{ "QMPCapability", "oob errno" },
 	{ "BlockExportRemoveMode", "safe hard" },
 	{ "BlockPermission",
 	  "consistent-read write write-unchanged resize" },
@@ -66,7 +66,7 @@ static const struct definition {
 	{ "ChardevOptions", "backend:ChardevBackendKind id:str" },
 	{ "ChardevOptions-socket",
 	  "path?:str abstract?:bool tight?:bool fd?:str host?:str port?:str "
-	  "to?:int ipv4?:bool ipv6?:bool server?:bool wait?:bool "
+	  "to?:uint16 ipv4?:bool ipv6?:bool server?:bool wait?:bool "
 	  "nodelay?:bool delay?:bool reconnect?:int tls-creds?:str" },
 	{ "ChardevOptions-file", "path:str input-path?:str append?:bool" },
 	{ "ChardevOptions-pipe", "path:str" },
@@ -88,7 +88,7 @@ static const struct definition {
 	{ "ChardevReturn", "pty?:str" },
 	{ "ChardevBackendInfo", "name:str" },
 	{ "InetSocketAddress",
-	  "host:str port:str numeric?:bool to?:int ipv4?:bool ipv6?:bool" },
+	  "host:str port:str numeric?:bool to?:uint16 ipv4?:bool ipv6?:bool" },
 	{ "UnixSocketAddress", "path:str abstract?:bool tight?:bool" },
 	{ "String", "str:str" },
 	{ "InetSocketAddressWrapper", "data:InetSocketAddress" },
@@ -130,7 +130,7 @@ static const struct definition {
 	  "nodes:[XDbgBlockGraphNode] edges:[XDbgBlockGraphEdge]" },
 	{ "JobInfo",
 	  "id:str type:JobType status:JobStatus current-progress:int "
-	  "total-progress:int error?:str errno?:str" },
+	  "total-progress:int error?:str errno?:str more?:str" },
 	{ "BlockDeviceStats",
 	  "rd_bytes:int wr_bytes:int unmap_bytes:int rd_operations:int "
 	  "wr_operations:int flush_operations:int unmap_operations:int "
@@ -269,7 +269,10 @@ static const struct type *option_type(const struct type *owner,
 	case OPT_SIZE:
 		return type_named("size");
 	case OPT_UINT:
+	case OPT_INT64:
 		return type_named("int");
+	case OPT_UINT64:
+		return type_named("uint64");
 	case OPT_ENUM:
 		break;
 	}
@@ -633,7 +636,7 @@ static void list_entry(struct listing *l, const char *name, json_t *entry)
 /* The name that others call it by; lists it when it is not yet. */
 static const char *list_type(struct listing *l, const struct type *type)
 {
-	if (type->kind == TYPE_SIZE)
+	if (type->kind == TYPE_SIZE || type->kind == TYPE_UINT)
 		type = type_named("int");
 	if (!json_object_get(l->seen, type->name)) {
 		json_object_set_new(l->seen, type->name, json_true());

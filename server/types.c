@@ -20,6 +20,9 @@ static struct type builtin[] = {
 	{ .kind = TYPE_NULL, .name = "null" },
 	{ .kind = TYPE_ANY, .name = "any" },
 	{ .kind = TYPE_SIZE, .name = "size" },
+	{ .kind = TYPE_UINT, .name = "uint16", .most = UINT16_MAX },
+	{ .kind = TYPE_UINT, .name = "uint32", .most = UINT32_MAX },
+	{ .kind = TYPE_UINT, .name = "uint64", .most = UINT64_MAX },
 };
 
 static struct type *types, **last_type = &types;
@@ -190,6 +193,7 @@ static bool check_value(struct check *c, const struct type *type,
 static const char *const kind_names[] = {
 	[TYPE_STRING] = "string", [TYPE_BOOL] = "boolean",
 	[TYPE_INT] = "integer", [TYPE_SIZE] = "integer",
+	[TYPE_UINT] = "integer",
 	[TYPE_NUMBER] = "number", [TYPE_NULL] = "null",
 	[TYPE_ENUM] = "string", [TYPE_ARRAY] = "array",
 	[TYPE_OBJECT] = "object",
@@ -205,6 +209,7 @@ static bool json_has_kind(enum type_kind kind, const json_t *value)
 		return json_is_boolean(value);
 	case TYPE_INT:
 	case TYPE_SIZE:
+	case TYPE_UINT:
 		return json_is_integer(value);
 	case TYPE_NUMBER:
 		return json_is_number(value);
@@ -271,8 +276,9 @@ static bool convert(struct check *c, const struct type *type,
 
 	if (type->kind == TYPE_BOOL && !text_bool(text, &meant))
 		return fail(c, at, "Parameter", "' expects 'on' or 'off'");
-	if ((type->kind == TYPE_INT || type->kind == TYPE_SIZE) &&
-	    !text_int(text, type->kind == TYPE_SIZE, &meant))
+	if ((type->kind == TYPE_INT || type->kind == TYPE_SIZE ||
+	     type->kind == TYPE_UINT) &&
+	    !text_int(text, type->kind != TYPE_INT, &meant))
 		return fail(c, at, "Parameter", "' expects integer");
 	if (!meant)
 		return true;
@@ -298,6 +304,16 @@ static bool check_enum(struct check *c, const struct type *type,
 			return true;
 	error_set(c->err, EINVAL, "Parameter '%s' does not accept value '%s'",
 		  last_name(at), given);
+	return false;
+}
+
+static bool check_uint(struct check *c, const struct type *type,
+		       const struct place *at, const json_t *value)
+{
+	if ((uint64_t)json_integer_value(value) <= type->most)
+		return true;
+	error_set(c->err, EINVAL, "Parameter '%s' expects %s_t", last_name(at),
+		  type->name);
 	return false;
 }
 
@@ -430,7 +446,11 @@ static bool check_value(struct check *c, const struct type *type,
 	if (c->source == FROM_TEXT && scalar && !convert(c, type, at, value))
 		return false;
 	if (!json_has_kind(type->kind, *value))
-		return bad_type(c, at, kind_names[type->kind]);
+		return type->kind == TYPE_UINT ?
+			fail(c, at, "Parameter", "' expects uint64") :
+			bad_type(c, at, kind_names[type->kind]);
+	if (type->kind == TYPE_UINT)
+		return check_uint(c, type, at, *value);
 	if (json_is_string(*value) &&
 	    strlen(json_string_value(*value)) != json_string_length(*value))
 		return fail(c, at, "Parameter", "' contains a zero byte");

@@ -21,6 +21,10 @@
 enum type_kind {
 	TYPE_STRING, TYPE_BOOL, TYPE_INT, TYPE_NUMBER, TYPE_NULL, TYPE_ANY,
 	TYPE_SIZE,	/* an integer; as text also "64k" */
+	/* An integer from 0 to `most`. Below 2^63 JSON is what it says; what
+	 * is more has the bits of a negative one, which the storage daemon
+	 * takes for it too. As text also "64k". */
+	TYPE_UINT,
 	TYPE_ENUM,
 	TYPE_ARRAY,
 	TYPE_OBJECT,
@@ -48,6 +52,7 @@ struct type {
 	const char *tag;		/* member that says which variant */
 	const char *tag_default;	/* where it may be absent; or NULL */
 	struct variant *variants;	/* the object's further members */
+	uint64_t most;			/* TYPE_UINT */
 	unsigned value_count, member_count, variant_count;
 	struct type *next;
 };

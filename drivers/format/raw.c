@@ -71,22 +71,29 @@ static int raw_open(struct node *node, struct error **err)
 	const struct raw_opts *opts = node->opts;
 	uint64_t below = node->file->child->size;
 
-	if (opts->offset > below)
-		return error_set(err, EINVAL, "Offset %" PRIu64 " of node '%s'"
-			" is past the end of its file, which has %" PRIu64
-			" bytes", opts->offset, node->name, below);
+	if (opts->offset > below) {
+		error_set(err, EINVAL, "Offset (%" PRIu64 ") cannot be greater"
+			  " than size of the containing file (%" PRIu64 ")",
+			  opts->offset, below);
+		return error_add(err, " of node '%s'", node->name);
+	}
 	node->size = below - opts->offset;
 	if (!opts->size)
 		return 0;
-	if (opts->size > node->size)
-		return error_set(err, EINVAL, "Offset %" PRIu64 " and size %"
-			PRIu64 " of node '%s' reach past the end of its file,"
-			" which has %" PRIu64 " bytes", opts->offset,
-			opts->size, node->name, below);
-	if (!is_aligned(opts->size, RAW_SECTOR))
-		return error_set(err, EINVAL, "Size %" PRIu64 " of node '%s'"
-			" is not a multiple of %u", opts->size, node->name,
-			RAW_SECTOR);
+	if (opts->size > node->size) {
+		/* two spaces: so it is there */
+		error_set(err, EINVAL, "The sum of offset (%" PRIu64 ") and"
+			  " size (%" PRIu64 ") has to be smaller or equal to"
+			  " the  actual size of the containing file (%" PRIu64
+			  ")", opts->offset, opts->size, below);
+		return error_add(err, " of node '%s'", node->name);
+	}
+	if (!is_aligned(opts->size, RAW_SECTOR)) {
+		error_set(err, EINVAL, "Specified size is not multiple of %u",
+			  RAW_SECTOR);
+		return error_add(err, ": %" PRIu64 " of node '%s'", opts->size,
+				 node->name);
+	}
 	node->size = opts->size;
 	return 0;
 }

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "drivers/protocol/file.h"
@@ -30,7 +31,7 @@ const struct option file_create_options[] = {
 		.help = "path of the file",
 	}, {
 		.name = "size",
-		.type = OPT_SIZE,
+		.type = OPT_UINT64,
 		.offset = offsetof(struct file_create, size),
 		.required = true,
 		.help = "bytes",
@@ -98,9 +99,15 @@ static int co_make(struct file *f, const struct file_create *o,
 	int ret = co_file_truncate(f, 0);
 
 	if (ret == 0)
-		ret = co_file_truncate(f, o->size);
-	if (ret < 0)
-		return create_error("resize", o, ret, err);
+		/* EFBIG is what ftruncate says below 2^63 */
+		ret = o->size > INT64_MAX ? -EINVAL :
+			co_file_truncate(f, o->size);
+	if (ret < 0) {
+		error_set(err, -ret, "Could not resize file: %s",
+			  strerror(-ret));
+		return error_add(err, " ('%s', %" PRIu64 " bytes)",
+				 o->filename, o->size);
+	}
 	if (o->preallocation == PREALLOC_FALLOC)
 		ret = co_fill(f, o->size, IO_ALLOCATE, NULL, ALLOCATE_BYTES);
 	else if (o->preallocation == PREALLOC_FULL)

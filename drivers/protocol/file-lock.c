@@ -102,9 +102,10 @@ static int lock_conflict(struct file *f, uint64_t base, unsigned bits)
 static int lock_refused(const struct file *f, const char *kind, int bit,
 			struct error **err)
 {
-	return error_set(err, EAGAIN, "Failed to get %s\"%s\" lock: is another"
-			 " process using the image '%s'?", kind,
-			 perm_names[bit], file_path(f));
+	error_set(err, EAGAIN, "Failed to get %s\"%s\" lock", kind,
+		  perm_names[bit]);
+	return error_add(err, ": is another process using the image '%s'?",
+			 file_path(f));
 }
 
 /* Two that do this at once both lock before either looks, so at least one of

@@ -7,11 +7,15 @@
  * request sleeps in a coroutine; without, the fast path answers everything.
  * State is immutable after open; any thread.
  */
+#include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "drivers/drivers.h"
 #include "graph/node.h"
 #include "runtime/co.h"
+
+#define LATENCY_NS_MAX UINT64_C(60000000000)
 
 struct null_co_opts {
 	uint64_t size;
@@ -31,11 +35,9 @@ static const struct option null_co_options[] = {
 		.help = "bytes of the disk",
 	}, {
 		.name = "latency-ns",
-		.type = OPT_SIZE,
+		.type = OPT_UINT64,
 		.offset = offsetof(struct null_co_opts, latency_ns),
 		.def = "0",
-		.lowest = 0,
-		.highest = 60000000000,
 		.help = "how long each request takes, in nanoseconds",
 	}, {
 		.name = "read-zeroes",
@@ -52,7 +54,11 @@ static int null_co_open(struct node *node, struct error **err)
 {
 	const struct null_co_opts *opts = node->opts;
 
-	(void)err;
+	if (opts->latency_ns > LATENCY_NS_MAX) {
+		error_set(err, EINVAL, "latency-ns is invalid");
+		return error_add(err, ": %" PRIu64 " is more than %" PRIu64,
+				 opts->latency_ns, LATENCY_NS_MAX);
+	}
 	node->size = opts->size;
 	return 0;
 }

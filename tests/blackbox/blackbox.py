@@ -47,6 +47,7 @@ class QmpError(Exception):
         self.cls = error["class"]
         self.desc = error["desc"]
         self.errno = error.get("errno")
+        self.more = error.get("more", "")
 
 
 class Client:
@@ -61,7 +62,7 @@ class Client:
         self.events = []
         self.greeting = self.receive()
         if negotiate:
-            self.call("qmp_capabilities")
+            self.call("qmp_capabilities", enable=["errno"])
 
     def send_raw(self, data):
         self.socket.sendall(data)

@@ -138,8 +138,8 @@ class Schema:
             self.fits(entry["ret-type"], message["return"], command)
         else:
             error = message["error"]
-            self.require(set(error) in ({"class", "desc"},
-                                        {"class", "desc", "errno"}),
+            self.require({"class", "desc"} <= set(error) <=
+                         {"class", "desc", "errno", "more"},
                          command, f"error {error}")
             for name, value in error.items():
                 self.fits("str", value, f"{command}.{name}")

@@ -111,7 +111,7 @@ static void feed(const char *data, size_t size, size_t step)
 		       JSON_STREAM_MORE) {
 			check_reply(got == JSON_STREAM_VALUE ?
 				    qmp_handle(&session, msg) :
-				    qmp_error(&err));
+				    qmp_error(&session, &err));
 			replies++;
 			if (got == JSON_STREAM_LOST)
 				break;

@@ -147,8 +147,7 @@ SIM_TEST(test_export)
 	add("a b", NULL, "Invalid block export id");
 	add("a", "colour", "Parameter 'colour' is unexpected");
 	add("a", "type", "Parameter 'type' does not accept value 'r'");
-	add("a", "node-name", "Cannot export 'r' as writable: Block node is"
-	    " read-only");
+	add("a", "node-name", "Cannot export read-only node as writable: 'r'");
 	fail_open = -ENODEV;
 	add("a", NULL, "no door");
 	fail_open = 0;

@@ -3,6 +3,7 @@
  * Error objects (A20).
  */
 #include <errno.h>
+#include <string.h>
 
 #include "runtime/error.h"
 #include "tests/lib/suite.h"
@@ -37,4 +38,20 @@ static void classes_are_kept(void)
 	error_clear(&err);
 }
 
-TEST_MAIN("runtime-error", TEST(set_describes), TEST(classes_are_kept))
+/* What is for people alone can be told from the rest. */
+static void additions_are_counted(void)
+{
+	struct error *err = NULL;
+
+	error_set(&err, EINVAL, "size is odd");
+	CU_ASSERT_EQUAL(err->added, 0);
+	CU_ASSERT_EQUAL(error_add(&err, ", not %d", 5), -EINVAL);
+	CU_ASSERT_EQUAL(error_add(&err, " of '%s'", "x"), -EINVAL);
+	error_prefix(&err, "file");
+	CU_ASSERT_STRING_EQUAL(err->text, "file: size is odd, not 5 of 'x'");
+	CU_ASSERT_EQUAL(err->added, strlen(", not 5 of 'x'"));
+	error_clear(&err);
+}
+
+TEST_MAIN("runtime-error", TEST(set_describes), TEST(classes_are_kept),
+	  TEST(additions_are_counted))

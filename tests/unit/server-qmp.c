@@ -44,6 +44,15 @@ static json_t *run_echo(json_t *args, struct error **err)
 	return json_incref(args);
 }
 
+static json_t *run_fail_long(json_t *args, struct error **err)
+{
+	(void)args;
+	error_set(err, EBUSY, "busy");
+	error_add(err, " with %s", "it");
+	error_prefix(err, "so");
+	return NULL;
+}
+
 static json_t *run_fail(json_t *args, struct error **err)
 {
 	error_set_class(err, ERROR_DEVICE_NOT_FOUND, ENOENT, "no %s",
@@ -60,6 +69,7 @@ static const struct command table[] = {
 	},
 	{ .name = "open", .takes = "x?:any", .run = run_echo },
 	{ .name = "fail", .run = run_fail },
+	{ .name = "fail-long", .run = run_fail_long },
 	{ .name = "change", .kind = COMMAND_CHANGE, .run = run_echo },
 	{ .name = NULL }
 };
@@ -72,6 +82,7 @@ static void make_types(void)
 		return;
 	made = true;
 	type_add_value(type_named("Capability"), "oob");
+	type_add_value(type_named("Capability"), "errno");
 	type_add_value(type_named("Colour"), "red");
 	type_add_value(type_named("Colour"), "blue");
 }
@@ -97,7 +108,7 @@ static const char *reply(struct qmp_session *session, const char *text)
 
 static void negotiation_comes_first_and_once(void)
 {
-	struct qmp_session session = { .commands = table };
+	struct qmp_session session = { .commands = table, .explain = true };
 	static const char expecting[] = "{\"error\":{\"class\":"
 		"\"CommandNotFound\",\"desc\":\"Expecting capabilities "
 		"negotiation with 'qmp_capabilities'\",\"errno\":\"EPERM\"}}";
@@ -108,7 +119,8 @@ static void negotiation_comes_first_and_once(void)
 	   "{\"enable\":[\"x\"]}}",
 	   GENERIC("Parameter 'null' does not accept value 'x'"));
 	CU_ASSERT_FALSE(session.negotiated);
-	IS("{\"execute\":\"qmp_capabilities\"}", "{\"return\":{}}");
+	IS("{\"execute\":\"qmp_capabilities\",\"arguments\":"
+	   "{\"enable\":[\"errno\"]}}", "{\"return\":{}}");
 	CU_ASSERT_TRUE(session.negotiated);
 	IS("{\"execute\":\"qmp_capabilities\"}",
 	   "{\"error\":{\"class\":\"CommandNotFound\",\"desc\":\"Capabilities "
@@ -118,7 +130,8 @@ static void negotiation_comes_first_and_once(void)
 
 static void messages_are_checked(void)
 {
-	struct qmp_session session = { .commands = table, .negotiated = true };
+	struct qmp_session session = { .commands = table, .negotiated = true,
+				       .explain = true };
 
 	IS("[1]", GENERIC("QMP input must be a JSON object"));
 	IS("5", GENERIC("QMP input must be a JSON object"));
@@ -133,12 +146,12 @@ static void messages_are_checked(void)
 
 static void out_of_band_is_asked_for(void)
 {
-	struct qmp_session session = { .commands = table };
+	struct qmp_session session = { .commands = table, .explain = true };
 
 	IS("{\"exec-oob\":\"qmp_capabilities\"}",
 	   GENERIC("QMP input member 'exec-oob' is unexpected"));
 	IS("{\"execute\":\"qmp_capabilities\",\"arguments\":"
-	   "{\"enable\":[\"oob\"]}}", "{\"return\":{}}");
+	   "{\"enable\":[\"oob\",\"errno\"]}}", "{\"return\":{}}");
 	IS("{\"exec-oob\":\"fail\"}",
 	   GENERIC("The command fail does not support OOB"));
 	IS("{\"exec-oob\":\"fail\",\"execute\":\"fail\"}",
@@ -147,7 +160,8 @@ static void out_of_band_is_asked_for(void)
 
 static void arguments_are_checked(void)
 {
-	struct qmp_session session = { .commands = table, .negotiated = true };
+	struct qmp_session session = { .commands = table, .negotiated = true,
+				       .explain = true };
 
 	IS("{\"execute\":\"echo\"}", GENERIC("Parameter 's' is missing"));
 	IS("{\"execute\":\"echo\",\"arguments\":{\"s\":1}}",
@@ -173,7 +187,8 @@ static void arguments_are_checked(void)
 
 static void ids_come_back_as_given(void)
 {
-	struct qmp_session session = { .commands = table, .negotiated = true };
+	struct qmp_session session = { .commands = table, .negotiated = true,
+				       .explain = true };
 
 	IS("{\"execute\":\"open\",\"id\":[1,{\"a\":null}]}",
 	   "{\"id\":[1,{\"a\":null}],\"return\":{}}");
@@ -187,7 +202,8 @@ static void ids_come_back_as_given(void)
 
 static void changes_are_bracketed(void)
 {
-	struct qmp_session session = { .commands = table, .negotiated = true };
+	struct qmp_session session = { .commands = table, .negotiated = true,
+				       .explain = true };
 
 	IS("{\"execute\":\"change\"}", "{\"return\":{}}");
 	CU_ASSERT(begun == 1 && ended == 1 && !shown);
@@ -201,16 +217,35 @@ static void changes_are_bracketed(void)
 
 static void errors_that_are_no_text_are_said(void)
 {
+	struct qmp_session session = { .negotiated = true };
 	struct error *err = NULL;
 	json_t *msg;
 
 	error_set(&err, ENOENT, "no file '%s'", "\xc3\x28");
-	msg = qmp_error(&err);
+	msg = qmp_error(&session, &err);
 	CU_ASSERT_PTR_NULL(err);
 	CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(
 		json_object_get(msg, "error"), "desc")),
 			       "no file '\xef\xbf\xbd('");
 	json_decref(msg);
+}
+
+static void errors_have_what_is_ours_for_who_asks(void)
+{
+	struct qmp_session session = { .commands = table };
+	static const char ask[] = "{\"execute\":\"fail-long\"}";
+
+	IS("{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":"
+	   "[\"oob\"]}}", "{\"return\":{}}");
+	CU_ASSERT(session.oob && !session.explain);
+	IS(ask, "{\"error\":{\"class\":\"GenericError\",\"desc\":"
+	   "\"so: busy\"}}");
+	session = (struct qmp_session){ .commands = table };
+	IS("{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":"
+	   "[\"errno\"]}}", "{\"return\":{}}");
+	CU_ASSERT(!session.oob && session.explain);
+	IS(ask, "{\"error\":{\"class\":\"GenericError\",\"desc\":"
+	   "\"so: busy\",\"errno\":\"EBUSY\",\"more\":\" with it\"}}");
 }
 
 static void events_have_the_time(void)
@@ -232,4 +267,5 @@ TEST_MAIN("server-qmp",
 	  TEST(ids_come_back_as_given),
 	  TEST(changes_are_bracketed),
 	  TEST(errors_that_are_no_text_are_said),
+	  TEST(errors_have_what_is_ours_for_who_asks),
 	  TEST(events_have_the_time))

@@ -22,6 +22,8 @@
 
 #define HEADER_LEN_V3 112u	/* with the compression type, padded */
 #define FILL_BYTES (1u << 20)
+/* Of what the storage daemon has any: a whole number of its largest blocks. */
+#define IMAGE_SIZE_MAX ((uint64_t)INT64_MAX >> 30 << 30)
 
 enum { VERSION_2, VERSION_3 };
 enum { PREALLOC_OFF, PREALLOC_METADATA, PREALLOC_FALLOC, PREALLOC_FULL };
@@ -35,7 +37,7 @@ static const char *const compression_values[] = { "zlib", "zstd", NULL };
 const struct option qcow2_create_options[] = {
 	{
 		.name = "size",
-		.type = OPT_SIZE,
+		.type = OPT_UINT64,
 		.offset = offsetof(struct qcow2_create, size),
 		.required = true,
 		.help = "bytes of the disk",
@@ -58,7 +60,7 @@ const struct option qcow2_create_options[] = {
 		.help = "its format",
 	}, {
 		.name = "cluster-size",
-		.type = OPT_SIZE,
+		.type = OPT_UINT64,
 		.offset = offsetof(struct qcow2_create, cluster_size),
 		.def = "65536",
 		.help = "bytes: a power of two from 512 to 2M",
@@ -78,7 +80,7 @@ const struct option qcow2_create_options[] = {
 		.help = "refcounts are updated late, and anew after a crash",
 	}, {
 		.name = "refcount-bits",
-		.type = OPT_UINT,
+		.type = OPT_INT64,
 		.offset = offsetof(struct qcow2_create, refcount_bits),
 		.def = "16",
 		.help = "1, 2, 4, 8, 16, 32 or 64",
@@ -150,24 +152,47 @@ static int check_create(const struct qcow2_create *o, struct error **err)
 {
 	int ret;
 
-	if (!is_aligned(o->size, QCOW2_SECTOR))
-		return error_set(err, EINVAL, "Image size must be a multiple of"
-				 " 512 bytes");
+	if (!is_aligned(o->size, QCOW2_SECTOR)) {
+		error_set(err, EINVAL, "Image size must be a multiple of 512"
+			  " bytes");
+		return error_add(err, ", not %" PRIu64, o->size);
+	}
 	if (!is_pow2(o->cluster_size) ||
 	    o->cluster_size < 1u << QCOW2_CLUSTER_BITS_MIN ||
-	    o->cluster_size > 1u << QCOW2_CLUSTER_BITS_MAX)
-		return error_set(err, EINVAL, "Cluster size must be a power of"
-				 " two between 512 and 2048k, not %" PRIu64,
-				 o->cluster_size);
-	if (!is_pow2(o->refcount_bits) || o->refcount_bits > 64)
-		return error_set(err, EINVAL, "Refcount width must be a power"
-				 " of two and may not exceed 64 bits, not %u",
-				 o->refcount_bits);
+	    o->cluster_size > 1u << QCOW2_CLUSTER_BITS_MAX) {
+		error_set(err, EINVAL, "Cluster size must be a power of two"
+			  " between 512 and 2048k");
+		return error_add(err, ", not %" PRIu64, o->cluster_size);
+	}
+	if (!is_pow2(o->refcount_bits) || o->refcount_bits > 64) {
+		error_set(err, EINVAL, "Refcount width must be a power of two"
+			  " and may not exceed 64 bits");
+		return error_add(err, ", not %" PRId64,
+				 (int64_t)o->refcount_bits);
+	}
 	ret = check_version(o, err);
 	return ret < 0 ? ret : check_backing(o, err);
 }
 
 /* --- where it goes --- */
+
+/* In the order in which the storage daemon looks. */
+static int too_large(const struct qcow2_create *o, struct error **err)
+{
+	if (o->size > INT64_MAX)
+		error_set(err, EFBIG, "Could not resize image: Image size"
+			  " cannot be negative");
+	else if (o->size > IMAGE_SIZE_MAX)
+		error_set(err, EFBIG, "Could not resize image: offset(%" PRIu64
+			  ") exceeds maximum(%" PRIu64 ")", o->size,
+			  IMAGE_SIZE_MAX);
+	else
+		error_set(err, EFBIG, "Could not resize image: Failed to grow"
+			  " the L1 table: File too large");
+	return error_add(err, " (a disk of %" PRIu64 " bytes needs clusters"
+			 " larger than %" PRIu64 " bytes)", o->size,
+			 o->cluster_size);
+}
 
 /* Blocks have refcounts of themselves and of their table too. */
 static int layout_refcounts(struct layout *l, uint64_t others)
@@ -195,7 +220,7 @@ static int layout_make(const struct qcow2_create *o, struct layout *l,
 
 	*l = (struct layout){ .table = 1 };
 	l->geo = qcow2_geometry_make(bits, (unsigned)
-				     __builtin_ctz(o->refcount_bits));
+				     __builtin_ctzll(o->refcount_bits));
 	if (o->size <= INT64_MAX - o->cluster_size) {
 		l->l1_entries = qcow2_l1_needed(&l->geo, o->size);
 		l->l1_count = div_up(l->l1_entries * 8, o->cluster_size);
@@ -208,9 +233,7 @@ static int layout_make(const struct qcow2_create *o, struct layout *l,
 					       l->l2_count + l->data_count);
 	}
 	if (ret < 0)
-		return error_set(err, EFBIG, "A disk of %" PRIu64 " bytes needs"
-				 " clusters larger than %" PRIu64 " bytes",
-				 o->size, o->cluster_size);
+		return too_large(o, err);
 	l->blocks = l->table + l->table_count;
 	l->l1 = l->blocks + l->block_count;
 	l->l2 = l->l1 + l->l1_count;

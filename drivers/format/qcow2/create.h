@@ -13,7 +13,7 @@ struct qcow2_create {
 	uint64_t size, cluster_size;	/* bytes */
 	char *backing, *backing_format;	/* NULL: none */
 	int version, preallocation, compression;
-	uint32_t refcount_bits;
+	uint64_t refcount_bits;
 	bool lazy_refcounts;
 };
 
