@@ -26,6 +26,7 @@
 struct served_search {
 	const char *root;
 	enum served_by by;
+	int pid;		/* of SERVED_BY_US */
 	unsigned depth;		/* how much further down */
 	char *path;		/* out: what was found */
 	size_t size;
@@ -98,7 +99,7 @@ static bool served_mounted(struct served_search *s, const char *number,
 		const char *at = mountinfo_field(line, 2, &len);
 
 		found = served_mount(line, &pid, point, sizeof(point)) &&
-			(s->by == SERVED_BY_ANY || pid == getpid()) &&
+			(s->by == SERVED_BY_ANY || pid == s->pid) &&
 			(file ? !strcmp(point, file) :
 				len == strlen(number) &&
 				!strncmp(at, number, len));
@@ -138,8 +139,8 @@ static bool served_loop_file(struct served_search *s, const char *file,
 	return true;
 }
 
-/* Whether this process has the other side of an ublk device open. */
-static bool is_our_ublk(const struct served_search *s, const char *number)
+/* Whether the process has the other side of an ublk device open. */
+static bool is_its_ublk(const struct served_search *s, const char *number)
 {
 	char *folder, link[64], device[32];
 	struct dirent *entry;
@@ -147,7 +148,7 @@ static bool is_our_ublk(const struct served_search *s, const char *number)
 	DIR *dir = NULL;
 
 	snprintf(device, sizeof(device), "/dev/ublkc%.16s", number);
-	if (asprintf(&folder, "%s/proc/self/fd", s->root) >= 0) {
+	if (asprintf(&folder, "%s/proc/%d/fd", s->root, s->pid) >= 0) {
 		dir = opendir(folder);
 		free(folder);
 	}
@@ -165,25 +166,33 @@ static bool is_our_ublk(const struct served_search *s, const char *number)
 	return found;
 }
 
+/* Whether an ublk or an NBD device is, by its directory in sysfs. */
+static bool is_served(const struct served_search *s, const char *disk)
+{
+	const char *name = strrchr(disk, '/') + 1;
+	char text[64];
+
+	if (!strncmp(name, "ublkb", 5))
+		return s->by == SERVED_BY_ANY || is_its_ublk(s, name + 5);
+	return sysfs_line(disk, "backend", text, sizeof(text)) &&
+	       !strncmp(text, SERVED_MOUNT_SOURCE,
+			strlen(SERVED_MOUNT_SOURCE)) &&
+	       (s->by == SERVED_BY_ANY ||
+		atoi(text + strlen(SERVED_MOUNT_SOURCE)) == s->pid);
+}
+
 /* A whole disk by its directory in sysfs. */
 static bool served_disk(struct served_search *s, const char *disk)
 {
 	const char *name = strrchr(disk, '/') + 1;
-	char text[USERS_PATH_MAX];
-	bool found = false;
+	char file[USERS_PATH_MAX];
 
-	if (sysfs_line(disk, "loop/backing_file", text, sizeof(text)))
-		return served_loop_file(s, text, name);
-	if (!strncmp(name, "ublkb", 5))
-		found = s->by == SERVED_BY_ANY || is_our_ublk(s, name + 5);
-	else if (sysfs_line(disk, "backend", text, sizeof(text)) &&
-		 !strncmp(text, SERVED_MOUNT_SOURCE,
-			  strlen(SERVED_MOUNT_SOURCE)))
-		found = s->by == SERVED_BY_ANY ||
-			atoi(text + strlen(SERVED_MOUNT_SOURCE)) == getpid();
-	if (found)
-		snprintf(s->path, s->size, "/dev/%s", name);
-	return found;
+	if (sysfs_line(disk, "loop/backing_file", file, sizeof(file)))
+		return served_loop_file(s, file, name);
+	if (!is_served(s, disk))
+		return false;
+	snprintf(s->path, s->size, "/dev/%s", name);
+	return true;
 }
 
 /* The devices that a mapped device lies on. */
@@ -270,9 +279,46 @@ bool served_below(const char *root, dev_t dev, enum served_by by, char *path,
 		  size_t size)
 {
 	struct served_search s = {
-		.root = root, .by = by, .depth = STACK_MAX,
+		.root = root, .by = by, .pid = getpid(), .depth = STACK_MAX,
 		.path = path, .size = size,
 	};
 
 	return served_file_system(&s, dev);
+}
+
+void served_by_process(const char *root, int pid, char *text, size_t size)
+{
+	char file[USERS_PATH_MAX], point[USERS_PATH_MAX], folder[256];
+	struct served_search s = {
+		.root = root, .by = SERVED_BY_US, .pid = pid,
+		.path = point, .size = sizeof(point),
+	};
+	struct dirent *entry;
+	size_t len = 0;
+	DIR *dir;
+
+	*text = '\0';
+	snprintf(folder, sizeof(folder), "%s/sys/block", root);
+	dir = opendir(folder);
+	while (dir && (entry = readdir(dir)) != NULL) {
+		char disk[512];
+		bool hit;
+
+		snprintf(disk, sizeof(disk), "%s/%s", folder, entry->d_name);
+		/* what else a file is on is not asked: it is not touched */
+		if (sysfs_line(disk, "loop/backing_file", file, sizeof(file)))
+			hit = served_mounted(&s, NULL, file);
+		else
+			hit = is_served(&s, disk);
+		if (!hit)
+			continue;
+		if (len + strlen(entry->d_name) + 13 > size) {
+			snprintf(text + len, size - len, ", ...");
+			break;
+		}
+		len += (size_t)snprintf(text + len, size - len, "%s/dev/%s",
+					len ? ", " : "", entry->d_name);
+	}
+	if (dir)
+		closedir(dir);
 }

@@ -47,4 +47,11 @@ bool served_below(const char *root, dev_t dev, enum served_by by, char *path,
  * point, unescaped, and the pid. */
 bool served_mount(const char *line, int *pid, char *point, size_t size);
 
+/*
+ * The disks that a process serves, as "/dev/loop3, /dev/ublkb0"; what has no
+ * room is "...". For who has a disk open and may be a daemon with another on
+ * it. root: as above.
+ */
+void served_by_process(const char *root, int pid, char *text, size_t size);
+
 #endif

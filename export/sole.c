@@ -13,6 +13,7 @@
 
 #include "export/loss.h"
 #include "export/users.h"
+#include "graph/node.h"
 #include "runtime/late.h"
 
 struct sole_open {
@@ -195,6 +196,23 @@ static void report_unseen(const struct disk *disk, const char *unseen)
 		disk_report(text);
 }
 
+/* What this process itself has open are nodes, or it is about to end one. */
+static void name_own(struct users *users)
+{
+	const struct node *node = NULL;
+	bool named = false;
+
+	while ((node = node_each(node)) != NULL) {
+		if (node->children || node->dev != users->own)
+			continue;
+		users_name(users, "open as node '%s' of this daemon",
+			   node->name);
+		named = true;
+	}
+	if (!named)
+		users_name(users, "open in this daemon");
+}
+
 int co_disk_judge_users(struct disk *disk, const struct sole_open *sole,
 			bool known, bool patient, struct error **err)
 {
@@ -204,6 +222,8 @@ int co_disk_judge_users(struct disk *disk, const struct sole_open *sole,
 		u->users.unseen[0] ? u->users.unseen : NULL;
 	int rc;
 
+	if (u && u->users.own)
+		name_own(&u->users);
 	if (!u)
 		rc = known ? -EBUSY : 0;
 	else if (!u->users.count)

@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #include "export/host-mounts.h"
-#include "runtime/compiler.h"
+#include "export/served.h"
 
 #define NUMBERS_MAX 64
 #define NAMESPACES_MAX 256
@@ -40,16 +40,13 @@ struct search {
 	int skip_fd;
 };
 
-static void PRINTF(3, 4) named(struct search *s, bool udev, const char *fmt,
-			       ...)
+void users_name(struct users *out, const char *fmt, ...)
 {
-	struct users *out = s->out;
 	size_t len = strlen(out->text), room = sizeof(out->text) - len;
 	char one[200];
 	va_list ap;
 
 	out->count++;
-	out->udev += udev;
 	va_start(ap, fmt);
 	vsnprintf(one, sizeof(one), fmt, ap);
 	va_end(ap);
@@ -116,8 +113,40 @@ static void find_holders(struct search *s, const char *sys_dir)
 		return;
 	while ((e = readdir(dir)))
 		if (e->d_name[0] != '.')
-			named(s, false, "used by %s", e->d_name);
+			users_name(s->out, "used by %s", e->d_name);
 	closedir(dir);
+}
+
+/* Whether text is the disk's name, or that of a partition of it. */
+static bool is_disk_or_partition(const char *text, const char *name)
+{
+	size_t len = strlen(name);
+
+	if (strncmp(text, name, len) != 0)
+		return false;
+	text += len;
+	if (*text == 'p' && isdigit((unsigned char)text[1]))
+		text += 1 + strspn(text + 1, "0123456789");
+	return *text == '\0';
+}
+
+/* A loop device is no holder: what it is on tells it. */
+static void find_loops_on(struct search *s)
+{
+	char path[320], file[USERS_PATH_MAX];
+	DIR *dir = opendir("/sys/block");
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir)) != NULL) {
+		snprintf(path, sizeof(path), "/sys/block/%s/loop/backing_file",
+			 e->d_name);
+		if (read_line(path, file, sizeof(file)) &&
+		    !strncmp(file, "/dev/", 5) &&
+		    is_disk_or_partition(file + 5, s->name))
+			users_name(s->out, "used by %s", e->d_name);
+	}
+	if (dir)
+		closedir(dir);
 }
 
 static void look_at_disk(struct search *s)
@@ -142,19 +171,6 @@ static void look_at_disk(struct search *s)
 		find_holders(s, part);
 	}
 	closedir(dir);
-}
-
-/* Whether text is the disk's name, or that of a partition of it. */
-static bool is_disk_or_partition(const char *text, const char *name)
-{
-	size_t len = strlen(name);
-
-	if (strncmp(text, name, len) != 0)
-		return false;
-	text += len;
-	if (*text == 'p' && isdigit((unsigned char)text[1]))
-		text += 1 + strspn(text + 1, "0123456789");
-	return *text == '\0';
 }
 
 void mountinfo_unescape(char *to, size_t size, const char *from, size_t len)
@@ -246,7 +262,7 @@ static void find_mounts(struct search *s, const char *pid)
 	while (getline(&line, &size, f) > 0)
 		if (mountinfo_match(line, s->numbers, s->n, s->name,
 					 point, sizeof(point)))
-			named(s, false, "mounted on %s", point);
+			users_name(s->out, "mounted on %s", point);
 	free(line);
 	fclose(f);
 }
@@ -265,14 +281,15 @@ static bool is_our_device(const struct search *s, dev_t dev)
 
 static void found_process(struct search *s, const char *pid)
 {
-	char path[64], comm[64] = "a process";
-	bool udev;
+	char path[64], comm[64] = "a process", disks[100];
 
 	snprintf(path, sizeof(path), "/proc/%.20s/comm", pid);
 	read_line(path, comm, sizeof(comm));
 	/* workers are (udev-worker) or, in old versions, systemd-udevd */
-	udev = strstr(comm, "udev") || !strcmp(comm, "blkid");
-	named(s, udev, "open in %s (pid %.20s)", comm, pid);
+	s->out->udev += strstr(comm, "udev") || !strcmp(comm, "blkid");
+	served_by_process("", atoi(pid), disks, sizeof(disks));
+	users_name(s->out, "open in %s (pid %.20s%s%s)", comm, pid,
+		   *disks ? ", which serves " : "", disks);
 }
 
 /* Whether an open file of a process is the disk, or the file, looked for. */
@@ -295,6 +312,15 @@ static bool is_looked_for(struct search *s, const char *where, int dir,
 	       S_ISBLK(st.st_mode) && is_our_device(s, st.st_rdev);
 }
 
+/* Which node it is the main thread knows. */
+static void found_own(struct search *s, int dir, const char *fd)
+{
+	struct stat st;
+
+	if (!fstatat(dir, fd, &st, 0))
+		s->out->own = st.st_rdev;
+}
+
 static void find_open_files(struct search *s, const char *pid)
 {
 	bool own = atoi(pid) == getpid();
@@ -314,7 +340,10 @@ static void find_open_files(struct search *s, const char *pid)
 		    (own && (s->file || atoi(e->d_name) == s->skip_fd)) ||
 		    !is_looked_for(s, path, dirfd(dir), e->d_name))
 			continue;
-		found_process(s, pid);
+		if (own)
+			found_own(s, dirfd(dir), e->d_name);
+		else
+			found_process(s, pid);
 		break;
 	}
 	closedir(dir);
@@ -362,7 +391,7 @@ static void find_swaps(struct search *s)
 			continue;
 		mountinfo_unescape(path, sizeof(path), line + 5, len - 5);
 		if (is_disk_or_partition(path, s->name))
-			named(s, false, "swap on /dev/%s", path);
+			users_name(s->out, "swap on /dev/%s", path);
 	}
 	free(line);
 	fclose(f);
@@ -373,6 +402,7 @@ static void find_disk_there(void *arg)
 	struct search *s = arg;
 
 	look_at_disk(s);
+	find_loops_on(s);
 	find_processes(s);
 	find_swaps(s);
 }
@@ -459,7 +489,7 @@ static void find_file_there(void *arg)
 	if (hit < 0)
 		unseen(q->search, "/sys/block", -hit);
 	else if (hit)
-		named(q->search, false, "used by %s", disk);
+		users_name(q->search->out, "used by %s", disk);
 	find_processes(q->search);
 }
 

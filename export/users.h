@@ -9,14 +9,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "runtime/compiler.h"
+
 struct users {
 	unsigned count;
 	unsigned udev;	/* of these, udev's own short looks */
+	/* the device number of what this process has open of it, which is not
+	 * counted; or 0 */
+	uint64_t own;
 	char text[400];	/* "mounted on /mnt, open in fio (pid 7)"; "..." */
 	/* "/proc/7/fd: Permission denied": there may be more than was seen;
 	 * empty: all was looked at */
 	char unseen[120];
 };
+
+/* One more who uses it. */
+void users_name(struct users *out, const char *fmt, ...) PRINTF(2, 3);
 
 /*
  * Looks at mounts of every namespace, open descriptors of every process,

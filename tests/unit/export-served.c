@@ -90,7 +90,7 @@ static void begin(void)
 {
 	strcpy(root + strlen(root) - 6, "XXXXXX");
 	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(root));
-	make_folder(in_root("proc/self/fd"));
+	make_folder(in_root("proc/%d/fd", getpid()));
 	make_folder(in_root("proc/thread-self"));
 	make_file(in_root("proc/thread-self/mountinfo"), "");
 }
@@ -144,14 +144,14 @@ static void ublk_devices(void)
 	make_disk("sda", 1);
 	make_disk("ublkb0", 2);
 	make_disk("ublkb10", 3);
-	make_link("/dev/ublkc1", in_root("proc/self/fd/5"));
+	make_link("/dev/ublkc1", in_root("proc/%d/fd/5", getpid()));
 	CU_ASSERT_STRING_EQUAL(below(1, SERVED_BY_ANY), "");
 	CU_ASSERT_STRING_EQUAL(below(2, SERVED_BY_ANY), "/dev/ublkb0");
 	CU_ASSERT_STRING_EQUAL(below(3, SERVED_BY_ANY), "/dev/ublkb10");
 	/* ours is whose other side we have open */
 	CU_ASSERT_STRING_EQUAL(below(2, SERVED_BY_US), "");
 	CU_ASSERT_STRING_EQUAL(below(3, SERVED_BY_US), "");
-	make_link("/dev/ublkc10", in_root("proc/self/fd/6"));
+	make_link("/dev/ublkc10", in_root("proc/%d/fd/6", getpid()));
 	CU_ASSERT_STRING_EQUAL(below(2, SERVED_BY_US), "");
 	CU_ASSERT_STRING_EQUAL(below(3, SERVED_BY_US), "/dev/ublkb10");
 	end();
@@ -248,7 +248,41 @@ static void files_that_are_our_mounts(void)
 	end();
 }
 
+/* All that one process serves, whatever lies on what. */
+static void disks_of_a_process(void)
+{
+	char text[64], small[24], backend[64];
+
+	begin();
+	make_folder(in_root("proc/7/fd"));
+	make_file(in_root("proc/thread-self/mountinfo"),
+		  "36 35 0:45 / /run/a rw - fuse.blkgraph blkgraph:7:a rw\n"
+		  "37 35 0:46 / /run/b rw - fuse.blkgraph blkgraph:8:b rw\n");
+	make_loop("loop0", 1, "/run/a\n");
+	make_loop("loop1", 2, "/run/b\n");
+	make_loop("loop2", 3, "/dev/loop0\n");
+	make_disk("sda", 4);
+	make_link(in_root("sys/devices/virtual/block"),
+		  in_root("sys/block"));
+	served_by_process(root, 7, text, sizeof(text));
+	CU_ASSERT_STRING_EQUAL(text, "/dev/loop0");
+	served_by_process(root, 9, text, sizeof(text));
+	CU_ASSERT_STRING_EQUAL(text, "");
+	make_disk("ublkb3", 5);
+	make_link("/dev/ublkc3", in_root("proc/7/fd/5"));
+	make_disk("nbd1", 6);
+	snprintf(backend, sizeof(backend), "blkgraph:%d:x\n", 7);
+	make_file(in_root("sys/devices/virtual/block/nbd1/backend"), backend);
+	served_by_process(root, 7, text, sizeof(text));
+	CU_ASSERT(strstr(text, "/dev/loop0") && strstr(text, "/dev/ublkb3") &&
+		  strstr(text, "/dev/nbd1"));
+	served_by_process(root, 7, small, sizeof(small));
+	CU_ASSERT_STRING_EQUAL(small + strlen(small) - 5, ", ...");
+	end();
+}
+
 TEST_MAIN("export-served",
+	  TEST(disks_of_a_process),
 	  TEST(our_mounts_are_known),
 	  TEST(ublk_devices),
 	  TEST(nbd_devices),
