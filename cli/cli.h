@@ -206,6 +206,9 @@ json_t *find_export(json_t *exports, const char *name);
 /* The export that FILE|DEV names; NULL: it names a file, which is there. Dies
  * where it is neither. Starts no daemon to ask. */
 json_t *operand_export(const char *name);
+/* The exports that a device's name, or an image file that they are of, means:
+ * there may be none of that. NULL: there is neither such device nor file. */
+json_t *operand_exports(json_t *exports, const char *name);
 /* Dies unless there is such a file, and it can be an image: no daemon need be
  * started to say that. */
 void file_must_exist(const char *file);

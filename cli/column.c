@@ -225,7 +225,14 @@ void table_begin(struct table *table, const struct column *columns,
 		.exact = args_given(args, "bytes"),
 		.headings = !args_given(args, "noheadings"),
 	};
+	if (args_given(args, "output-all") && args_given(args, "output"))
+		die(EXIT_USAGE, "%s: --output and --output-all exclude each "
+		    "other", table->verb);
 	table_choose(table, args_value(args, "output"));
+	if (!args_given(args, "output-all"))
+		return;
+	for (const struct column *c = columns; c->name; c++)
+		table_add(table, c);
 }
 
 void table_show(const struct table *table, const struct args *args,

@@ -19,6 +19,10 @@ const struct column list_columns[] = {
 	{ "ERRORS", COLUMN_NUMBER, true, "errors", "requests that failed" },
 	{ "FILE", COLUMN_TEXT, true, "file", "the image file" },
 	{ "NODE", COLUMN_TEXT, false, "node-name", "the node that it shows" },
+	{ "BACK-DEV", COLUMN_TEXT, false, "back-dev",
+	  "device that the image's file is on, as 8:1" },
+	{ "BACK-INO", COLUMN_NUMBER, false, "back-ino",
+	  "inode of the image's file" },
 	{ "MOUNTPOINT", COLUMN_TEXT, false, "mountpoint",
 	  "the file that shows it, via fuse" },
 	{ "QUEUES", COLUMN_NUMBER, false, "queues", "hardware queues" },
@@ -54,15 +58,31 @@ static void add_node_members(json_t *row, json_t *nodes)
 	json_object_set(row, "file", json_object_get(node, "file"));
 }
 
+/* What an operand names. */
+static void add_rows(json_t *rows, json_t *all, const char *name)
+{
+	json_t *named = operand_exports(all, name), *exp;
+	size_t i;
+
+	if (!named)
+		die(EXIT_NOT_FOUND, "there is no file or device '%s'", name);
+	json_array_foreach(named, i, exp)
+		if (!find_by(rows, "id", get_string(exp, "id")))
+			json_array_append(rows, exp);
+}
+
 int verb_list(const struct args *args)
 {
 	struct table table;
-	json_t *rows, *nodes, *row;
+	json_t *rows, *all, *nodes, *row;
 	size_t i;
 
 	table_begin(&table, list_columns, args);
 	client_connect(CONNECT_ONLY);
-	rows = client_call("query-block-exports", NULL, NULL);
+	all = client_call("query-block-exports", NULL, NULL);
+	rows = args->count ? json_array() : all;
+	for (int n = 0; n < args->count; n++)
+		add_rows(rows, all, args->operands[n]);
 	nodes = client_call("query-named-block-nodes",
 			    json_pack("{s:b}", "flat", 1), NULL);
 	json_array_foreach(rows, i, row)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -66,6 +67,39 @@ json_t *operand_export(const char *name)
 	if (!exp && code)
 		die(EXIT_NOT_FOUND, "there is no file or device '%s'", name);
 	return exp;
+}
+
+static json_t *exports_of_file(json_t *exports, const struct stat *st)
+{
+	bool block = S_ISBLK(st->st_mode);
+	dev_t dev = block ? st->st_rdev : st->st_dev;
+	char *back_dev = format("%u:%u", major(dev), minor(dev));
+	uint64_t back_ino = block ? 0 : st->st_ino;
+	json_t *found = checked(json_array()), *exp;
+	size_t i;
+
+	json_array_foreach(exports, i, exp)
+		if (!strcmp(get_string(exp, "back-dev"), back_dev) &&
+		    get_uint(exp, "back-ino") == back_ino)
+			json_array_append(found, exp);
+	free(back_dev);
+	return found;
+}
+
+json_t *operand_exports(json_t *exports, const char *name)
+{
+	json_t *exp = find_export(exports, device_name(name));
+	struct stat st;
+
+	if (exp)
+		return checked(json_pack("[O]", exp));
+	if (stat(name, &st) == 0)
+		return S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) ?
+			exports_of_file(exports, &st) : NULL;
+	if (!is_missing(errno))
+		die(errno_status(errno), "cannot look at '%s': %s", name,
+		    strerror(errno));
+	return NULL;
 }
 
 void file_must_exist(const char *file)

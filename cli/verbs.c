@@ -44,6 +44,7 @@ static const struct cli_option create_options[] = {
 };
 
 static const struct cli_option detach_options[] = {
+	{ "all", 0, NULL, "whatever 'blkgraph list' shows" },
 	{ "force", 0, NULL, "also while it is in use: says what is lost" },
 	{ NULL, 0, NULL, NULL }
 };
@@ -51,6 +52,7 @@ static const struct cli_option detach_options[] = {
 static const struct cli_option list_options[] = {
 	{ "json", 0, NULL, "print JSON, numbers exact" },
 	{ "output", 'o', "COLS", "columns: A,B,C; +A,B: besides the usual" },
+	{ "output-all", 'O', NULL, "all columns" },
 	{ "bytes", 'b', NULL, "sizes in bytes, times in nanoseconds" },
 	{ "noheadings", 'n', NULL, "no line of column names" },
 	{ NULL, 0, NULL, NULL }
@@ -82,6 +84,7 @@ static const struct cli_option change_options[] = {
 static const struct cli_option stats_options[] = {
 	{ "json", 0, NULL, "print JSON, numbers exact" },
 	{ "output", 'o', "COLS", "columns: A,B,C; +A,B: besides the usual" },
+	{ "output-all", 'O', NULL, "all columns" },
 	{ "bytes", 'b', NULL, "sizes in bytes, times in nanoseconds" },
 	{ "noheadings", 'n', NULL, "no line of column names" },
 	{ NULL, 0, NULL, NULL }
@@ -105,12 +108,12 @@ const struct verb verbs[] = {
 	{ "create", "FILE [SIZE]", "make a new image file",
 	  "blkgraph create disk.qcow2 20G",
 	  1, 2, create_options, verb_create, NULL, create_help },
-	{ "detach", "DEV...", "take block devices away",
+	{ "detach", "DEV|FILE...", "take block devices away",
 	  "blkgraph detach /dev/ublkb0",
-	  1, -1, detach_options, verb_detach, NULL, NULL },
-	{ "list", "", "show the devices",
+	  0, -1, detach_options, verb_detach, NULL, NULL },
+	{ "list", "[DEV|FILE]...", "show the devices",
 	  "blkgraph list -o +MOUNTPOINT,ZC",
-	  0, 0, list_options, verb_list, list_columns, NULL },
+	  0, -1, list_options, verb_list, list_columns, NULL },
 	{ "graph", "[DEV]", "draw the nodes below devices",
 	  "blkgraph graph /dev/ublkb0",
 	  0, 1, graph_options, verb_graph, NULL, NULL },

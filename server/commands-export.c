@@ -3,7 +3,9 @@
  * commands-export.c - commands about exports. Main thread.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "graph/export.h"
 #include "graph/graph.h"
@@ -57,6 +59,20 @@ static json_t *export_drains(const struct drain_stats *drains)
 			 "in-flight", (json_int_t)drains->total_in_flight);
 }
 
+/* Of the image's file, however its name reads today. */
+static void add_identity(json_t *shown, const struct node *node)
+{
+	char dev[32];
+
+	if (!node->dev)
+		return;
+	snprintf(dev, sizeof(dev), "%u:%u", major(node->dev),
+		 minor(node->dev));
+	json_object_set_new(shown, "back-dev", json_string(dev));
+	json_object_set_new(shown, "back-ino",
+			    json_integer((json_int_t)node->ino));
+}
+
 json_t *export_describe(struct export *exp)
 {
 	struct root_counts counts = { 0 };
@@ -81,6 +97,7 @@ json_t *export_describe(struct export *exp)
 	json_object_set_new(shown, "stats", counts_describe(&counts));
 	json_object_set_new(shown, "errors", json_integer((json_int_t)
 					root_failures_count(exp->root)));
+	add_identity(shown, node);
 	if (exp->root->stuck)
 		json_object_set_new(shown, "stuck-in",
 				    json_string(exp->root->stuck));

@@ -25,7 +25,8 @@
 #define EXPORT_INFO \
 	"id:str type:BlockExportType node-name?:str shutting-down:bool " \
 	"writable:bool stuck:bool stuck-in?:str size?:int warning?:str " \
-	"drains?:BlkgraphDrains stats?:BlockDeviceStats errors?:int"
+	"drains?:BlkgraphDrains stats?:BlockDeviceStats errors?:int " \
+	"back-dev?:str back-ino?:int"
 
 static const struct definition {
 	const char *name, *members;
