@@ -138,8 +138,8 @@ $B/blkgraphd: $(call obj,server/main.c) $(LIB_server) $(LIB_ublk) $(LIB_fuse) \
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $(call group,$^) \
 		$(LIBS_core) $(LIBS_real) $(LIBS_daemon)
 
-$B/blkgraph: $(call obj,$(CLI))
-	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ -ljansson
+$B/blkgraph: $(call obj,$(CLI) server/statelog-format.c)
+	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ -ljansson -lz
 
 # Tests: each .c file of a folder is one program.
 #   tests/unit, tests/sim   on the simulated runtime

@@ -7,7 +7,8 @@
  *	args.c		options and operands of one verb, by that table
  *	complete.c	what a shell could offer next, by that table
  *	client.c	the control protocol
- *	start.c		starts blkgraphd when there is none
+ *	start.c		starts blkgraphd when there is none, and stops it
+ *	trace.c		what a daemon leaves: of one that died, its log
  *	guess.c		which word was meant
  *	operand.c	what an operand names: a file, a device
  *	new-file.c	the file that create makes
@@ -25,6 +26,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 /* Exit statuses, the same for every verb. */
 enum {
@@ -110,6 +112,9 @@ int verb_map(const struct args *args);
 int verb_insert(const struct args *args);
 int verb_remove(const struct args *args);
 int verb_stats(const struct args *args);
+int verb_start(const struct args *args);
+int verb_stop(const struct args *args);
+int verb_log(const struct args *args);
 int verb_qmp(const struct args *args);
 int verb_show_help(const struct args *args);
 int verb_version(const struct args *args);
@@ -156,16 +161,25 @@ void *checked(void *pointer);	/* dies when it is NULL */
 char *format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 const char *socket_path(void);
 
-/* --- client.c, start.c --- */
+/* --- client.c, start.c, trace.c --- */
 
 enum connect_mode { CONNECT_ONLY, CONNECT_OR_START, CONNECT_IF_THERE };
 
-/* Connects and negotiates, once; dies when that does not work. False: there is
- * no daemon, which only CONNECT_IF_THERE lives with. */
+/*
+ * Connects and negotiates, once; dies when that does not work. False: there is
+ * no daemon, which only CONNECT_IF_THERE lives with, and no dead one's devices.
+ */
 bool client_connect(enum connect_mode mode);
+/* After quit: returns when the daemon's process has ended. */
+void client_wait_gone(void);
 /* A connected socket or -errno. */
 int client_socket(const char *path);
 void start_daemon(const char *path);
+/*
+ * "blkgraphd died after TIME with 3 devices (...)"; NULL: none did, or there is
+ * one that lives. *one: it is one device.
+ */
+char *dead_daemon(const char *socket, bool *one);
 
 /*
  * Runs a command; takes over arguments (NULL: none). The result, or NULL and
@@ -240,5 +254,7 @@ const char *human_size(char text[16], uint64_t bytes);
 char *printable(const char *text);
 /* "1.2 ms" */
 const char *human_time(char text[16], uint64_t ns);
+/* "2026-01-31 12:00:00" */
+const char *local_time(char text[32], time_t seconds);
 
 #endif

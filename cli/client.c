@@ -21,11 +21,44 @@
 /* A daemon that does not even greet is no daemon. Commands may take as long
  * as they take: the daemon has the deadlines. */
 #define GREETING_TIMEOUT_S 10
+/* It gives up what does not end within 110 s. */
+#define LEAVE_TIMEOUT_S 120
 #define SOCKET_PATH_MAX (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
 
 #define CLOSED "blkgraphd closed the connection (see its log)"
 
 static FILE *from_daemon, *to_daemon;
+
+/* One that answers no more, or none that ever did. */
+static void __attribute__((noreturn)) no_daemon(const char *otherwise)
+{
+	bool one;
+	char *dead = dead_daemon(socket_path(), &one);
+
+	if (dead)
+		die(EXIT_NO_DAEMON, "%s: 'blkgraph start' takes %s away", dead,
+		    one ? "it" : "them");
+	die(EXIT_NO_DAEMON, "%s", otherwise);
+}
+
+/* Whoever listened on the other side has ended; false: he has not. */
+static bool wait_for_end_of_peer(int fd, int seconds)
+{
+	struct ucred peer = { 0 };
+	socklen_t len = sizeof(peer);
+	struct pollfd end = { .events = POLLIN };
+	bool ended;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ||
+	    peer.pid <= 0)
+		return false;
+	end.fd = pidfd_open(peer.pid, 0);
+	if (end.fd < 0)
+		return errno == ESRCH;
+	ended = poll(&end, 1, seconds * 1000) == 1;
+	close(end.fd);
+	return ended;
+}
 
 static void set_timeout(int fd, long seconds)
 {
@@ -80,8 +113,11 @@ static json_t *client_receive(void)
 {
 	json_t *msg = client_next();
 
-	if (!msg)
-		die(EXIT_NO_DAEMON, CLOSED);
+	if (!msg) {
+		(void)wait_for_end_of_peer(fileno(from_daemon),
+					   GREETING_TIMEOUT_S);
+		no_daemon(CLOSED);
+	}
 	return msg;
 }
 
@@ -131,23 +167,6 @@ json_t *client_call(const char *command, json_t *arguments, json_t **error)
 	return NULL;
 }
 
-/* Whoever listened on the other side; gives up after a while. */
-static void wait_for_end_of_peer(int fd)
-{
-	struct ucred peer = { 0 };
-	socklen_t len = sizeof(peer);
-	struct pollfd end = { .events = POLLIN };
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ||
-	    peer.pid <= 0)
-		return;
-	end.fd = pidfd_open(peer.pid, 0);
-	if (end.fd < 0)
-		return;
-	poll(&end, 1, GREETING_TIMEOUT_S * 1000);
-	close(end.fd);
-}
-
 /*
  * Takes over the socket. False: it was closed before a word. One that is being
  * killed, or leaves, accepts connections to its last moment; by now it is gone.
@@ -162,7 +181,7 @@ static bool client_greet(int fd)
 	to_daemon = checked(fdopen(dup(fd), "w"));
 	greeting = client_next();
 	if (!greeting) {
-		wait_for_end_of_peer(fd);
+		(void)wait_for_end_of_peer(fd, GREETING_TIMEOUT_S);
 		fclose(from_daemon);
 		fclose(to_daemon);
 		from_daemon = to_daemon = NULL;
@@ -189,6 +208,7 @@ static bool nobody_serves(int rc)
 bool client_connect(enum connect_mode mode)
 {
 	const char *path = socket_path();
+	bool one;
 	int fd;
 
 	if (from_daemon)
@@ -199,14 +219,17 @@ bool client_connect(enum connect_mode mode)
 		return true;
 	if (fd >= 0)
 		fd = client_socket(path);
-	if (nobody_serves(fd) && mode == CONNECT_IF_THERE)
-		return false;
 	if (nobody_serves(fd) && mode == CONNECT_OR_START) {
 		start_daemon(path);
 		fd = client_socket(path);
 	}
-	if (nobody_serves(fd))
-		die(EXIT_NO_DAEMON, "no blkgraphd serves '%s'", path);
+	if (nobody_serves(fd)) {
+		char *none = format("no blkgraphd serves '%s'", path);
+
+		if (mode != CONNECT_IF_THERE || dead_daemon(path, &one))
+			no_daemon(none);
+		return false;
+	}
 	if (fd == -ENAMETOOLONG)
 		die(EXIT_USAGE, "the socket's path '%s' is longer than %zu "
 		    "bytes", path, SOCKET_PATH_MAX);
@@ -214,8 +237,15 @@ bool client_connect(enum connect_mode mode)
 		die(errno_status(-fd), "cannot connect to '%s': %s", path,
 		    strerror(-fd));
 	if (!client_greet(fd))
-		die(EXIT_NO_DAEMON, CLOSED);
+		no_daemon(CLOSED);
 	return true;
+}
+
+void client_wait_gone(void)
+{
+	if (!wait_for_end_of_peer(fileno(from_daemon), LEAVE_TIMEOUT_S))
+		die(EXIT_TIMEOUT, "blkgraphd has not ended after %d s (see "
+		    "its log)", LEAVE_TIMEOUT_S);
 }
 
 /* --- errors ------------------------------------------------------------ */

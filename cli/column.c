@@ -241,6 +241,6 @@ void table_show(const struct table *table, const struct args *args,
 	if (args_given(args, "json"))
 		print_json(json_pack("{s:i,s:o}", "schema", 1, name,
 				     table_json(table, rows)));
-	else
+	else if (rows)
 		table_print(table, rows);
 }

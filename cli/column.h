@@ -45,7 +45,8 @@ void table_print(const struct table *table, json_t *rows);
 /* As the options --output, --bytes and --noheadings want it. */
 void table_begin(struct table *table, const struct column *columns,
 		 const struct args *args);
-/* Prints it; with --json as the array `name` of an object. */
+/* Prints it; with --json as the array `name` of an object. rows: NULL where
+ * there is no daemon, and so nothing to show; not even headings. */
 void table_show(const struct table *table, const struct args *args,
 		const char *name, json_t *rows);
 void table_help(const struct column *columns);

@@ -62,11 +62,16 @@ static json_t *node_edges(json_t *graph, json_t *nodes)
 	return list;
 }
 
-static void picture_get(struct picture *p)
+static void picture_get(struct picture *p, enum connect_mode mode)
 {
 	json_t *graph;
 
-	client_connect(CONNECT_ONLY);
+	if (!client_connect(mode)) {
+		p->exports = checked(json_array());
+		p->nodes = checked(json_array());
+		p->edges = checked(json_array());
+		return;
+	}
 	p->exports = client_call("query-block-exports", NULL, NULL);
 	p->nodes = client_call("query-named-block-nodes",
 			       json_pack("{s:b}", "flat", 1), NULL);
@@ -126,7 +131,7 @@ json_t *nodes_below(const char *device)
 {
 	struct picture p;
 
-	picture_get(&p);
+	picture_get(&p, CONNECT_ONLY);
 	picture_limit(&p, device);
 	return p.nodes;
 }
@@ -282,7 +287,7 @@ int verb_graph(const struct args *args)
 
 	if (args_given(args, "json") && args_given(args, "dot"))
 		die(EXIT_USAGE, "graph: --json and --dot exclude each other");
-	picture_get(&p);
+	picture_get(&p, args->count ? CONNECT_ONLY : CONNECT_IF_THERE);
 	if (args->count)
 		picture_limit(&p, device_name(args->operands[0]));
 	if (args_given(args, "json")) {

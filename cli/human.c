@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "cli/cli.h"
 
@@ -87,6 +88,16 @@ const char *human_time(char text[16], uint64_t ns)
 		snprintf(text, 16, "%.1f ms", (double)ns / 1e6);
 	else
 		snprintf(text, 16, "%.2f s", (double)ns / 1e9);
+	return text;
+}
+
+const char *local_time(char text[32], time_t seconds)
+{
+	struct tm tm;
+
+	if (!localtime_r(&seconds, &tm) ||
+	    !strftime(text, 32, "%Y-%m-%d %H:%M:%S", &tm))
+		return "-";
 	return text;
 }
 

@@ -4,7 +4,6 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "cli/cli.h"
 
@@ -13,17 +12,6 @@ static bool is_size(const char *name)
 	size_t len = strlen(name);
 
 	return len >= 4 && !strcmp(name + len - 4, "size");
-}
-
-/* "2026-01-31 12:00:00" */
-static const char *local_time(char text[32], time_t seconds)
-{
-	struct tm tm;
-
-	if (!localtime_r(&seconds, &tm) ||
-	    !strftime(text, 32, "%Y-%m-%d %H:%M:%S", &tm))
-		return "-";
-	return text;
 }
 
 static void print_scalar(const char *name, const json_t *value)

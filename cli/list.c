@@ -78,7 +78,10 @@ int verb_list(const struct args *args)
 	size_t i;
 
 	table_begin(&table, list_columns, args);
-	client_connect(CONNECT_ONLY);
+	if (!client_connect(args->count ? CONNECT_ONLY : CONNECT_IF_THERE)) {
+		table_show(&table, args, "exports", NULL);
+		return EXIT_DONE;
+	}
 	all = client_call("query-block-exports", NULL, NULL);
 	rows = args->count ? json_array() : all;
 	for (int n = 0; n < args->count; n++)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * start.c - starts blkgraphd when there is none.
+ * start.c - starts blkgraphd when there is none: blkgraph start, and the verbs
+ * that need one; blkgraph stop.
  *
  * The daemon lies beside this program or on the PATH. It is started by one
  * process at a time (a lock file beside the socket); whoever waited finds it
@@ -129,6 +130,18 @@ static void run_daemon(const char *socket)
 		die(WEXITSTATUS(status), "%s", last_line(said));
 }
 
+/* Users of a dead one's devices had errors since; now these are gone. */
+static void take_over(const char *socket)
+{
+	bool one;
+	char *dead = dead_daemon(socket, &one);
+
+	run_daemon(socket);
+	if (dead)
+		complain("%s: %s taken away", dead, one ? "it is" :
+			 "they are");
+}
+
 void start_daemon(const char *path)
 {
 	char *socket = path[0] == '/' ? checked(strdup(path)) :
@@ -140,7 +153,29 @@ void start_daemon(const char *path)
 	if (fd >= 0)
 		close(fd);
 	else
-		run_daemon(socket);
+		take_over(socket);
 	close(lock);
 	free(socket);
+}
+
+int verb_start(const struct args *args)
+{
+	(void)args;
+	client_connect(CONNECT_OR_START);
+	return EXIT_DONE;
+}
+
+int verb_stop(const struct args *args)
+{
+	bool one;
+
+	(void)args;
+	if (!client_connect(CONNECT_IF_THERE))
+		return EXIT_DONE;
+	client_call("quit", NULL, NULL);
+	client_wait_gone();
+	if (dead_daemon(socket_path(), &one))
+		die(EXIT_IO, "blkgraphd has ended, but left something behind "
+		    "(see 'blkgraph log')");
+	return EXIT_DONE;
 }

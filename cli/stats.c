@@ -73,7 +73,10 @@ int verb_stats(const struct args *args)
 	size_t i;
 
 	table_begin(&table, stats_columns, args);
-	client_connect(CONNECT_ONLY);
+	if (!client_connect(args->count ? CONNECT_ONLY : CONNECT_IF_THERE)) {
+		table_show(&table, args, "exports", NULL);
+		return EXIT_DONE;
+	}
 	rows = client_call("query-block-exports", NULL, NULL);
 	if (args->count)
 		rows = one_of(rows, args->operands[0]);

@@ -90,6 +90,12 @@ static const struct cli_option stats_options[] = {
 	{ NULL, 0, NULL, NULL }
 };
 
+static const struct cli_option log_options[] = {
+	{ "follow", 'f', NULL, "then print what is added, until interrupted" },
+	{ "lines", 'n', "N", "only the last N" },
+	{ NULL, 0, NULL, NULL }
+};
+
 static const struct cli_option qmp_options[] = {
 	{ "events", 0, NULL, "then print events, until interrupted" },
 	{ "compact", 0, NULL, "print the result on one line" },
@@ -134,6 +140,15 @@ const struct verb verbs[] = {
 	{ "stats", "[DEV]", "show what devices have done",
 	  "blkgraph stats -o NAME,READS,WRITES",
 	  0, 1, stats_options, verb_stats, stats_columns, NULL },
+	{ "start", "", "start the daemon, if there is none",
+	  "blkgraph start",
+	  0, 0, no_options, verb_start, NULL, NULL },
+	{ "stop", "", "end the daemon, unless a device is in use",
+	  "blkgraph stop",
+	  0, 0, no_options, verb_stop, NULL, NULL },
+	{ "log", "", "show what the daemon has said",
+	  "blkgraph log -n 20",
+	  0, 0, log_options, verb_log, NULL, NULL },
 	{ "qmp", "COMMAND [KEY=VALUE|JSON]...",
 	  "run any command of the control protocol",
 	  "blkgraph qmp query-named-block-nodes flat=on",

@@ -95,8 +95,23 @@ void leave_start(void)
 
 /* ---- what may refuse ---- */
 
+/* "A is in use: ...; B is in use: ..." Takes one. */
+static void leave_refuse(struct error **err, struct error **one)
+{
+	if (*err) {
+		struct error *both = NULL;
+
+		error_set(&both, (*err)->code, "%s; %s", (*err)->text,
+			  (*one)->text);
+		error_clear(err);
+		error_clear(one);
+		*one = both;
+	}
+	error_propagate(err, one);
+}
+
 /*
- * Once: the first that is in use, else -EAGAIN where some will soon be idle.
+ * Once: all that are in use, else -EAGAIN where some will soon be idle.
  * One that is just being stopped is not asked: whoever stops it has it open.
  */
 static int leave_look(bool patient, struct error **err)
@@ -104,14 +119,18 @@ static int leave_look(bool patient, struct error **err)
 	struct export **all = export_get_all("leave");
 	int rc, ret = 0;
 
-	for (unsigned i = 0; all[i] && (!ret || ret == -EAGAIN); i++) {
+	for (unsigned i = 0; all[i]; i++) {
+		struct error *one = NULL;
+
 		if (!all[i]->type->check_idle || !export_is_found(all[i]))
 			continue;
 		if (all[i]->life == EXPORT_STOPPING)
 			rc = patient ? -EAGAIN : 0;
 		else
-			rc = all[i]->type->check_idle(all[i], patient, err);
-		ret = rc ? rc : ret;
+			rc = all[i]->type->check_idle(all[i], patient, &one);
+		if (one)
+			leave_refuse(err, &one);
+		ret = !ret || (ret == -EAGAIN && rc) ? rc : ret;
 	}
 	export_put_all(all, "leave");
 	return ret;

@@ -284,6 +284,21 @@ static int listen_on_socket(struct error **err)
 	return 0;
 }
 
+/* blkgraph(8) finds there what a dead daemon left, and its messages. */
+static int lock_socket(struct error **err)
+{
+	const struct cmdline *cmd = &server.cmd;
+	char *note;
+	int rc;
+
+	if (asprintf(&note, "%s\n%s\n", cmd->state_log,
+		     cmd->log_file ? cmd->log_file : "") < 0)
+		return error_set(err, ENOMEM, "No memory to start");
+	rc = process_lock(cmd->lock, cmd->socket, note, err);
+	free(note);
+	return rc;
+}
+
 /* What must be there before the runtime starts. */
 static int prepare_start(struct error **err)
 {
@@ -300,7 +315,7 @@ static int prepare_start(struct error **err)
 		return rc;
 	rc = make_socket_dir(err);
 	if (rc == 0)
-		rc = process_lock(server.cmd.lock, server.cmd.socket, err);
+		rc = lock_socket(err);
 	if (rc == 0)
 		rc = statedir_prepare(server.cmd.state_dir, err);
 	return rc < 0 ? rc : listen_on_socket(err);

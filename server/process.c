@@ -141,7 +141,8 @@ static int lock_patiently(int fd, const char *socket)
 	return 0;
 }
 
-int process_lock(const char *path, const char *socket, struct error **err)
+int process_lock(const char *path, const char *socket, const char *note,
+		 struct error **err)
 {
 	int fd = guarded_open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600), rc;
 
@@ -161,7 +162,8 @@ int process_lock(const char *path, const char *socket, struct error **err)
 	}
 	/* open for as long as we live, or could */
 	lock_fd = fd;
-	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%ld\n", (long)getpid()) < 0)
+	if (ftruncate(fd, 0) < 0 ||
+	    dprintf(fd, "%ld\n%s", (long)getpid(), note) < 0)
 		return error_set(err, errno, "Cannot write lock file '%s': %s",
 				 path, strerror(errno));
 	return 0;

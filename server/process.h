@@ -23,11 +23,11 @@ void process_ready(void);
 /*
  * Wins PATH's lock for the life of the process, or says who has it: one
  * daemon per socket. One that was killed, or that listens on the socket no
- * more since it leaves, is waited for, a few seconds. The file stays, it is
- * only a place for the lock.
+ * more since it leaves, is waited for, a few seconds. The file stays: it has
+ * the lock, and says the pid and, a line each, what `note` says.
  */
-int process_lock(const char *path, const char *socket, struct error **err)
-	MUST_CHECK;
+int process_lock(const char *path, const char *socket, const char *note,
+		 struct error **err) MUST_CHECK;
 /* Before an exit that may take the kernel long: the next daemon may begin. */
 void process_unlock(void);
 

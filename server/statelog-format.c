@@ -81,6 +81,38 @@ bool statelog_apply(json_t *state, json_t *record)
 	return true;
 }
 
+static bool statelog_head_is_known(const json_t *head)
+{
+	return json_integer_value(json_object_get(head, "blkgraph-state")) ==
+	       STATELOG_VERSION;
+}
+
+size_t statelog_replay(json_t *state, const char *data, size_t len,
+		       json_t **head)
+{
+	size_t done = 0, used;
+
+	*head = NULL;
+	while (done < len) {
+		json_t *record = statelog_decode(data + done, len - done,
+						 &used);
+
+		if (!record)
+			break;
+		if (*head ? !statelog_apply(state, record) :
+			    !statelog_head_is_known(record)) {
+			json_decref(record);
+			break;
+		}
+		if (*head)
+			json_decref(record);
+		else
+			*head = record;
+		done += used;
+	}
+	return done;
+}
+
 json_t *statelog_diff(json_t *from, json_t *to)
 {
 	json_t *set = json_object(), *del = json_array(), *value;

@@ -20,7 +20,6 @@
 #include "server/statelog-file.h"
 #include "server/statelog-format.h"
 
-#define STATELOG_VERSION 1
 /*
  * What adds something leaves this much room: for its own result, and for the
  * records of what goes later, when the disk may be full.
@@ -125,23 +124,6 @@ static int co_read_whole(const char *path, char **data, size_t *len,
 			 strerror(-job.rc));
 }
 
-/* The first record says which log this is. */
-static bool statelog_read_head(struct statelog *log, json_t *record,
-			       struct statelog_past *past)
-{
-	const char *boot = json_string_value(json_object_get(record, "boot"));
-	char now[40];
-
-	if (json_integer_value(json_object_get(record, "blkgraph-state")) !=
-	    STATELOG_VERSION)
-		return false;
-	boot_id(now);
-	past->same_boot = boot && !strcmp(boot, now);
-	log->generation = (uint64_t)json_integer_value(
-		json_object_get(record, "generation"));
-	return true;
-}
-
 /* Whether any later line is a good record: then this is no torn end. */
 static bool statelog_good_later(const char *data, size_t len)
 {
@@ -161,29 +143,27 @@ static bool statelog_good_later(const char *data, size_t len)
 	return false;
 }
 
-static void statelog_replay(struct statelog *log, const char *data, size_t len,
-			    struct statelog_past *past)
+static void statelog_read_past(struct statelog *log, const char *data,
+			       size_t len, struct statelog_past *past)
 {
-	bool head = true;
-	size_t used;
+	json_auto_t *head = NULL;
+	size_t good = statelog_replay(past->state, data, len, &head);
 
-	while (len) {
-		json_auto_t *record = statelog_decode(data, len, &used);
+	if (head) {
+		const char *boot = json_string_value(json_object_get(head,
+								     "boot"));
+		char now[40];
 
-		if (!record)
-			break;
-		if (head ? !statelog_read_head(log, record, past) :
-			   !statelog_apply(past->state, record))
-			break;
-		head = false;
-		data += used;
-		len -= used;
+		boot_id(now);
+		past->same_boot = boot && !strcmp(boot, now);
+		log->generation = (uint64_t)json_integer_value(
+			json_object_get(head, "generation"));
 	}
 	/* room for further records is zero */
-	while (len && !data[len - 1])
+	while (len > good && !data[len - 1])
 		len--;
-	past->dropped = len;
-	past->damaged = statelog_good_later(data, len);
+	past->dropped = len - good;
+	past->damaged = statelog_good_later(data + good, len - good);
 }
 
 int co_statelog_load(struct statelog *log, struct statelog_past *past,
@@ -196,7 +176,7 @@ int co_statelog_load(struct statelog *log, struct statelog_past *past,
 	if (rc < 0)
 		return rc;
 	*past = (struct statelog_past) { .state = json_object() };
-	statelog_replay(log, data, len, past);
+	statelog_read_past(log, data, len, past);
 	log->read = true;
 	free(data);
 	return 0;

@@ -230,7 +230,7 @@ class Cli:
         """The one that a command started and a failed test left."""
         try:
             with open(self.path + ".lock") as lock:
-                pid = int(lock.read())
+                pid = int(lock.readline())
             if os.path.samefile(f"/proc/{pid}/exe",
                                 os.path.join(BUILD, "blkgraphd")):
                 os.kill(pid, signal.SIGKILL)

@@ -124,7 +124,7 @@ daemons() {
 # daemon_pid: the one on the socket, while it lives
 daemon_pid() {
 	local p
-	p=$(cat "$socket.lock" 2>/dev/null) && daemons | grep -x "$p"
+	p=$(head -n 1 "$socket.lock" 2>/dev/null) && daemons | grep -x "$p"
 }
 no_daemon() { [ -z "$(daemon_pid)" ]; }
 
@@ -197,7 +197,7 @@ depth() { [ $VIA = nbd ] || echo "--depth $1"; }
 # request to it ends.
 
 storage_of() { BLKGRAPH_SOCKET=$FAST/storage "$@"; }
-storage_pid() { cat "$FAST/storage.lock"; }
+storage_pid() { head -n 1 "$FAST/storage.lock"; }
 
 # storage_make NAME: the device in $dev, 64 MiB
 storage_make() {
