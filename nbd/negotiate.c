@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * negotiate.c - see negotiate.h. Fixed newstyle only. Any thread; waits for
- * nothing.
+ * negotiate.c - see negotiate.h. Newstyle only; who does not say that its is
+ * the fixed one cannot be told that an option failed, so it may ask for nothing
+ * but an export. Any thread; waits for nothing.
  */
 #include "nbd/negotiate.h"
 
@@ -435,8 +436,7 @@ enum nbd_step nbd_negotiate_flags(struct nbd_negotiation *n,
 	value = be32toh(value);
 	if (value & ~(uint32_t)(NBD_FIXED_NEWSTYLE | NBD_NO_ZEROES))
 		return refuse(n, "flags that nobody knows");
-	if (!(value & NBD_FIXED_NEWSTYLE))
-		return refuse(n, "no fixed newstyle negotiation");
+	n->fixed = value & NBD_FIXED_NEWSTYLE;
 	n->no_zeroes = value & NBD_NO_ZEROES;
 	return NBD_STEP_OPTION;
 }
@@ -469,6 +469,9 @@ enum nbd_step nbd_negotiate_data(struct nbd_negotiation *n,
 	struct input in = { .at = data, .left = n->length };
 
 	n->out.len = 0;
+	if (!n->fixed && n->option != NBD_OPT_EXPORT_NAME)
+		return refuse(n, "an option without fixed newstyle "
+			      "negotiation");
 	if (n->option == NBD_OPT_ABORT) {
 		acknowledge(n);
 		return NBD_STEP_END;

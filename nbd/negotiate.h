@@ -71,7 +71,8 @@ struct nbd_negotiation {
 	/* agreed on; begins anew when TLS begins */
 	struct nbd_terms terms;
 	char context_name[NBD_STRING_MAX + 1];	/* export of the contexts */
-	bool tls, no_zeroes;
+	bool tls;
+	bool fixed, no_zeroes;	/* the client's flags */
 	uint32_t option, length;	/* the one that is being read */
 	char name[NBD_STRING_MAX + 1];	/* of the export it speaks of */
 };

@@ -262,13 +262,31 @@ static void queries_that_lie(void)
 	nbd_negotiate_end(&n);
 }
 
+/* Those cannot read the reply to any other option. */
+static void without_fixed_newstyle_an_export_may_be_asked_for(void)
+{
+	static const uint8_t old[4];
+
+	begin(false);
+	CU_ASSERT_EQUAL(nbd_negotiate_flags(&n, old), NBD_STEP_OPTION);
+	CU_ASSERT_EQUAL(ASK(NBD_OPT_EXPORT_NAME, "disk"), NBD_STEP_SERVE);
+	CU_ASSERT_EQUAL(n.out.len, 134);
+	CU_ASSERT_EQUAL(ASK(NBD_OPT_GO, GO_DISK), NBD_STEP_REFUSE);
+	CU_ASSERT_EQUAL(ASK(NBD_OPT_LIST, ""), NBD_STEP_REFUSE);
+	CU_ASSERT_EQUAL(ASK(NBD_OPT_ABORT, ""), NBD_STEP_REFUSE);
+	nbd_negotiate_end(&n);
+	begin(true);
+	CU_ASSERT_EQUAL(nbd_negotiate_flags(&n, old), NBD_STEP_OPTION);
+	CU_ASSERT_EQUAL(ASK(NBD_OPT_EXPORT_NAME, "disk"), NBD_STEP_REFUSE);
+	nbd_negotiate_end(&n);
+}
+
 static void bad_beginnings(void)
 {
-	static const uint8_t old[4], odd[4] = { 0, 0, 0, 7 };
+	static const uint8_t odd[4] = { 0, 0, 0, 7 };
 	static const uint8_t garbage[16] = "GET / HTTP/1.1\r";
 
 	begin(false);
-	CU_ASSERT_EQUAL(nbd_negotiate_flags(&n, old), NBD_STEP_REFUSE);
 	CU_ASSERT_EQUAL(nbd_negotiate_flags(&n, odd), NBD_STEP_REFUSE);
 	CU_ASSERT_EQUAL(nbd_negotiate_option(&n, garbage), NBD_STEP_REFUSE);
 	nbd_negotiate_end(&n);
@@ -277,6 +295,7 @@ static void bad_beginnings(void)
 TEST_MAIN("nbd-negotiate",
 	  TEST(go_tells_what_was_asked_for),
 	  TEST(export_name_has_no_reply_but_the_export),
+	  TEST(without_fixed_newstyle_an_export_may_be_asked_for),
 	  TEST(unknown_exports_and_options),
 	  TEST(list_tells_all),
 	  TEST(contexts_need_structured_replies),
