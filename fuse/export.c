@@ -71,9 +71,6 @@ static struct fuse_file *fuse_file_of(const struct export *exp)
 
 static int check_mountpoint(const char *path, struct error **err)
 {
-	if (path[0] != '/')
-		return error_set(err, EINVAL, "mountpoint '%s' is no absolute "
-				 "path", path);
 	if (strlen(path) >= USERS_PATH_MAX)
 		return error_set(err, ENAMETOOLONG, "mountpoint is longer than "
 				 "%d bytes", USERS_PATH_MAX - 1);
@@ -85,6 +82,29 @@ static int check_mountpoint(const char *path, struct error **err)
 			return error_set(err, EEXIST, "There already is a FUSE "
 					 "export on '%s'", path);
 	}
+	return 0;
+}
+
+/* The daemon's directory may be another one later, and is another daemon's. */
+static int fuse_make_absolute(struct export *exp, struct error **err)
+{
+	struct fuse_options *opts = exp->opts;
+	char *here, *path;
+
+	if (!opts->mountpoint || opts->mountpoint[0] == '/')
+		return 0;
+	here = getcwd(NULL, 0);
+	if (!here)
+		return error_set(err, errno, "Cannot tell where mountpoint "
+				 "'%s' is: %s", opts->mountpoint,
+				 strerror(errno));
+	if (asprintf(&path, "%s/%s", strcmp(here, "/") ? here : "",
+		     opts->mountpoint) < 0)
+		abort();
+	free(here);
+	free(opts->mountpoint);
+	opts->mountpoint = path;
+	json_object_set_new(exp->given, "mountpoint", json_string(path));
 	return 0;
 }
 
@@ -194,6 +214,8 @@ static int fuse_open(struct export *exp, struct node *node, struct error **err)
 	struct fuse_file *f;
 	int rc = co_refuse_nested(exp, node, err);
 
+	if (!rc)
+		rc = fuse_make_absolute(exp, err);
 	if (!rc)
 		rc = fuse_check_options(exp, err);
 	if (rc)

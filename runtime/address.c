@@ -192,6 +192,15 @@ static int bind_one(const struct address *a, struct addrinfo *info)
 	return fd;
 }
 
+/* A number that is none of a port: getaddrinfo takes its low bits. */
+static bool is_no_port(const char *port)
+{
+	char *end;
+	long n = strtol(port, &end, 10);
+
+	return end != port && !*end && (n < 0 || n > UINT16_MAX);
+}
+
 static int look_up(struct work *w, int flags, struct addrinfo **list)
 {
 	const struct address *a = w->address;
@@ -201,8 +210,12 @@ static int look_up(struct work *w, int flags, struct addrinfo **list)
 		.ai_family = a->only_4 ? AF_INET : a->only_6 ? AF_INET6 :
 			     AF_UNSPEC,
 	};
-	int rc = getaddrinfo(*a->host ? a->host : NULL, a->port, &hints, list);
+	int rc;
 
+	if (is_no_port(a->port))
+		return error_set(&w->error, EINVAL, "Port '%s' is not from 0 to"
+				 " %d", a->port, UINT16_MAX);
+	rc = getaddrinfo(*a->host ? a->host : NULL, a->port, &hints, list);
 	return !rc ? 0 :
 		error_set(&w->error, ENOENT, "address resolution failed for "
 			  "%s:%s: %s", a->host, a->port, gai_strerror(rc));
