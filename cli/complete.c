@@ -100,10 +100,13 @@ static void offer_filter_nodes(struct typed *typed)
 	if (!client_connect(CONNECT_IF_THERE))
 		return;
 	nodes = nodes_below(device_name(typed->args.operands[0]));
-	json_array_foreach(nodes, i, node)
-		if (is_filter(get_string(node, "drv")))
-			candidate(typed, printable(get_string(node, "node-name")),
-			      get_string(node, "drv"));
+	json_array_foreach(nodes, i, node) {
+		const char *name = get_string(node, "node-name");
+		const char *driver = get_string(node, "drv");
+
+		if (is_filter(driver))
+			candidate(typed, printable(name), driver);
+	}
 }
 
 static void offer_commands(struct typed *typed)
