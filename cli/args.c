@@ -63,13 +63,14 @@ static char *args_shown(const struct verb *verb, int got)
 	return format("--%s", verb->options[got - LONG_ONLY].name);
 }
 
-static void args_check_count(const struct args *args)
+/* taken: what may have been meant as one, "; 'x' is the value of -n". */
+static void args_check_count(const struct args *args, const char *taken)
 {
 	const struct verb *verb = args->verb;
 
 	if (args->count < verb->lowest)
-		die(EXIT_USAGE, "%s: an operand is missing: blkgraph %s %s",
-		    verb->name, verb->name, verb->operands);
+		die(EXIT_USAGE, "%s: an operand is missing: blkgraph %s %s%s",
+		    verb->name, verb->name, verb->operands, taken);
 	if (verb->highest == 0 && args->count)
 		die(EXIT_USAGE, "%s: '%s' is too much: %s takes no operand",
 		    verb->name, args->operands[0], verb->name);
@@ -172,6 +173,7 @@ void args_parse(struct args *args, const struct verb *verb, int argc,
 {
 	struct option longs[OPTIONS_MAX + 2] = { 0 };
 	char shorts[2 * OPTIONS_MAX + 4];
+	const char *taken = "";
 	int got, at = 1;
 
 	memset(args, 0, sizeof(*args));
@@ -199,12 +201,15 @@ void args_parse(struct args *args, const struct verb *verb, int argc,
 			exit(EXIT_DONE);
 		}
 		args->value[index] = optarg ? optarg : "";
+		if (optarg && optarg == argv[optind - 1])
+			taken = format("; '%s' is the value of %s", optarg,
+				       args_shown(verb, got));
 		at = optind;
 	}
 	for (int i = optind; i < argc; i++)
 		args->operands[args->count++] = argv[i];
 	args_check_words(args);
-	args_check_count(args);
+	args_check_count(args, taken);
 }
 
 const struct cli_option *args_begun(struct args *args, const struct verb *verb,

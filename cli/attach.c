@@ -106,15 +106,34 @@ static void attach_warn(const struct args *args, const json_t *made)
 			 get_string(made, "note"));
 }
 
+/* What the way of showing it, which the daemon chose, does not take is told as
+ * it was typed. */
+static void __attribute__((noreturn)) attach_refused(const json_t *why)
+{
+	static const char *const numbers[] = { "queues", "depth" };
+	const char *text = error_text(why);
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		char *theirs = format("Parameter '%s' is ", numbers[i]);
+
+		if (!strncmp(text, theirs, strlen(theirs)))
+			die(EXIT_USAGE, "attach: %s", renamed(text, theirs,
+			    format("--%s is ", numbers[i])));
+	}
+	die(error_status(why), "%s", text);
+}
+
 int verb_attach(const struct args *args)
 {
-	json_t *call, *made;
+	json_t *call, *made, *why;
 
 	attach_check(args);
 	call = attach_call(args);
 	file_must_exist(args->operands[0]);
 	client_connect(CONNECT_OR_START);
-	made = client_call("blkgraph-attach", call, NULL);
+	made = client_call("blkgraph-attach", call, &why);
+	if (!made)
+		attach_refused(why);
 	attach_warn(args, made);
 	if (args_given(args, "json"))
 		print_json(made);

@@ -217,9 +217,10 @@ json_t *find_by(json_t *array, const char *name, const char *value);
 char *device_name(const char *name);
 /* The export of that device path or name, of a list of them; or NULL. */
 json_t *find_export(json_t *exports, const char *name);
-/* The export that FILE|DEV names; NULL: it names a file, which is there. Dies
- * where it is neither. Starts no daemon to ask. */
-json_t *operand_export(const char *name);
+/* The export that the operand FILE|DEV names; NULL: it names a file, which is
+ * there. Dies where it is neither, and where --format is given for a device.
+ * Starts no daemon to ask. */
+json_t *operand_export(const struct args *args);
 /* The exports that a device's name, or an image file that they are of, means:
  * there may be none of that. NULL: there is neither such device nor file. */
 json_t *operand_exports(json_t *exports, const char *name);

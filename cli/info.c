@@ -103,7 +103,7 @@ static json_t *info_of_file(const struct args *args)
 
 int verb_info(const struct args *args)
 {
-	json_t *exp = operand_export(args->operands[0]);
+	json_t *exp = operand_export(args);
 	json_t *info = exp ? info_of_device(exp) : info_of_file(args);
 
 	if (args_given(args, "json"))

@@ -65,7 +65,7 @@ static json_t *map_extents(json_t *call)
 int verb_map(const struct args *args)
 {
 	struct table table = { .columns = map_columns, .headings = true };
-	json_t *exp = operand_export(args->operands[0]);
+	json_t *exp = operand_export(args);
 	json_t *extents, *extent;
 	size_t i;
 

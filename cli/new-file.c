@@ -85,10 +85,21 @@ static char *folder_of(const char *file)
 #define RIGHTS 4
 static const off_t lock_bases[] = { 100, 200 };
 
+/* By a device of ours, as the daemon would say it, or by whom is not known. */
 static void refuse_used(const char *file)
 {
-	die(EXIT_BUSY, "'%s' is in use: a device of this daemon or another "
-	    "program has it open as an image", file);
+	json_t *exp = NULL;
+	const char *device;
+
+	if (client_connect(CONNECT_IF_THERE))
+		exp = json_array_get(operand_exports(client_call(
+			"query-block-exports", NULL, NULL), file), 0);
+	if (!exp)
+		die(EXIT_BUSY, "'%s' is in use: it is open as an image, here "
+		    "or in another program", file);
+	device = get_string(exp, "device");
+	die(EXIT_BUSY, "'%s' is in use: device '%s'%s%s shows it", file,
+	    get_string(exp, "id"), *device ? ", " : "", device);
 }
 
 /* All rights for us, none for others, until the program ends. */

@@ -48,8 +48,9 @@ static void file_must_be_image(const char *file, const struct stat *st)
 		    "device", file);
 }
 
-json_t *operand_export(const char *name)
+json_t *operand_export(const struct args *args)
 {
+	const char *name = args->operands[0];
 	struct stat st;
 	int code = stat(name, &st) < 0 ? errno : 0;
 	json_t *exp = NULL;
@@ -66,6 +67,9 @@ json_t *operand_export(const char *name)
 					      NULL), device_name(name));
 	if (!exp && code)
 		die(EXIT_NOT_FOUND, "there is no file or device '%s'", name);
+	if (exp && args_given(args, "format"))
+		die(EXIT_USAGE, "%s: --format is for files, and '%s' is a "
+		    "device", args->verb->name, name);
 	return exp;
 }
 
