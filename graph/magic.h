@@ -13,7 +13,7 @@
 
 struct magic {
 	const char *name;	/* "VDI", for users */
-	const char *format;	/* the driver that reads it; NULL: there is none */
+	const char *format;	/* the driver that reads it; NULL: none does */
 };
 
 /* Of the first MAGIC_BYTES, zeroes behind the end of a shorter file; NULL: of
