@@ -31,7 +31,7 @@
 struct search {
 	struct users *out;
 	const char *file;		/* its path; NULL: it is a disk */
-	char name[16];			/* "ublkb0" */
+	char name[32];			/* "ublkb0" */
 	char number[NUMBERS_MAX][16];	/* "259:3", of disk and partitions */
 	const char *numbers[NUMBERS_MAX];
 	unsigned n;
@@ -125,9 +125,12 @@ static bool is_disk_or_partition(const char *text, const char *name)
 	if (strncmp(text, name, len) != 0)
 		return false;
 	text += len;
-	if (*text == 'p' && isdigit((unsigned char)text[1]))
-		text += 1 + strspn(text + 1, "0123456789");
-	return *text == '\0';
+	if (!*text)
+		return true;
+	/* sda1, but ublkb0p1: a digit would be one of the number before it */
+	if (isdigit((unsigned char)name[len - 1]) && *text++ != 'p')
+		return false;
+	return *text && !text[strspn(text, "0123456789")];
 }
 
 /* A loop device is no holder: what it is on tells it. */
@@ -155,7 +158,7 @@ static void look_at_disk(struct search *s)
 	struct dirent *e;
 	DIR *dir;
 
-	snprintf(path, sizeof(path), "/sys/block/%s", s->name);
+	snprintf(path, sizeof(path), "/sys/class/block/%s", s->name);
 	dir = opendir(path);
 	if (!dir) {
 		unseen(s, path, errno);
@@ -433,6 +436,21 @@ void users_find_disk(const char *disk, int skip_fd, struct users *out)
 	s->skip_fd = skip_fd;
 	snprintf(s->name, sizeof(s->name), "%s", disk);
 	search_there(s, find_disk_there, s);
+	free(s);
+}
+
+static void find_above_there(void *arg)
+{
+	look_at_disk(arg);
+	find_loops_on(arg);
+}
+
+void users_find_above(const char *disk, struct users *out)
+{
+	struct search *s = search_new(out);
+
+	snprintf(s->name, sizeof(s->name), "%s", disk);
+	search_there(s, find_above_there, s);
 	free(s);
 }
 

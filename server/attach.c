@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "export/held.h"
 #include "graph/export.h"
 #include "graph/graph.h"
 #include "runtime/io.h"
@@ -80,6 +81,24 @@ static int attach_take_id(struct attach_id *p, json_t *args,
 	return 0;
 }
 
+/* What others hold is not written to, and read by who insists alone. */
+static int attach_refuse_held(json_t *args, const json_t *options,
+			      struct error **err)
+{
+	const char *filename = arg_string(args, "filename", "");
+	bool read_only = arg_bool(args, "read-only", false);
+	json_t *file = json_object_get(options, "file");
+	const char *driver = json_string_value(
+		json_object_get(file ? file : options, "driver"));
+
+	if (strcmp(driver, "host_device") ||
+	    (read_only && arg_bool(args, "force", false)))
+		return 0;
+	return co_refuse_held(filename, read_only ?
+			      "; --force shows it read-only all the same" : "",
+			      err);
+}
+
 static struct node *attach_open(json_t *args, struct error **err)
 {
 	const char *filename = arg_string(args, "filename", "");
@@ -93,7 +112,7 @@ static struct node *attach_open(json_t *args, struct error **err)
 
 	struct node *node;
 
-	if (!options)
+	if (!options || attach_refuse_held(args, options, err) < 0)
 		return NULL;
 	/* it is the name of what is shown */
 	if (name && !window_wanted(args))
@@ -163,7 +182,7 @@ static json_t *attach_export_options(json_t *args, const char *id,
 {
 	static const char *const own[] = {
 		"filename", "format", "read-only", "cache", "node-name", "via",
-		"offset", "size-limit", "partition",
+		"offset", "size-limit", "partition", "force",
 	};
 	json_t *options = json_copy(args);
 

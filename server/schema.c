@@ -178,7 +178,7 @@ static const struct definition {
 	  "filename:str id?:str format?:str read-only?:bool "
 	  "cache?:BlkgraphCacheMode node-name?:str via?:BlkgraphVia "
 	  "exclusive?:bool zero-copy?:bool offset?:int size-limit?:int "
-	  "partition?:int" },
+	  "partition?:int force?:bool" },
 	{ "BlkgraphChange", "node-name?:str pause-ns:int in-flight:int" },
 	{ "BlkgraphExtent",
 	  "start:int length:int depth:int present:bool zero:bool data:bool "

@@ -44,6 +44,27 @@ static void finds_by_source(void)
 	CU_ASSERT(!match("1 2 0:50 /s /m rw - tmpfs ublkb1 rw\n"));
 }
 
+static bool match_disk(const char *line, const char *name)
+{
+	return mountinfo_match(line, NULL, 0, name, point, sizeof(point));
+}
+
+static void a_digit_of_a_name_is_no_partition(void)
+{
+	CU_ASSERT(match_disk("1 2 0:50 / /m rw - btrfs /dev/sdp rw\n", "sdp"));
+	CU_ASSERT(match_disk("1 2 0:50 / /m rw - btrfs /dev/sda1 rw\n", "sda"));
+	CU_ASSERT(match_disk("1 2 0:50 / /m rw - btrfs /dev/sda1 rw\n",
+			     "sda1"));
+	CU_ASSERT(!match_disk("1 2 0:50 / /m rw - btrfs /dev/sda rw\n",
+			      "sda1"));
+	CU_ASSERT(!match_disk("1 2 0:50 / /m rw - btrfs /dev/sdaa rw\n",
+			      "sda"));
+	CU_ASSERT(!match_disk("1 2 0:50 / /m rw - btrfs /dev/dm-10 rw\n",
+			      "dm-1"));
+	CU_ASSERT(!match_disk("1 2 0:50 / /m rw - btrfs /dev/sdap1 rw\n",
+			      "sda"));
+}
+
 static void unescapes_the_mount_point(void)
 {
 	CU_ASSERT(match("1 2 259:7 / /my\\040disk\\134 rw - ext4 x rw\n"));
@@ -77,7 +98,7 @@ static void who_cannot_look_says_so(void)
 	CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
 	CU_ASSERT_EQUAL(status, 0);
 	users_find_disk("nosuchdisk", -1, &users);
-	CU_ASSERT_STRING_EQUAL(users.unseen, "/sys/block/nosuchdisk: "
+	CU_ASSERT_STRING_EQUAL(users.unseen, "/sys/class/block/nosuchdisk: "
 			       "No such file or directory");
 }
 
@@ -86,5 +107,6 @@ TEST_MAIN("export-users",
 	  TEST(finds_disk_and_partition),
 	  TEST(numbers_match_whole),
 	  TEST(finds_by_source),
+	  TEST(a_digit_of_a_name_is_no_partition),
 	  TEST(unescapes_the_mount_point),
 	  TEST(survives_short_lines))
