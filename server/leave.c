@@ -55,6 +55,9 @@
 #define NBD_NS SECONDS(2)
 #define LOG_NS SECONDS(10)
 #define LOOK_NS 5000000ull
+/* Who sends more signals than one means one: a terminal and what runs in it,
+ * a service manager and a script, a finger. */
+#define ONE_SIGNAL_NS SECONDS(1)
 
 static_assert(DISK_UDEV_NS + COMMANDS_NS + EXPORTS_NS + JOBS_NS + WORKS_NS +
 	      NODES_NS + CLIENTS_NS + NBD_NS + LOG_NS <= LEAVE_NS,
@@ -62,8 +65,10 @@ static_assert(DISK_UDEV_NS + COMMANDS_NS + EXPORTS_NS + JOBS_NS + WORKS_NS +
 
 static struct {
 	bool leaving, left;
+	bool files;	/* those that are open do not keep it from leaving */
 	struct co *waiter;
 	unsigned signals;	/* that asked for it */
+	uint64_t signal_ns;	/* when the last of them came */
 	unsigned behind;	/* things that have not ended */
 	bool lost;		/* among them may be what was acknowledged */
 } leave;
@@ -110,6 +115,21 @@ static void leave_refuse(struct error **err, struct error **one)
 	error_propagate(err, one);
 }
 
+/* Its users are no reason to stay: no disk of this machine would lose data. */
+static bool export_is_dropped(const struct export *exp)
+{
+	return !exp->type->check_idle || (leave.files && !exp->device[0]);
+}
+
+static bool leave_has_device(void)
+{
+	const struct export *exp = export_next(NULL);
+
+	while (exp && !exp->device[0])
+		exp = export_next(exp);
+	return exp;
+}
+
 /*
  * Once: all that are in use, else -EAGAIN where some will soon be idle.
  * One that is just being stopped is not asked: whoever stops it has it open.
@@ -122,7 +142,7 @@ static int leave_look(bool patient, struct error **err)
 	for (unsigned i = 0; all[i]; i++) {
 		struct error *one = NULL;
 
-		if (!all[i]->type->check_idle || !export_is_found(all[i]))
+		if (export_is_dropped(all[i]) || !export_is_found(all[i]))
 			continue;
 		if (all[i]->life == EXPORT_STOPPING)
 			rc = patient ? -EAGAIN : 0;
@@ -217,8 +237,7 @@ static struct export_work *export_work_new(const struct export *exp,
 	w->id = strdup(exp->id);
 	if (!w->id)
 		abort();
-	/* clients of ours that no local disk has are dropped */
-	w->hard = !exp->type->check_idle;
+	w->hard = export_is_dropped(exp);
 	w->next = next;
 	return w;
 }
@@ -452,6 +471,7 @@ int co_leave(struct error **err)
 		late_stay();
 		running_allow();
 		leave.leaving = false;
+		leave.files = false;
 		leave.behind = 0;
 		leave.lost = false;
 		return rc;
@@ -541,8 +561,15 @@ void co_leave_signal(int signo)
 
 	if (signo == SIGHUP)
 		return;
+	if (leave.signals && clock_ns() - leave.signal_ns < ONE_SIGNAL_NS)
+		return;
 	log_write(LOG_INFO, "%s", strsignal(signo));
 	first = leave.signals++ == 0;
+	leave.signal_ns = clock_ns();
+	if (!leave.leaving)
+		/* scripts for the storage daemon end it so, files open or not;
+		 * beside a disk they are what a person forgot */
+		leave.files = !leave_has_device();
 	if (!leave.left && co_leave(&err) == 0)
 		return;
 	if (err) {

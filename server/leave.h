@@ -39,9 +39,11 @@ bool co_leave_rest(struct statelog *log) MUST_CHECK;
 void leave_note_loss(void);
 
 /*
- * SIGTERM and SIGINT: as quit; from the second one on the process ends also
- * when that is refused or takes time, and leaves the devices to the next
- * daemon. SIGHUP does nothing. Coroutine.
+ * SIGTERM and SIGINT: as quit, but that without a block device FUSE files that
+ * somebody has open end too; from the second one on the process ends also when
+ * that is refused or takes time, and leaves the devices to the next daemon.
+ * What comes within a second of one is that one. SIGHUP does nothing.
+ * Coroutine.
  */
 void co_leave_signal(int signo);
 
