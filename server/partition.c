@@ -201,6 +201,7 @@ static int co_mbr_logical(struct search *s, uint64_t extended)
 {
 	const uint8_t *block = s->buf;
 	uint64_t at = extended;
+	unsigned number = MBR_PRIMARY;
 
 	for (unsigned i = 0; i < MBR_LOGICAL_MAX; i++) {
 		struct mbr_entry own, next;
@@ -214,8 +215,7 @@ static int co_mbr_logical(struct search *s, uint64_t extended)
 		own = mbr_entry(block, 0);
 		next = mbr_entry(block, 1);
 		if (own.count && !mbr_is_extended(own))
-			search_found(s, MBR_PRIMARY + 1 + i, at + own.first,
-				     own.count);
+			search_found(s, ++number, at + own.first, own.count);
 		if (!mbr_is_extended(next))
 			return 0;
 		at = extended + next.first;

@@ -303,7 +303,7 @@ def backing(name, text, refused, begin=empty):
 backing("backing-zero-byte", b"base\0.raw", "zero byte")
 backing("backing-json", b'json:{"driver":"null-co"}', "json")
 backing("backing-nbd", b"nbd://localhost/x", "nbd")
-backing("backing-file-protocol", b"file:/etc/hostname", "file:")
+backing("backing-file-protocol", b"file:/no/such/file", "No such file")
 backing("backing-missing", b"/nonexistent/base.raw", "No such file")
 backing("backing-folder", b"/etc", "/etc")
 backing("backing-itself", b"backing-itself.qcow2", "backing-itself")

@@ -192,8 +192,14 @@ SIM_TEST(mbr)
 	CU_ASSERT(is_at(&p, 1008 * 512, 16 * 512));
 	CU_ASSERT_PTR_NULL(find(6, &p));
 	CU_ASSERT(is_at(&p, 1208 * 512, 24 * 512));
+	/* a link of the list that holds nothing has no number */
+	put_mbr(1200, 1, 0x05, 300, 100);
+	put_mbr(1300, 1, 0x05, 400, 100);
+	put_mbr(1400, 0, 0x83, 8, 8);
+	CU_ASSERT_PTR_NULL(find(7, &p));
+	CU_ASSERT(is_at(&p, 1408 * 512, 8 * 512));
 	CU_ASSERT_STRING_EQUAL(find(3, &p), "'x' has no partition 3, only 2, "
-			       "5, 6");
+			       "5, 6, 7");
 	/* the boot sector of a file system */
 	disk[446] = 0x20;
 	CU_ASSERT_STRING_EQUAL(find(2, &p), "'x' has no partition table, "
