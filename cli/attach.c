@@ -103,6 +103,9 @@ static void attach_warn(const struct args *args, const json_t *made)
 	if (get_bool(made, "guessed") && !args_given(args, "format"))
 		complain("the format of '%s' was guessed: %s (-f says it)",
 			 args->operands[0], get_string(made, "format"));
+	if (json_object_get(made, "read-only-reason"))
+		complain("%s is read-only: %s", get_string(made, "device"),
+			 get_string(made, "read-only-reason"));
 	if (json_object_get(made, "warning"))
 		complain("%s: %s", get_string(made, "device"),
 			 get_string(made, "warning"));

@@ -180,7 +180,8 @@ json_t *node_options_for_file(const char *path, const char *format,
 		error_set(err, EINVAL, "The name of '%s' is not UTF-8", path);
 		return NULL;
 	}
-	json_object_set_new(options, "read-only", json_boolean(read_only));
+	json_object_set_new(options, "read-only", json_boolean(
+			    read_only || look.info.write_protected));
 	json_object_set_new(options, "discard", json_string("unmap"));
 	json_object_set_new(options, "cache", json_pack("{s:b}", "direct",
 							direct));

@@ -80,6 +80,8 @@ struct file_info {
 	/* deallocate, reading as zeroes; zero; tell a device what to forget */
 	bool can_punch, can_zero, can_discard;
 	bool rotational;
+	/* nobody may write: of its file system, or the device itself */
+	bool write_protected;
 };
 
 /*

@@ -246,6 +246,17 @@ static const struct node *attach_image(const struct node *node, json_t *args)
 		node;
 }
 
+/* Why a device that was to be written to is read-only. */
+static void attach_tell_read_only(json_t *shown, const struct node *node)
+{
+	while (node->file)
+		node = node->file->child;
+	json_object_set_new(shown, "read-only-reason", json_sprintf(
+		!strcmp(node->driver->name, "host_device") ?
+		"the device '%s' is read-only" :
+		"'%s' lies on a read-only file system", node->filename));
+}
+
 static json_t *attach_with_id(json_t *args, struct attach_id *id,
 			      struct error **err)
 {
@@ -284,6 +295,8 @@ static json_t *attach_with_id(json_t *args, struct attach_id *id,
 	export_put(exp, "command");
 	json_object_set_new(shown, "format", json_string(format));
 	json_object_set_new(shown, "guessed", json_boolean(guessed));
+	if (image->read_only && !arg_bool(args, "read-only", false))
+		attach_tell_read_only(shown, image);
 	return shown;
 }
 

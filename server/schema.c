@@ -159,7 +159,8 @@ static const struct definition {
 	  "count:int last-ns:int max-ns:int p99-ns:int in-flight:int" },
 	{ "BlkgraphQueueInfo", "thread:int requests:int copied:int" },
 	{ "BlockExportInfo", EXPORT_INFO },
-	{ "BlkgraphAttached", EXPORT_INFO " format:str guessed:bool" },
+	{ "BlkgraphAttached", EXPORT_INFO " format:str guessed:bool "
+	  "read-only-reason?:str" },
 	/* what an export that is being opened or closed does not show */
 	{ "BlockExportInfo-ublk",
 	  "device?:str device-id?:int queues?:int depth?:int "

@@ -28,6 +28,7 @@
 #endif
 
 #define PROBE_BYTES 4096u
+#define STATFS_RDONLY 1		/* the kernel's ST_RDONLY */
 #define CLOSE_POLL_NS 10000000ull
 
 const char *file_path(const struct file *f)
@@ -367,6 +368,17 @@ static int info_block(struct file *f, struct file_info *info)
 	return 0;
 }
 
+/* What no permission changes. */
+static bool is_write_protected(const struct file *f)
+{
+	struct statfs fs;
+	int protected = 0;
+
+	if (f->kind == FILE_BLOCK)
+		return ioctl(f->fd, BLKROGET, &protected) == 0 && protected;
+	return fstatfs(f->fd, &fs) == 0 && fs.f_flags & STATFS_RDONLY;
+}
+
 static void info_run(void *arg)
 {
 	struct info_job *j = arg;
@@ -385,6 +397,7 @@ static void info_run(void *arg)
 	info->mem_align = f->mem_align;
 	info->ino = st.st_ino;
 	info->dev = st.st_dev;
+	info->write_protected = is_write_protected(f);
 	if (f->kind == FILE_BLOCK) {
 		/* the node may exist twice: the device is what counts */
 		info->dev = st.st_rdev;
