@@ -7,13 +7,16 @@
  */
 #include "server/cmdline.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/compiler.h"
 #include "runtime/thread.h"
 
 #define EXIT_USAGE 2
@@ -93,6 +96,19 @@ static void cmdline_print_help(void)
 	}
 }
 
+static void PRINTF(1, 2) __attribute__((noreturn))
+cmdline_wrong(const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "blkgraphd: ");
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\n");
+	exit(EXIT_USAGE);
+}
+
 static void *checked(void *pointer)
 {
 	if (!pointer) {
@@ -138,11 +154,9 @@ static unsigned number(const struct cmdline_option *o, const char *text,
 	errno = 0;
 	value = strtoul(text, &end, 10);
 	if (errno || *end || end == text || value < lowest ||
-	    value > highest) {
-		fprintf(stderr, "blkgraphd: --%s takes a number from %u to "
-			"%u, not '%s'\n", o->name, lowest, highest, text);
-		exit(EXIT_USAGE);
-	}
+	    value > highest)
+		cmdline_wrong("--%s takes a number from %u to %u, not '%s'",
+			      o->name, lowest, highest, text);
 	return (unsigned)value;
 }
 
@@ -162,6 +176,8 @@ static void cmdline_option_apply(struct cmdline *cmd, int which,
 {
 	const struct cmdline_option *o = &cmdline_options[which];
 
+	if (arg && !*arg)
+		cmdline_wrong("--%s needs a value", o->name);
 	switch (which) {
 	case CMD_SOCKET:
 		set_path(&cmd->socket, arg);
@@ -213,11 +229,9 @@ static void cmdline_complete(struct cmdline *cmd)
 {
 	const char *env = getenv("BLKGRAPH_SOCKET"), *base;
 
-	if (!cmd->socket && cmd->state_dir && cmd->step_count) {
-		fprintf(stderr, "blkgraphd: --state-dir needs --socket where "
-			"--%s is given\n", cmd->steps[0].option);
-		exit(EXIT_USAGE);
-	}
+	if (!cmd->socket && cmd->state_dir && cmd->step_count)
+		cmdline_wrong("--state-dir needs --socket where --%s is given",
+			      cmd->steps[0].option);
 	if (!cmd->socket && cmd->step_count) {
 		set_path(&cmd->mount_dir, DEFAULT_MOUNT_DIR);
 		return;
@@ -240,10 +254,46 @@ static void cmdline_complete(struct cmdline *cmd)
 	cmd->state_log = join(cmd->state_dir, base, ".state");
 }
 
+/* Of a word that getopt refuses, for which it gave `got`. */
+static void __attribute__((noreturn)) cmdline_refuse(int got, const char *word)
+{
+	int len = (int)strcspn(word, "=");
+	const char *known = NULL;
+
+	if (got == 1)
+		cmdline_wrong("'%s' is too much: blkgraphd takes no operand",
+			      word);
+	if (got == ':' && optopt < 256)
+		cmdline_wrong("-%c needs a value", optopt);
+	if (got == ':')
+		cmdline_wrong("--%s needs a value",
+			      cmdline_options[optopt - 256].name);
+	if (optopt >= 256)
+		cmdline_wrong("--%s takes no value, not '%s'",
+			      cmdline_options[optopt - 256].name,
+			      word + len + 1);
+	if (optopt && isgraph(optopt))
+		cmdline_wrong("there is no option '-%c' (try 'blkgraphd "
+			      "--help')", optopt);
+	/* it is short for several, or for none */
+	for (int i = 0; i < CMD_COUNT; i++) {
+		const char *name = cmdline_options[i].name;
+
+		if (len <= 2 || strncmp(name, word + 2, (size_t)len - 2))
+			continue;
+		if (known)
+			cmdline_wrong("'%.*s' may be '--%s' or '--%s'", len,
+				      word, known, name);
+		known = name;
+	}
+	cmdline_wrong("there is no option '%.*s' (try 'blkgraphd --help')",
+		      len, word);
+}
+
 void cmdline_parse(struct cmdline *cmd, int argc, char **argv)
 {
 	struct option longs[CMD_COUNT + 1] = { 0 };
-	int which;
+	int which, at;
 
 	memset(cmd, 0, sizeof(*cmd));
 	cmd->open_deadline_s = OPEN_DEADLINE_S;
@@ -253,7 +303,10 @@ void cmdline_parse(struct cmdline *cmd, int argc, char **argv)
 			required_argument : no_argument;
 		longs[i].val = 256 + i;
 	}
-	while ((which = getopt_long(argc, argv, "hVT:", longs, NULL)) != -1) {
+	opterr = 0;
+	/* words in their order: what is refused is the one at `at` */
+	for (at = optind; (which = getopt_long(argc, argv, "-:hVT:", longs,
+					       NULL)) != -1; at = optind) {
 		if (which == 'h')
 			which = 256 + CMD_HELP;
 		else if (which == 'V')
@@ -261,14 +314,11 @@ void cmdline_parse(struct cmdline *cmd, int argc, char **argv)
 		else if (which == 'T')
 			which = 256 + CMD_TRACE;
 		else if (which < 256)
-			exit(EXIT_USAGE);
+			cmdline_refuse(which, argv[at]);
 		cmdline_option_apply(cmd, which - 256, optarg);
 	}
-	if (optind < argc) {
-		fprintf(stderr, "blkgraphd: '%s' is not understood\n",
-			argv[optind]);
-		exit(EXIT_USAGE);
-	}
+	if (optind < argc)
+		cmdline_refuse(1, argv[optind]);
 	cmdline_complete(cmd);
 }
 
