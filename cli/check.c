@@ -49,7 +49,7 @@ int verb_check(const struct args *args)
 	if (fmt)
 		json_object_set_new(call, "format", json_name(fmt));
 	file_must_exist(args->operands[0]);
-	client_connect(CONNECT_OR_START);
+	client_connect(CONNECT_OR_OWN);
 	found = client_call("blkgraph-check", call, NULL);
 	status = check_status(found);
 	if (args_given(args, "json"))

@@ -7,7 +7,7 @@
  *	args.c		options and operands of one verb, by that table
  *	complete.c	what a shell could offer next, by that table
  *	client.c	the control protocol
- *	start.c		starts blkgraphd when there is none, and stops it
+ *	start.c		starts blkgraphd, one of our own too, and stops it
  *	trace.c		what a daemon leaves: of one that died, its log
  *	guess.c		which word was meant
  *	operand.c	what an operand names: a file, a device
@@ -163,11 +163,18 @@ const char *socket_path(void);
 
 /* --- client.c, start.c, trace.c --- */
 
-enum connect_mode { CONNECT_ONLY, CONNECT_OR_START, CONNECT_IF_THERE };
+enum connect_mode {
+	CONNECT_ONLY,
+	CONNECT_OR_START,
+	CONNECT_IF_THERE,
+	CONNECT_IF_MAY,		/* one that others keep from us is none */
+	CONNECT_OR_OWN,		/* as that; else one of our own */
+};
 
 /*
  * Connects and negotiates, once; dies when that does not work. False: there is
- * no daemon, which only CONNECT_IF_THERE lives with, and no dead one's devices.
+ * no daemon, and no dead one's devices, which only
+ * CONNECT_IF_THERE and CONNECT_IF_MAY live with.
  */
 bool client_connect(enum connect_mode mode);
 /* After quit: returns when the daemon's process has ended. */
@@ -180,6 +187,10 @@ void start_daemon(const char *path);
  * one that lives. *one: it is one device.
  */
 char *dead_daemon(const char *socket, bool *one);
+/* A daemon that ends with us: the socket of its one client. */
+int start_own_daemon(void);
+/* Where it has died: says why, and exits. */
+void own_daemon_died(void);
 
 /*
  * Runs a command; takes over arguments (NULL: none). The result, or NULL and

@@ -114,6 +114,7 @@ static json_t *client_receive(void)
 	json_t *msg = client_next();
 
 	if (!msg) {
+		own_daemon_died();
 		(void)wait_for_end_of_peer(fileno(from_daemon),
 					   GREETING_TIMEOUT_S);
 		no_daemon(CLOSED);
@@ -205,6 +206,23 @@ static bool nobody_serves(int rc)
 	return rc == -ENOENT || rc == -ECONNREFUSED;
 }
 
+/* The socket is another's. */
+static bool is_denied(int rc)
+{
+	return rc == -EACCES || rc == -EPERM;
+}
+
+/* Who can do without its devices goes on. */
+static void warn_of_dead(const char *path)
+{
+	bool one;
+	char *dead = dead_daemon(path, &one);
+
+	if (dead)
+		complain("%s: 'blkgraph start' takes %s away", dead,
+			 one ? "it" : "them");
+}
+
 bool client_connect(enum connect_mode mode)
 {
 	const char *path = socket_path();
@@ -219,6 +237,12 @@ bool client_connect(enum connect_mode mode)
 		return true;
 	if (fd >= 0)
 		fd = client_socket(path);
+	if (is_denied(fd) && mode == CONNECT_IF_MAY)
+		return false;
+	if ((nobody_serves(fd) || is_denied(fd)) && mode == CONNECT_OR_OWN) {
+		warn_of_dead(path);
+		fd = start_own_daemon();
+	}
 	if (nobody_serves(fd) && mode == CONNECT_OR_START) {
 		start_daemon(path);
 		fd = client_socket(path);
@@ -226,7 +250,8 @@ bool client_connect(enum connect_mode mode)
 	if (nobody_serves(fd)) {
 		char *none = format("no blkgraphd serves '%s'", path);
 
-		if (mode != CONNECT_IF_THERE || dead_daemon(path, &one))
+		if ((mode != CONNECT_IF_THERE && mode != CONNECT_IF_MAY) ||
+		    dead_daemon(path, &one))
 			no_daemon(none);
 		return false;
 	}
@@ -236,8 +261,10 @@ bool client_connect(enum connect_mode mode)
 	if (fd < 0)
 		die(errno_status(-fd), "cannot connect to '%s': %s", path,
 		    strerror(-fd));
-	if (!client_greet(fd))
+	if (!client_greet(fd)) {
+		own_daemon_died();
 		no_daemon(CLOSED);
+	}
 	return true;
 }
 

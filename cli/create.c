@@ -229,7 +229,7 @@ static void use_backing(json_t *options, const char *file)
 
 	refuse_itself(file, path);
 	file_must_exist(path);
-	client_connect(CONNECT_OR_START);
+	client_connect(CONNECT_OR_OWN);
 	if (fmt)
 		json_object_set(call, "format", fmt);
 	info = client_call("blkgraph-info", call, NULL);
@@ -322,7 +322,7 @@ int verb_create(const struct args *args)
 	json_decref(json_name(file));
 	set_size(options, args);
 	path = json_file_name(new_file_make(file, args_given(args, "force")));
-	client_connect(CONNECT_OR_START);
+	client_connect(CONNECT_OR_OWN);
 	if (!strcmp(fmt, "raw"))
 		create_raw(options, path, file);
 	else

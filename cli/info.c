@@ -97,7 +97,7 @@ static json_t *info_of_file(const struct args *args)
 
 	if (fmt)
 		json_object_set_new(call, "format", json_name(fmt));
-	client_connect(CONNECT_OR_START);
+	client_connect(CONNECT_OR_OWN);
 	return client_call("blkgraph-info", call, NULL);
 }
 

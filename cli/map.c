@@ -70,7 +70,7 @@ int verb_map(const struct args *args)
 	size_t i;
 
 	table_choose(&table, NULL);
-	client_connect(CONNECT_OR_START);
+	client_connect(CONNECT_OR_OWN);
 	extents = map_extents(map_call(args, exp));
 	if (args_given(args, "json")) {
 		print_json(extents);

@@ -62,7 +62,7 @@ json_t *operand_export(const struct args *args)
 		file_must_be_image(name, &st);
 	if (!code && !S_ISBLK(st.st_mode))
 		return NULL;
-	if (client_connect(CONNECT_IF_THERE))
+	if (client_connect(CONNECT_IF_MAY))
 		exp = find_export(client_call("query-block-exports", NULL,
 					      NULL), device_name(name));
 	if (!exp && code)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * start.c - starts blkgraphd when there is none: blkgraph start, and the verbs
- * that need one; blkgraph stop.
+ * that need one, or one that is ours alone; blkgraph stop.
  *
  * The daemon lies beside this program or on the PATH. It is started by one
  * process at a time (a lock file beside the socket); whoever waited finds it
@@ -10,16 +10,24 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <linux/close_range.h>
 #include <sys/file.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
+
+/* Where one of our own finds the socket of its client. */
+#define CLIENT_FD (STDERR_FILENO + 1)
 
 static int lock_start(const char *socket)
 {
@@ -57,21 +65,26 @@ static char *daemon_beside(void)
 	return NULL;
 }
 
-/* In the child. */
-static void exec_daemon(const char *socket, int output)
+/* In the child; client: the socket that it serves, -1: none. */
+static void __attribute__((noreturn))
+exec_daemon(char **argv, int client, int output)
 {
 	char *beside = daemon_beside();
-	char *argv[] = {
-		format("blkgraphd"), format("--daemonize"), format("--socket"),
-		format("%s", socket), NULL,
-	};
 	int null = open("/dev/null", O_RDWR);
+	int kept = STDERR_FILENO;
 
+	/* below what is kept there may be holes */
+	output = fcntl(output, F_DUPFD_CLOEXEC, CLIENT_FD + 1);
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
+	if (client >= 0) {
+		client = fcntl(client, F_DUPFD_CLOEXEC, CLIENT_FD + 1);
+		dup2(client, CLIENT_FD);
+		kept = CLIENT_FD;
+	}
 	dup2(output, STDERR_FILENO);
 	/* locks and pipes of our caller are not the daemon's to keep */
-	close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
+	close_range((unsigned)kept + 1, ~0u, CLOSE_RANGE_CLOEXEC);
 	if (beside)
 		execv(beside, argv);
 	else
@@ -108,26 +121,51 @@ static const char *last_line(const char *text)
 	return *line ? line : "blkgraphd did not start";
 }
 
-static void run_daemon(const char *socket)
+/* Starts it; gives where it says what hinders it. */
+static int fork_daemon(char **argv, int client, pid_t *child)
 {
-	int ends[2], status;
-	char *said;
-	pid_t child;
+	pid_t parent = getpid();
+	int ends[2];
 
-	if (pipe2(ends, O_CLOEXEC) < 0 || (child = fork()) < 0)
+	if (pipe2(ends, O_CLOEXEC) < 0 || (*child = fork()) < 0)
 		die(EXIT_ERROR, "cannot start blkgraphd: %s", strerror(errno));
-	if (child == 0)
-		exec_daemon(socket, ends[1]);
+	if (*child == 0) {
+		/* one of our own ends with us, whatever ends us */
+		if (client >= 0 && (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 ||
+				    getppid() != parent))
+			_exit(EXIT_NO_DAEMON);
+		exec_daemon(argv, client, ends[1]);
+	}
 	close(ends[1]);
-	said = read_output(ends[0]);
-	close(ends[0]);
+	return ends[0];
+}
+
+/* Reads what it says to the end. Dies unless it exits with 0. */
+static void reap_daemon(pid_t child, int output, const char *doing)
+{
+	char *said = read_output(output);
+	int status;
+
+	close(output);
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	if (!WIFEXITED(status))
-		die(EXIT_NO_DAEMON, "blkgraphd died while starting: %s",
+		die(EXIT_NO_DAEMON, "blkgraphd died%s: %s", doing,
 		    strsignal(WTERMSIG(status)));
 	if (WEXITSTATUS(status))
 		die(WEXITSTATUS(status), "%s", last_line(said));
+}
+
+static void run_daemon(const char *socket)
+{
+	char *argv[] = {
+		format("blkgraphd"), format("--daemonize"), format("--socket"),
+		format("%s", socket), NULL,
+	};
+	pid_t child;
+	int output = fork_daemon(argv, -1, &child);
+
+	reap_daemon(child, output, " while starting");
 }
 
 /* Users of a dead one's devices had errors since; now these are gone. */
@@ -178,4 +216,57 @@ int verb_stop(const struct args *args)
 		die(EXIT_IO, "blkgraphd has ended, but left something behind "
 		    "(see 'blkgraph log')");
 	return EXIT_DONE;
+}
+
+/* --- one of our own ------------------------------------------------------ */
+
+/* It ends as soon as it hears that we do; storage that does not answer is not
+ * waited for. */
+#define OWN_END_MS 5000
+
+static struct {
+	pid_t pid;	/* 0: there is none */
+	int socket, output;
+} own;
+
+/* When we exit no daemon is left, and no lock that it has. */
+static void end_own_daemon(void)
+{
+	struct pollfd end = { .events = POLLIN };
+
+	if (!own.pid)
+		return;
+	shutdown(own.socket, SHUT_RDWR);
+	end.fd = pidfd_open(own.pid, 0);
+	if (end.fd < 0 || poll(&end, 1, OWN_END_MS) != 1)
+		kill(own.pid, SIGKILL);
+	while (waitpid(own.pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+int start_own_daemon(void)
+{
+	char *argv[] = {
+		format("blkgraphd"), format("--client-fd"),
+		format("%d", CLIENT_FD), format("--threads"), format("1"),
+		NULL,
+	};
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		die(EXIT_ERROR, "cannot start blkgraphd: %s", strerror(errno));
+	own.output = fork_daemon(argv, ends[1], &own.pid);
+	own.socket = ends[0];
+	close(ends[1]);
+	atexit(end_own_daemon);
+	return own.socket;
+}
+
+void own_daemon_died(void)
+{
+	pid_t pid = own.pid;
+
+	own.pid = 0;
+	if (pid)
+		reap_daemon(pid, own.output, "");
 }

@@ -10,6 +10,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,7 @@
 
 enum {
 	CMD_SOCKET, CMD_STATE_DIR, CMD_DAEMONIZE, CMD_PIDFILE, CMD_LOG,
-	CMD_THREADS, CMD_DRAIN_DEADLINE, CMD_OPEN_DEADLINE,
+	CMD_CLIENT_FD, CMD_THREADS, CMD_DRAIN_DEADLINE, CMD_OPEN_DEADLINE,
 	CMD_BLOCKDEV, CMD_EXPORT, CMD_NBD_SERVER, CMD_OBJECT, CMD_CHARDEV,
 	CMD_MONITOR, CMD_TRACE, CMD_HELP, CMD_VERSION, CMD_COUNT,
 };
@@ -47,6 +48,8 @@ static const struct cmdline_option {
 	[CMD_LOG] = { "log", 0, "PATH",
 		"append messages there; default: stderr,\n"
 		"in the background SOCKET.log" },
+	[CMD_CLIENT_FD] = { "client-fd", 0, "N",
+		"serve the client at this socket, and end with it" },
 	[CMD_THREADS] = { "threads", 0, "N",
 		"I/O threads; default: by the number of CPUs" },
 	[CMD_DRAIN_DEADLINE] = { "drain-deadline", 0, "SECONDS",
@@ -194,6 +197,9 @@ static void cmdline_option_apply(struct cmdline *cmd, int which,
 	case CMD_LOG:
 		set_path(&cmd->log_file, arg);
 		break;
+	case CMD_CLIENT_FD:
+		cmd->client_fd = (int)number(o, arg, 3, INT_MAX);
+		break;
 	case CMD_THREADS:
 		cmd->threads = number(o, arg, 1, THREADS_MAX - 1);
 		break;
@@ -229,10 +235,15 @@ static void cmdline_complete(struct cmdline *cmd)
 {
 	const char *env = getenv("BLKGRAPH_SOCKET"), *base;
 
+	if (cmd->client_fd >= 0 && (cmd->socket || cmd->state_dir ||
+				    cmd->daemonize))
+		cmdline_wrong("--client-fd goes without --%s", cmd->socket ?
+			      "socket" : cmd->state_dir ? "state-dir" :
+			      "daemonize");
 	if (!cmd->socket && cmd->state_dir && cmd->step_count)
 		cmdline_wrong("--state-dir needs --socket where --%s is given",
 			      cmd->steps[0].option);
-	if (!cmd->socket && cmd->step_count) {
+	if (!cmd->socket && (cmd->step_count || cmd->client_fd >= 0)) {
 		set_path(&cmd->mount_dir, DEFAULT_MOUNT_DIR);
 		return;
 	}
@@ -297,6 +308,7 @@ void cmdline_parse(struct cmdline *cmd, int argc, char **argv)
 
 	memset(cmd, 0, sizeof(*cmd));
 	cmd->open_deadline_s = OPEN_DEADLINE_S;
+	cmd->client_fd = -1;
 	for (int i = 0; i < CMD_COUNT; i++) {
 		longs[i].name = cmdline_options[i].name;
 		longs[i].has_arg = cmdline_options[i].arg ?

@@ -20,7 +20,7 @@ struct cmdline_step {
 /*
  * Paths are absolute: the daemon may leave the directory it was started in.
  * With steps and without --socket there is no control socket of our own, and
- * what lies beside it is NULL too.
+ * what lies beside it is NULL too. So it is with a client of one's own.
  */
 struct cmdline {
 	char *socket;		/* --socket, BLKGRAPH_SOCKET, the default */
@@ -34,6 +34,7 @@ struct cmdline {
 	unsigned threads;	/* 0: by CPU count */
 	unsigned drain_deadline_s;	/* 0: the default */
 	unsigned open_deadline_s;
+	int client_fd;		/* --client-fd, or -1 */
 	bool daemonize;
 };
 

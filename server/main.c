@@ -118,9 +118,12 @@ static int serve_start(struct error **err)
 
 	if (rc < 0)
 		return rc;
-	remove_leftovers(co_ublk_remove_leftovers, "devices");
-	remove_leftovers(co_fuse_remove_leftovers, "mounts");
-	remove_leftovers(co_kernel_nbd_remove_leftovers, "NBD devices");
+	if (server.cmd.client_fd < 0) {
+		remove_leftovers(co_ublk_remove_leftovers, "devices");
+		remove_leftovers(co_fuse_remove_leftovers, "mounts");
+		remove_leftovers(co_kernel_nbd_remove_leftovers,
+				 "NBD devices");
+	}
 	change_set_log(server.log);
 	rc = co_startup_run(&server.cmd, err);
 	/* who gives steps may name files from where they are */
@@ -201,6 +204,15 @@ static void serve_until_left(void)
 	notify_systemd("STOPPING=1");
 }
 
+/* As if it had said quit: what it made and others use stays, and we do. */
+static void own_client_ended(void)
+{
+	struct error *err CLEANUP_ERROR = NULL;
+
+	if (!leave_asked() && co_leave(&err) < 0)
+		log_error(LOG_ERROR, &err);
+}
+
 static void serve(void *arg)
 {
 	(void)arg;
@@ -216,6 +228,8 @@ static void serve(void *arg)
 	signals_watch(co_leave_signal);
 	if (server.socket >= 0)
 		monitor_add(server.socket);
+	if (server.cmd.client_fd >= 0)
+		monitor_add_client(server.cmd.client_fd, own_client_ended);
 	if (serve_start(&server.failure) == 0)
 		serve_until_left();
 	else
@@ -311,6 +325,8 @@ static int prepare_start(struct error **err)
 	umask(077);
 	if (rc == 0)
 		rc = open_log(err);
+	if (rc == 0 && server.cmd.client_fd >= 0)
+		rc = passed_take(server.cmd.client_fd, err);
 	if (rc < 0 || !server.cmd.socket)
 		return rc;
 	rc = make_socket_dir(err);
@@ -327,7 +343,9 @@ static int start_runtime(struct error **err)
 	const char *warning = NULL;
 	int rc;
 
-	process_protect();
+	/* who ends with one client shows no disks that outlive it */
+	if (server.cmd.client_fd < 0)
+		process_protect();
 	rc = runtime_start(&options, &warning, err);
 	if (rc == 0 && warning)
 		log_write(LOG_WARNING, "%s", warning);

@@ -42,6 +42,8 @@ struct point {
 	int fd;			/* listened on; -1: the chardev has or makes
 				 * the one connection */
 	struct chardev *chardev;	/* or NULL: our own socket */
+	/* fd is the one client's; called when it has gone. NULL: it is not */
+	void (*ended)(void);
 	bool pretty;
 	unsigned clients;
 	struct wait_event changed;	/* its client left, or we leave */
@@ -302,6 +304,7 @@ static void wake_stopper(void)
 static void client_run(void *arg)
 {
 	struct client *c = arg;
+	void (*ended)(void) = c->from->ended;
 
 	client_send(c, qmp_greeting());
 	co_client_read(c);
@@ -313,6 +316,8 @@ static void client_run(void *arg)
 	free(c->queue);
 	free(c);
 	wake_stopper();
+	if (ended)
+		ended();
 }
 
 static void monitor_prepare_socket(int fd)
@@ -449,6 +454,13 @@ void monitor_add(int fd)
 	point_add(fd, NULL, false);
 }
 
+void monitor_add_client(int fd, void (*ended)(void))
+{
+	set_nonblocking(fd);
+	point_add(fd, NULL, false);
+	monitor.points->ended = ended;
+}
+
 void monitor_add_chardev(struct chardev *chardev, bool pretty)
 {
 	for (unsigned i = 0; i < chardev->listener_count; i++)
@@ -461,6 +473,11 @@ static int point_start(struct point *p, struct error **err)
 {
 	int in, out;
 
+	if (p->ended) {
+		monitor_admit(p, p->fd, p->fd);
+		p->fd = -1;
+		return 0;
+	}
 	if (p->fd < 0 && !p->chardev->reconnect_s) {
 		if (chardev_connection(p->chardev, &in, &out))
 			monitor_admit(p, in, out);

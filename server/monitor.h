@@ -25,6 +25,9 @@ struct chardev;
  */
 void monitor_add(int fd);
 void monitor_add_chardev(struct chardev *chardev, bool pretty);
+/* The one client of a socket, which this takes over; ended: called when it has
+ * gone, a coroutine. */
+void monitor_add_client(int fd, void (*ended)(void));
 int monitor_start(struct error **err) MUST_CHECK;
 /* No new clients; returns when the commands of those there have ended and
  * their replies are sent, or are not being read: true. False: the time is over,
