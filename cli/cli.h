@@ -11,6 +11,7 @@
  *	trace.c		what a daemon leaves: of one that died, its log
  *	guess.c		which word was meant
  *	operand.c	what an operand names: a file, a device
+ *	chain.c		the image that a device shows
  *	new-file.c	the file that create makes
  *	column.c	one table of columns: text and JSON
  *	human.c		sizes and times for people, and from them
@@ -221,6 +222,23 @@ uint64_t get_uint(const json_t *object, const char *name);
 bool get_bool(const json_t *object, const char *name);
 /* The array's member whose `name` is `value`; or NULL. */
 json_t *find_by(json_t *array, const char *name, const char *value);
+
+/* --- chain.c --- */
+
+/* nodes: what query-named-block-nodes gives. Each may give NULL. */
+
+/* Whether it is one of FILTERS. */
+bool driver_is_filter(const char *driver);
+/* The image that a node shows: the first below it, or it, that is no filter. */
+json_t *image_node(json_t *nodes, const char *name);
+/* What a filter shows; of others NULL. */
+json_t *filtered_node(json_t *nodes, const json_t *node);
+/* The node below as the image's backing image. */
+json_t *backing_node(json_t *nodes, const json_t *image);
+/* The file that an image is in. */
+const char *image_file(json_t *nodes, const json_t *image);
+/* Adds "format" and "file" of the image that a row's "node-name" shows. */
+void add_image(json_t *row, json_t *nodes);
 
 /* --- operand.c, new-file.c --- */
 

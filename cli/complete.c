@@ -79,19 +79,6 @@ static void offer_filters(struct typed *typed)
 	offer_words(typed, FILTERS);
 }
 
-static bool is_filter(const char *driver)
-{
-	size_t len = strlen(driver);
-	const char *at = FILTERS;
-
-	for (; at; at = strchr(at, '|')) {
-		at += *at == '|';
-		if (!strncmp(at, driver, len) && (!at[len] || at[len] == '|'))
-			return true;
-	}
-	return false;
-}
-
 static void offer_filter_nodes(struct typed *typed)
 {
 	json_t *nodes, *node;
@@ -104,7 +91,7 @@ static void offer_filter_nodes(struct typed *typed)
 		const char *name = get_string(node, "node-name");
 		const char *driver = get_string(node, "drv");
 
-		if (is_filter(driver))
+		if (driver_is_filter(driver))
 			candidate(typed, printable(name), driver);
 	}
 }

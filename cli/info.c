@@ -79,15 +79,134 @@ static void print_members(json_t *object, int indent)
 	}
 }
 
-static json_t *info_of_device(json_t *exp)
-{
-	json_t *nodes = client_call("query-named-block-nodes",
-				    json_pack("{s:b}", "flat", 1), NULL);
+/* --- a device ------------------------------------------------------------ */
 
-	json_object_set(exp, "node", find_by(nodes, "node-name",
-					     get_string(exp, "node-name")));
-	return exp;
+static json_t *nodes_of_daemon(void)
+{
+	return client_call("query-named-block-nodes",
+			   json_pack("{s:b}", "flat", 1), NULL);
 }
+
+/* "name: text", where there is one. */
+static void print_text(const char *name, const char *text)
+{
+	if (*text)
+		printf("%s: %s\n", name, printable(text));
+}
+
+/* From the node that the device shows, filters too, to the last image. */
+static void print_chain(json_t *nodes, json_t *node)
+{
+	printf("chain:\n");
+	while (node) {
+		json_t *image = json_object_get(node, "image"), *next;
+		const char *file = image_file(nodes, node);
+		char text[16];
+
+		printf("  - %s: %s, %s%s", printable(get_string(node,
+		       "node-name")), get_string(node, "drv"), human_size(text,
+		       get_uint(image, "virtual-size")),
+		       get_bool(node, "ro") ? ", read-only" : "");
+		next = filtered_node(nodes, node);
+		if (!next)
+			printf(", %s", printable(file));
+		putchar('\n');
+		node = next ? next : backing_node(nodes, node);
+	}
+}
+
+static void print_users(const json_t *exp)
+{
+	static const char in_use[] = "is in use: ";
+	json_t *asked = client_call("blkgraph-users", json_pack("{s:O}", "id",
+				    json_object_get(exp, "id")), NULL);
+	const char *users = get_string(asked, "users");
+	const char *at = strstr(users, in_use);
+
+	print_text("users", at ? at + strlen(in_use) : *users ? users :
+		   "nobody");
+}
+
+static void print_requests(const json_t *stats)
+{
+	char read[16], written[16];
+
+	if (!stats)
+		return;
+	printf("requests: %llu reads (%s), %llu writes (%s), %llu flushes, "
+	       "%llu discards\n",
+	       (unsigned long long)get_uint(stats, "rd_operations"),
+	       human_size(read, get_uint(stats, "rd_bytes")),
+	       (unsigned long long)get_uint(stats, "wr_operations"),
+	       human_size(written, get_uint(stats, "wr_bytes")),
+	       (unsigned long long)get_uint(stats, "flush_operations"),
+	       (unsigned long long)get_uint(stats, "unmap_operations"));
+}
+
+/* How often I/O was held for a change of the graph. */
+static void print_pauses(const json_t *drains)
+{
+	char longest[16], usual[16];
+
+	if (!get_uint(drains, "count")) {
+		printf("pauses: none\n");
+		return;
+	}
+	printf("pauses: %llu, the longest %s, 99 of 100 below %s\n",
+	       (unsigned long long)get_uint(drains, "count"),
+	       human_time(longest, get_uint(drains, "max-ns")),
+	       human_time(usual, get_uint(drains, "p99-ns")));
+}
+
+static void print_queues(const json_t *exp)
+{
+	uint64_t block = get_uint(exp, "logical-block-size");
+
+	if (json_object_get(exp, "queues"))
+		printf("queues: %llu", (unsigned long long)get_uint(exp,
+								"queues"));
+	if (json_object_get(exp, "depth"))
+		printf(" of %llu requests", (unsigned long long)get_uint(exp,
+								"depth"));
+	if (json_object_get(exp, "queues"))
+		putchar('\n');
+	if (block)
+		printf("block-size: %llu bytes\n", (unsigned long long)block);
+	if (json_object_get(exp, "zero-copy"))
+		printf("zero-copy: %s\n", get_bool(exp, "zero-copy") ? "yes" :
+		       format("no: %s", printable(get_string(exp,
+						  "zero-copy-reason"))));
+}
+
+static void print_device(json_t *exp)
+{
+	json_t *nodes = nodes_of_daemon();
+
+	add_image(exp, nodes);
+	print_text("device", get_string(exp, "device"));
+	print_text("name", get_string(exp, "id"));
+	printf("size: ");
+	print_scalar("size", json_object_get(exp, "size"));
+	printf("read-only: %s\n", get_bool(exp, "writable") ? "no" : "yes");
+	print_text("via", get_string(exp, "type"));
+	print_text("mountpoint", get_string(exp, "mountpoint"));
+	print_text("file", get_string(exp, "file"));
+	print_text("format", get_string(exp, "format"));
+	print_chain(nodes, find_by(nodes, "node-name",
+				   get_string(exp, "node-name")));
+	print_users(exp);
+	print_requests(json_object_get(exp, "stats"));
+	printf("failed: %llu\n", (unsigned long long)get_uint(exp, "errors"));
+	print_pauses(json_object_get(exp, "drains"));
+	print_queues(exp);
+	if (get_bool(exp, "stuck"))
+		print_text("stuck", *get_string(exp, "stuck-in") ?
+			   get_string(exp, "stuck-in") : "yes");
+	print_text("warning", get_string(exp, "warning"));
+	print_text("note", get_string(exp, "note"));
+}
+
+/* --- a file -------------------------------------------------------------- */
 
 static json_t *info_of_file(const struct args *args)
 {
@@ -103,10 +222,18 @@ static json_t *info_of_file(const struct args *args)
 
 int verb_info(const struct args *args)
 {
-	json_t *exp = operand_export(args);
-	json_t *info = exp ? info_of_device(exp) : info_of_file(args);
+	bool json = args_given(args, "json");
+	json_t *exp = operand_export(args), *info;
 
-	if (args_given(args, "json"))
+	if (exp && !json) {
+		print_device(exp);
+		return EXIT_DONE;
+	}
+	info = exp ? exp : info_of_file(args);
+	if (exp)
+		json_object_set(exp, "node", find_by(nodes_of_daemon(),
+				"node-name", get_string(exp, "node-name")));
+	if (json)
 		print_json(info);
 	else
 		print_members(info, 0);

@@ -14,8 +14,7 @@ const struct column list_columns[] = {
 	{ "RO", COLUMN_BOOL, true, "read-only", "nobody can write to it" },
 	{ "VIA", COLUMN_TEXT, true, "type",
 	  "how it is shown: ublk, kernel-nbd, fuse, nbd" },
-	{ "FORMAT", COLUMN_TEXT, true, "drv",
-	  "driver of the node that it shows" },
+	{ "FORMAT", COLUMN_TEXT, true, "format", "format of the image" },
 	{ "ERRORS", COLUMN_NUMBER, true, "errors", "requests that failed" },
 	{ "FILE", COLUMN_TEXT, true, "file", "the image file" },
 	{ "NODE", COLUMN_TEXT, false, "node-name", "the node that it shows" },
@@ -43,20 +42,6 @@ const struct column list_columns[] = {
 	  "the kernel did not answer in time" },
 	{ NULL, COLUMN_TEXT, false, NULL, NULL }
 };
-
-/* What the table shows and the export does not know itself. */
-static void add_node_members(json_t *row, json_t *nodes)
-{
-	json_t *node = find_by(nodes, "node-name",
-			       get_string(row, "node-name"));
-
-	json_object_set_new(row, "read-only",
-			    json_boolean(!get_bool(row, "writable")));
-	if (!node)
-		return;
-	json_object_set(row, "drv", json_object_get(node, "drv"));
-	json_object_set(row, "file", json_object_get(node, "file"));
-}
 
 /* What an operand names. */
 static void add_rows(json_t *rows, json_t *all, const char *name)
@@ -88,8 +73,11 @@ int verb_list(const struct args *args)
 		add_rows(rows, all, args->operands[n]);
 	nodes = client_call("query-named-block-nodes",
 			    json_pack("{s:b}", "flat", 1), NULL);
-	json_array_foreach(rows, i, row)
-		add_node_members(row, nodes);
+	json_array_foreach(rows, i, row) {
+		json_object_set_new(row, "read-only", json_boolean(
+				    !get_bool(row, "writable")));
+		add_image(row, nodes);
+	}
 	table_show(&table, args, "exports", rows);
 	return EXIT_DONE;
 }

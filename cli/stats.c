@@ -30,6 +30,8 @@ const struct column stats_columns[] = {
 	  "bytes discarded" },
 	{ "FAILED", COLUMN_NUMBER, true, "stats.failed",
 	  "requests that were not done" },
+	{ "FORMAT", COLUMN_TEXT, false, "format", "format of the image" },
+	{ "FILE", COLUMN_TEXT, false, "file", "the image file" },
 	{ NULL, COLUMN_TEXT, false, NULL, NULL }
 };
 
@@ -69,7 +71,7 @@ static json_t *one_of(json_t *exports, const char *name)
 int verb_stats(const struct args *args)
 {
 	struct table table;
-	json_t *rows, *row;
+	json_t *rows, *nodes, *row;
 	size_t i;
 
 	table_begin(&table, stats_columns, args);
@@ -80,8 +82,12 @@ int verb_stats(const struct args *args)
 	rows = client_call("query-block-exports", NULL, NULL);
 	if (args->count)
 		rows = one_of(rows, args->operands[0]);
-	json_array_foreach(rows, i, row)
+	nodes = client_call("query-named-block-nodes",
+			    json_pack("{s:b}", "flat", 1), NULL);
+	json_array_foreach(rows, i, row) {
 		add_members(json_object_get(row, "stats"));
+		add_image(row, nodes);
+	}
 	table_show(&table, args, "exports", rows);
 	return EXIT_DONE;
 }

@@ -82,6 +82,10 @@ const struct command command_table[] = {
 		.name = "query-block-exports", .gives = "[BlockExportInfo]",
 		.run = cmd_query_block_exports,
 	},
+	{
+		.name = "blkgraph-users", .takes = "id:str",
+		.gives = "BlkgraphUsers", .run = cmd_users,
+	},
 	/* changes files, but nothing that the state log keeps */
 	{
 		.name = "blockdev-create",

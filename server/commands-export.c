@@ -120,6 +120,26 @@ json_t *cmd_query_block_exports(json_t *args, struct error **err)
 	return list;
 }
 
+json_t *cmd_users(json_t *args, struct error **err)
+{
+	struct export *exp = export_by_name(arg_string(args, "id", ""), err);
+	struct error *users CLEANUP_ERROR = NULL;
+	json_t *shown;
+	int rc = 0;
+
+	if (!exp)
+		return NULL;
+	export_get(exp, "users");
+	/* who stops it has it open */
+	if (exp->life == EXPORT_RUNNING && exp->type->check_idle)
+		rc = exp->type->check_idle(exp, false, &users);
+	export_put(exp, "users");
+	shown = json_pack("{s:b}", "in-use", rc == -EBUSY);
+	if (users)
+		json_object_set_new(shown, "users", json_text(users->text));
+	return shown;
+}
+
 static int check_iothread(json_t *name, struct error **err)
 {
 	const char *id = json_string_value(name);

@@ -180,6 +180,7 @@ static const struct definition {
 	  "cache?:BlkgraphCacheMode node-name?:str via?:BlkgraphVia "
 	  "exclusive?:bool zero-copy?:bool offset?:int size-limit?:int "
 	  "partition?:int force?:bool" },
+	{ "BlkgraphUsers", "in-use:bool users?:str" },
 	{ "BlkgraphChange", "node-name?:str pause-ns:int in-flight:int" },
 	{ "BlkgraphExtent",
 	  "start:int length:int depth:int present:bool zero:bool data:bool "
