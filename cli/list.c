@@ -38,10 +38,26 @@ const struct column list_columns[] = {
 	{ "DRAIN-MAX", COLUMN_TIME, false, "drains.max-ns", "longest hold" },
 	{ "DRAIN-P99", COLUMN_TIME, false, "drains.p99-ns",
 	  "99 of 100 holds were shorter" },
-	{ "STUCK", COLUMN_BOOL, false, "stuck",
-	  "the kernel did not answer in time" },
+	{ "STATE", COLUMN_TEXT, false, "state",
+	  "running, stuck in the kernel, or gone: taken away" },
 	{ NULL, COLUMN_TEXT, false, NULL, NULL }
 };
+
+/* What the table shows and the export does not know itself. */
+static void add_node_members(json_t *row, json_t *nodes)
+{
+	bool gone = get_bool(row, "gone");
+
+	json_object_set_new(row, "state",
+			    json_string(gone ? "gone" :
+					get_bool(row, "stuck") ? "stuck" :
+								 "running"));
+	json_object_set_new(row, "read-only",
+			    json_boolean(!get_bool(row, "writable")));
+	/* of what is gone the daemon has noted what it was */
+	if (!gone)
+		add_image(row, nodes);
+}
 
 /* What an operand names. */
 static void add_rows(json_t *rows, json_t *all, const char *name)
@@ -54,6 +70,18 @@ static void add_rows(json_t *rows, json_t *all, const char *name)
 	json_array_foreach(named, i, exp)
 		if (!find_by(rows, "id", get_string(exp, "id")))
 			json_array_append(rows, exp);
+}
+
+/* For people; programs ask for the state. */
+static void mark_gone(json_t *rows)
+{
+	json_t *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row)
+		if (get_bool(row, "gone") && *get_string(row, "device"))
+			json_object_set_new(row, "device", json_sprintf(
+				"%s (gone)", get_string(row, "device")));
 }
 
 int verb_list(const struct args *args)
@@ -73,11 +101,10 @@ int verb_list(const struct args *args)
 		add_rows(rows, all, args->operands[n]);
 	nodes = client_call("query-named-block-nodes",
 			    json_pack("{s:b}", "flat", 1), NULL);
-	json_array_foreach(rows, i, row) {
-		json_object_set_new(row, "read-only", json_boolean(
-				    !get_bool(row, "writable")));
-		add_image(row, nodes);
-	}
+	json_array_foreach(rows, i, row)
+		add_node_members(row, nodes);
+	if (!args_given(args, "json") && !args_given(args, "noheadings"))
+		mark_gone(rows);
 	table_show(&table, args, "exports", rows);
 	return EXIT_DONE;
 }

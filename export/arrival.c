@@ -31,6 +31,19 @@ static bool name_char(char c)
 	       (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
 }
 
+/* A name as the rule may use it. */
+static void name_clean(char to[64], const char *name)
+{
+	size_t i;
+
+	for (i = 0; name[i] && i < 63; i++)
+		to[i] = name_char(name[i]) ? name[i] : '_';
+	to[i] = '\0';
+	/* a name of dots would leave the folder */
+	if (to[0] == '.')
+		to[0] = '_';
+}
+
 static void name_file(char *path, size_t size, const char *disk)
 {
 	snprintf(path, size, NAMES "/%s", disk);
@@ -63,17 +76,38 @@ void arrival_forget(const char *disk)
 	unlink(path);
 }
 
+void arrival_lost(const char *disk, const char *name)
+{
+	char path[64], clean[64], line[128] = "", wanted[128];
+	FILE *f;
+	int fd;
+
+	name_clean(clean, name);
+	snprintf(wanted, sizeof(wanted), "BLKGRAPH_NAME=%s\n", clean);
+	name_file(path, sizeof(path), disk);
+	f = fopen(path, "re");
+	if (!f)
+		return;
+	if (!fgets(line, sizeof(line), f))
+		line[0] = '\0';
+	fclose(f);
+	if (strcmp(line, wanted) != 0)
+		return;
+	arrival_forget(disk);
+	snprintf(path, sizeof(path), "/sys/block/%s/uevent", disk);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	/* a disk that is no more needs no look */
+	(void)!write(fd, "change", 6);
+	close(fd);
+}
+
 void arrival_begin(struct arrival *s, const char *disk, const char *name)
 {
-	size_t i;
-
 	memset(s, 0, sizeof(*s));
 	snprintf(s->disk, sizeof(s->disk), "%s", disk);
-	for (i = 0; name[i] && i < sizeof(s->name) - 1; i++)
-		s->name[i] = name_char(name[i]) ? name[i] : '_';
-	/* a name of dots would leave the folder */
-	if (s->name[0] == '.')
-		s->name[0] = '_';
+	name_clean(s->name, name);
 	s->udevd = access("/run/udev/control", F_OK) == 0;
 	if (!s->udevd)
 		return;

@@ -33,5 +33,8 @@ int arrival_wait(struct arrival *s, struct error **err) MUST_CHECK;
 void arrival_end(struct arrival *s);
 /* Forgets the name that the udev rule reads. */
 void arrival_forget(const char *disk);
+/* The same for a disk that was taken away, and may be another's by now: only if
+ * the name is this; udev is made to look again. */
+void arrival_lost(const char *disk, const char *name);
 
 #endif

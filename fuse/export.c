@@ -177,6 +177,7 @@ static struct fuse_file *fuse_file_new(const struct export *exp,
 	f->common.owner.mode = exp->writable ? 0600 : 0400;
 	f->common.owner.uid = geteuid();
 	f->common.owner.gid = getegid();
+	f->common.tells_closes = opts->block_device;
 	f->loop.file = f->path;
 	f->loop.writable = exp->writable;
 	f->loop.partition_scan = opts->partition_scan;
@@ -278,6 +279,11 @@ static int fuse_check_idle(struct export *exp, bool patient,
 	return co_fuse_file_idle(fuse_file_of(exp), patient, err);
 }
 
+static bool fuse_is_gone(struct export *exp)
+{
+	return co_fuse_file_is_gone(fuse_file_of(exp));
+}
+
 static int fuse_close(struct export *exp, struct error **err)
 {
 	struct fuse_export *state = exp->state;
@@ -331,6 +337,7 @@ static const struct export_type fuse_export_type = {
 	.start = fuse_start,
 	.stop = fuse_stop,
 	.check_idle = fuse_check_idle,
+	.is_gone = fuse_is_gone,
 	.close = fuse_close,
 	.query = fuse_query,
 };

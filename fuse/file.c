@@ -240,6 +240,24 @@ int co_fuse_file_start(struct fuse_file *f, struct error **err)
 
 /* --- stop --- */
 
+/* The kernel ends the connection with the last mount and open file. */
+static bool file_is_cut_off(const struct fuse_file *f)
+{
+	for (unsigned i = 0; i < f->queues; i++)
+		if (!f->queue[i].serving)
+			return true;
+	return false;
+}
+
+bool co_fuse_file_is_gone(struct fuse_file *f)
+{
+	if (f->state != FUSE_SHOWN)
+		return false;
+	if (file_is_cut_off(f))
+		return true;
+	return f->loop.disk.name[0] && !co_loop_there(&f->loop);
+}
+
 static int64_t co_opens(struct fuse_file *f)
 {
 	int64_t opens = 0;
@@ -304,7 +322,8 @@ static int co_file_idle(struct fuse_file *f, struct error **err)
 {
 	uint64_t end = clock_ns() + RELEASE_NS;
 
-	while (co_opens(f) > 0) {
+	/* of one that is cut off nothing is released any more */
+	while (!file_is_cut_off(f) && co_opens(f) > 0) {
 		if (clock_ns() >= end)
 			return co_busy(f, err);
 		co_sleep(POLL_NS);
@@ -316,7 +335,7 @@ int co_fuse_file_idle(struct fuse_file *f, bool patient, struct error **err)
 {
 	if (f->state != FUSE_SHOWN)
 		return 0;
-	return f->loop.disk.name[0] ?
+	return f->loop.disk.name[0] && co_loop_there(&f->loop) ?
 	       co_disk_idle(&f->loop.disk, patient, err) :
 	       co_file_idle(f, err);
 }

@@ -54,6 +54,8 @@ int co_fuse_file_stop(struct fuse_file *f, enum export_stop mode,
 /* As co_disk_idle. */
 int co_fuse_file_idle(struct fuse_file *f, bool patient, struct error **err)
 	MUST_CHECK;
+/* Whether somebody else has unmounted it, or taken its loop device away. */
+bool co_fuse_file_is_gone(struct fuse_file *f);
 /* Gives back everything. False where it is STUCK: then f must stay. */
 bool co_fuse_file_close(struct fuse_file *f);
 

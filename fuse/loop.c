@@ -35,6 +35,7 @@ struct attach_job {
 	void (*abort)(struct loop *loop);
 	char name[64];		/* the export's id */
 	char disk[16];		/* "loop3" */
+	uint64_t seq;
 	bool direct;
 	struct arrival arrival;
 	bool arriving;
@@ -84,6 +85,26 @@ static int loop_file_open(const struct loop *loop, struct error **err)
 	return fd;
 }
 
+/* 0, or a positive errno. */
+static int loop_read_seq(const char *disk, uint64_t *seq)
+{
+	unsigned long long value;
+	char path[64];
+	int error = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/diskseq", disk);
+	f = fopen(path, "re");
+	if (!f)
+		return errno;
+	if (fscanf(f, "%llu", &value) == 1)
+		*seq = value;
+	else
+		error = EIO;
+	fclose(f);
+	return error;
+}
+
 /* -EBUSY, without a sentence: somebody else has taken this one. */
 static int configure(struct attach_job *job, int device, int file)
 {
@@ -100,6 +121,8 @@ static int configure(struct attach_job *job, int device, int file)
 	snprintf((char *)config.info.lo_file_name, LO_NAME_SIZE, "%s",
 		 loop->file);
 	if (!ioctl(device, LOOP_CONFIGURE, &config)) {
+		if (loop_read_seq(job->disk, &job->seq))
+			job->seq = 0;
 		job->direct = !ioctl(device, LOOP_GET_STATUS64, &info) &&
 			      info.lo_flags & LO_FLAGS_DIRECT_IO;
 		return 0;
@@ -196,6 +219,14 @@ static uint64_t attach_progress(struct late *late)
 	return now;
 }
 
+static void loop_take(struct loop *loop, const struct attach_job *job)
+{
+	memcpy(loop->disk.name, job->disk, sizeof(job->disk));
+	memcpy(loop->name, job->name, sizeof(job->name));
+	loop->seq = job->seq;
+	loop->direct = job->direct;
+}
+
 static void attach_late(struct late *late)
 {
 	struct attach_job *job = container_of(late, struct attach_job, work);
@@ -204,7 +235,7 @@ static void attach_late(struct late *late)
 	if (job->arriving)
 		co_blocking(arrival_undo, job);
 	if (!job->rc) {
-		memcpy(loop->disk.name, job->disk, sizeof(job->disk));
+		loop_take(loop, job);
 		co_loop_abandon(loop);
 	}
 	loop->attaching = false;
@@ -241,8 +272,7 @@ int co_loop_attach(struct loop *loop, const char *name,
 		return -ETIMEDOUT;
 	loop->attaching = false;
 	if (!job->rc) {
-		memcpy(loop->disk.name, job->disk, sizeof(job->disk));
-		loop->direct = job->direct;
+		loop_take(loop, job);
 		co_blocking(attach_arrival_run, job);
 	}
 	rc = job->rc;
@@ -312,18 +342,18 @@ struct there_job {
 	bool there;
 };
 
-/* Whether the file has this loop device still. */
 static void there_run(void *arg)
 {
 	struct there_job *t = arg;
-	char disk[16];
-	int hit = users_find_loop(t->loop->file, disk);
+	const struct loop *loop = t->loop;
+	uint64_t seq;
+	int error = loop_read_seq(loop->disk.name, &seq);
 
 	/* who cannot look does not say that it has gone */
-	t->there = hit < 0 || (hit && !strcmp(disk, t->loop->disk.name));
+	t->there = error ? error != ENOENT : !loop->seq || seq == loop->seq;
 }
 
-static bool co_loop_there(const struct loop *loop)
+bool co_loop_there(const struct loop *loop)
 {
 	struct there_job t = { .loop = loop };
 
@@ -365,6 +395,14 @@ static int co_loop_cleared(struct loop *loop, bool patient, struct error **err)
 	return 0;
 }
 
+/* Somebody has taken it away, and the number may be another's now. */
+static void lost_run(void *arg)
+{
+	const struct loop *loop = arg;
+
+	arrival_lost(loop->disk.name, loop->name);
+}
+
 /* Once: 0 it is gone, -EAGAIN somebody was there who will go. */
 static int co_detach_unused(void *arg, bool patient, struct error **err)
 {
@@ -372,9 +410,10 @@ static int co_detach_unused(void *arg, bool patient, struct error **err)
 	struct sole_open *sole = NULL;
 	int rc;
 
-	/* somebody may have taken it away, and the number be another's now */
-	if (!co_loop_there(loop))
+	if (!co_loop_there(loop)) {
+		co_blocking(lost_run, loop);
 		return 0;
+	}
 	rc = co_sole_open(&loop->disk, &sole, err);
 	if (rc == -EBUSY)
 		return co_disk_judge_users(&loop->disk, NULL, true, patient,
@@ -422,15 +461,18 @@ int loop_clear(const char *disk)
 
 struct abandon_job {
 	struct late work;
-	char disk[16];
+	char disk[16], name[64];
+	bool there;
 };
 
 static void abandon_run(struct late *late)
 {
 	struct abandon_job *job = container_of(late, struct abandon_job, work);
-	int ignored = loop_clear(job->disk);
 
-	(void)ignored;
+	if (job->there)
+		(void)!loop_clear(job->disk);
+	else
+		arrival_lost(job->disk, job->name);
 }
 
 static void abandon_late(struct late *late)
@@ -443,10 +485,12 @@ void co_loop_abandon(struct loop *loop)
 	struct abandon_job *job = calloc(1, sizeof(*job));
 	struct error *late CLEANUP_ERROR = NULL;
 
-	if (job && co_loop_there(loop)) {
+	if (job) {
+		job->there = co_loop_there(loop);
 		job->work.call = abandon_run;
 		job->work.undo = abandon_late;
 		memcpy(job->disk, loop->disk.name, sizeof(job->disk));
+		memcpy(job->name, loop->name, sizeof(job->name));
 		if (!co_late(&job->work, DISK_STALL_NS, &late,
 			     "LOOP_CLR_FD of /dev/%s", job->disk))
 			job = NULL;

@@ -17,6 +17,10 @@ struct loop {
 	const char *file;	/* its path, as users see it */
 	bool writable, partition_scan;
 	uint32_t block_size;	/* bytes */
+	/* The kernel's, another each time that the device is put on a file;
+	 * path and number may be somebody else's by now. 0: not known. */
+	uint64_t seq;
+	char name[64];		/* under /dev/blkgraph */
 	bool stuck;		/* in the kernel, on its way out */
 	bool attaching;		/* what makes it is late, and knows this */
 	bool direct;		/* past the page cache of the file */
@@ -35,6 +39,8 @@ int co_loop_attach(struct loop *loop, const char *name,
 /* C9: refused while somebody has it open, naming him. When it returns 0 the
  * kernel has written and closed the file. */
 int co_loop_detach(struct loop *loop, struct error **err) MUST_CHECK;
+/* Whether it is still on the file: somebody may have taken it away. */
+bool co_loop_there(const struct loop *loop);
 /* Whoever uses it: it goes when he closes it. The file gives errors. */
 void co_loop_abandon(struct loop *loop);
 

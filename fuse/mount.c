@@ -271,11 +271,12 @@ struct unmount_job {
 
 int fuse_unmount_here(const char *path, int flags)
 {
-	if (umount2(path, flags | UMOUNT_NOFOLLOW))
-		return errno;
-	if (is_ours(path))
+	int error = umount2(path, flags | UMOUNT_NOFOLLOW) ? errno : 0;
+
+	/* EINVAL: somebody else has unmounted it */
+	if ((!error || error == EINVAL) && is_ours(path))
 		unlink(path);
-	return 0;
+	return error;
 }
 
 static void unmount_there(void *arg)

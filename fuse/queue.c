@@ -28,6 +28,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "graph/export.h"
+
 /* Bytes from which a WRITE keeps the inbox instead of being copied. */
 #define KEEP_INBOX (64u * 1024)
 /* Requests read in one go, so that others on the thread get their turn. */
@@ -358,10 +360,29 @@ static void slot_open(struct fuse_slot *s)
 	slot_free(s);
 }
 
+static void close_heard(struct message *msg)
+{
+	slot_end(container_of(msg, struct fuse_slot, ask), 0);
+}
+
+static void close_told(struct message *msg)
+{
+	struct fuse_slot *s = container_of(msg, struct fuse_slot, ask);
+
+	export_lost(s->queue->common->root);
+	s->ask.fn = close_heard;
+	thread_post(s->queue->thread, &s->ask);
+}
+
 static void slot_release(struct fuse_slot *s)
 {
 	s->queue->opens--;
-	slot_end(s, 0);
+	if (!s->queue->common->tells_closes) {
+		slot_end(s, 0);
+		return;
+	}
+	s->ask.fn = close_told;
+	thread_post(thread_by_index(MAIN_THREAD), &s->ask);
 }
 
 static void slot_statfs(struct fuse_slot *s)
@@ -573,6 +594,7 @@ static void queue_died(struct message *msg)
 
 	q->serving = false;
 	wait_event_set(&q->died);
+	export_lost(q->common->root);
 }
 
 int co_fuse_queue_open(struct fuse_queue *q)

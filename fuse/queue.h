@@ -33,6 +33,7 @@ struct fuse_common {
 	struct root *root;
 	struct fuse_shape shape;
 	uint32_t depth;		/* requests of all queues at a time */
+	bool tells_closes;	/* of the file, to main */
 	/* atomic, relaxed */
 	uint64_t written;	/* bytes */
 	/* main */

@@ -81,11 +81,21 @@ static const unsigned export_follows[EXPORT_LIVES] = {
 	[EXPORT_CLOSING] = BIT(CLOSED),
 };
 
+/* Starts and stops find it out themselves. */
+static void export_tell_lost(struct export *exp)
+{
+	if (!exp->lost || exp->life != EXPORT_RUNNING || !export_listener)
+		return;
+	exp->lost = false;
+	export_listener->lost(exp);
+}
+
 static void export_set_life(struct export *exp, enum export_life life)
 {
 	assert(export_follows[exp->life] >> life & 1);
 	exp->life = life;
 	exp->ran |= life == EXPORT_RUNNING || life == EXPORT_STUCK;
+	export_tell_lost(exp);
 }
 
 bool export_is_found(const struct export *exp)
@@ -100,15 +110,32 @@ void export_set_stuck(struct export *exp)
 		export_set_life(exp, EXPORT_STUCK);
 }
 
-/* Roots that are no export's are their owners' matter. */
-static void export_root_failed(struct root *root)
+static struct export *export_of_root(const struct root *root)
 {
 	struct export *exp = exports;
 
 	while (exp && exp->root != root)
 		exp = exp->next;
+	return exp;
+}
+
+/* Roots that are no export's are their owners' matter. */
+static void export_root_failed(struct root *root)
+{
+	struct export *exp = export_of_root(root);
+
 	if (exp && export_listener)
 		export_listener->failed(exp, false);
+}
+
+void export_lost(const struct root *root)
+{
+	struct export *exp = export_of_root(root);
+
+	if (!exp)
+		return;
+	exp->lost = true;
+	export_tell_lost(exp);
 }
 
 void export_set_listener(const struct export_listener *listener)

@@ -58,6 +58,12 @@ struct export_type {
 	int (*check_idle)(struct export *exp, bool patient,
 			  struct error **err);
 	/*
+	 * Whether the kernel has let go of it though nobody here asked for
+	 * that, once export_lost was called; may wait. NULL: such a type does
+	 * not call it.
+	 */
+	bool (*is_gone)(struct export *exp);
+	/*
 	 * Undoes open, when nobody refers to the export any more; the root is
 	 * freed by co_export_root_end, whose words for what was lost it hands
 	 * on.
@@ -92,6 +98,7 @@ struct export {
 	char *id;
 	bool writable;
 	bool ran;		/* or may have */
+	bool lost;		/* perhaps; is_gone knows */
 	bool exclusive;		/* nobody else may write to the node (P1) */
 	void *opts;
 	struct json_t *given;	/* to export_add */
@@ -142,6 +149,9 @@ int export_del(const char *id, enum export_stop mode, struct error **loss,
 	       struct error **err) MUST_CHECK;
 /* Within a type's open, start or stop: it does not end. */
 void export_set_stuck(struct export *exp);
+/* Main thread, for a type: something that belongs to what shows the root has
+ * ended. Harmless where the type itself has ended it. */
+void export_lost(const struct root *root);
 
 /* Main thread. */
 struct export_listener {
@@ -151,6 +161,8 @@ struct export_listener {
 	 * it is asked for as an export begins. ending: for the last time, and
 	 * always once; what it kept in exp->errors it frees. Does not wait. */
 	void (*failed)(struct export *exp, bool ending);
+	/* One that runs may be gone, as is_gone can say. Does not wait. */
+	void (*lost)(struct export *exp);
 };
 void export_set_listener(const struct export_listener *listener);
 

@@ -47,6 +47,7 @@ struct knbd {
 	uint32_t block_size;
 	unsigned queues;
 	char backend[KNBD_BACKEND_MAX];
+	char name[64];		/* under /dev/blkgraph */
 	uint64_t flags;
 	const char *note;	/* what the user should know; static */
 	bool connecting;	/* CONNECT passed its deadline */
@@ -169,6 +170,7 @@ static int knbd_open(struct export *exp, struct node *node, struct error **err)
 	k->flags = server_flags(k, node);
 	snprintf(k->backend, sizeof(k->backend), "blkgraph:%d:%s",
 		 (int)getpid(), exp->id);
+	snprintf(k->name, sizeof(k->name), "%s", exp->id);
 	k->target.root = export_root_new(exp, &knbd_root_ops, k, node,
 					 PERM_ALL, k->block_size,
 					 nbd_target_threads(), err);
@@ -217,6 +219,11 @@ static void widen(int fd)
 }
 
 /* Serves one end of each pair; the others are the connection's. */
+static void knbd_conn_ended(void *arg)
+{
+	export_lost(((struct knbd *)arg)->target.root);
+}
+
 static int offer(struct knbd *k, struct knbd_connect *c, struct error **err)
 {
 	int rc = 0;
@@ -231,6 +238,8 @@ static int offer(struct knbd *k, struct knbd_connect *c, struct error **err)
 		widen(pair[0]);
 		widen(pair[1]);
 		service.stream.fd = pair[0];
+		service.ended = knbd_conn_ended;
+		service.arg = k;
 		rc = nbd_target_serve(&k->target, &service, err);
 		if (rc)
 			close(pair[0]);
@@ -470,6 +479,13 @@ static void announce_run(void *arg)
 	knbd_announce(((struct knbd *)arg)->index);
 }
 
+static void knbd_lost_run(void *arg)
+{
+	const struct knbd *k = arg;
+
+	arrival_lost(k->disk.name, k->name);
+}
+
 /* K3: the number is another's only when the kernel has let go of it. */
 static void co_wait_gone(struct knbd *k)
 {
@@ -504,6 +520,8 @@ static int co_halt(struct knbd *k, enum export_stop mode, struct error **err)
 	ours = co_is_ours(k);
 	if (k->stuck_in && ours)
 		return knbd_stuck(k, k->stuck_in, 0, err);
+	if (!ours)
+		co_blocking(knbd_lost_run, k);
 	if (mode == EXPORT_STOP_SAFE)
 		rc = co_disk_retry(co_disconnect_unused, k, err);
 	else if (ours)
@@ -551,6 +569,14 @@ static int knbd_check_idle(struct export *exp, bool patient,
 		co_disk_idle(&k->disk, patient, err);
 }
 
+/* Without a connection it can do nothing, whoever has it open still. */
+static bool knbd_is_gone(struct export *exp)
+{
+	const struct knbd *k = knbd_of(exp);
+
+	return k->disk.name[0] && !k->disconnected && !k->target.count;
+}
+
 static int knbd_close(struct export *exp, struct error **err)
 {
 	struct knbd_export *state = exp->state;
@@ -596,6 +622,7 @@ static const struct export_type knbd_export_type = {
 	.start = knbd_start,
 	.stop = knbd_stop,
 	.check_idle = knbd_check_idle,
+	.is_gone = knbd_is_gone,
 	.close = knbd_close,
 	.query = knbd_query,
 };

@@ -18,6 +18,7 @@
 #include "runtime/io.h"
 #include "server/command.h"
 #include "server/commands.h"
+#include "server/gone.h"
 #include "server/deadline.h"
 #include "server/window.h"
 
@@ -309,6 +310,7 @@ json_t *cmd_attach(json_t *args, struct error **err)
 		return NULL;
 	id.promise.id = id.id;
 	export_id_promise(&id.promise);
+	co_gone_forget(id.id);
 	result = attach_with_id(args, &id, err);
 	if (!result)
 		command_name_user(arg_string(args, "filename", ""), err);

@@ -11,28 +11,35 @@
 #include "graph/graph.h"
 #include "server/command.h"
 #include "server/commands.h"
+#include "server/gone.h"
 #include "server/io-errors.h"
 #include "server/leave.h"
 #include "server/log.h"
 #include "server/monitor.h"
 #include "server/object.h"
 
-struct export *export_by_name(const char *name, struct error **err)
+/* Without the folder of links. */
+static const char *export_plain_name(const char *name)
 {
 	static const char links[] = "/dev/blkgraph/";
-	struct export *exp;
 
-	if (!strncmp(name, links, strlen(links)))
-		exp = export_find(name + strlen(links));
-	else
-		exp = export_find(name);
+	return !strncmp(name, links, strlen(links)) ? name + strlen(links) :
+						      name;
+}
+
+struct export *export_by_name(const char *name, struct error **err)
+{
+	struct export *exp = export_find(export_plain_name(name));
+
 	if (exp)
 		return exp;
 	/* one without a block device has an empty path */
 	while (*name && (exp = export_next(exp)) != NULL)
 		if (!strcmp(exp->device, name))
 			return exp;
-	error_set(err, ENOENT, "Export '%s' is not found", name);
+	error_set(err, ENOENT, "Export '%s' is not found%s", name,
+		  gone_is_known(export_plain_name(name)) ?
+		  ": another program has taken it away" : "");
 	return NULL;
 }
 
@@ -117,6 +124,7 @@ json_t *cmd_query_block_exports(json_t *args, struct error **err)
 		if (export_is_found(all[i]))
 			json_array_append_new(list, export_describe(all[i]));
 	export_put_all(all, "query");
+	gone_list(list);
 	return list;
 }
 
@@ -187,6 +195,7 @@ json_t *cmd_block_export_add(json_t *args, struct error **err)
 	json_auto_t *own = json_copy(args);
 	struct export *exp = NULL;
 
+	co_gone_forget(arg_string(args, "id", ""));
 	if (take_iothreads(own, err) == 0 && take_bitmaps(own, err) == 0)
 		exp = export_add(own, err);
 	/* what has no effect here was given too */
@@ -197,10 +206,17 @@ json_t *cmd_block_export_add(json_t *args, struct error **err)
 
 json_t *cmd_block_export_del(json_t *args, struct error **err)
 {
-	struct export *exp = export_by_name(arg_string(args, "id", ""), err);
+	const char *name = arg_string(args, "id", "");
+	struct error *unknown CLEANUP_ERROR = NULL;
+	struct export *exp = export_by_name(name, &unknown);
 	bool hard = !strcmp(arg_string(args, "mode", "safe"), "hard");
 	struct error *loss CLEANUP_ERROR = NULL;
 
+	if ((!exp || gone_is_ending(exp->id)) &&
+	    co_gone_forget(export_plain_name(name)))
+		return json_object();
+	if (unknown)
+		error_propagate(err, &unknown);
 	if (!exp || co_export_end(exp, hard, &loss, err) < 0)
 		return NULL;
 	if (!loss)
@@ -211,6 +227,9 @@ json_t *cmd_block_export_del(json_t *args, struct error **err)
 
 static void export_gone(const char *id)
 {
+	/* which goes on being shown */
+	if (gone_is_ending(id))
+		return;
 	monitor_event("BLOCK_EXPORT_DELETED", json_pack("{s:s}", "id", id));
 }
 
@@ -229,6 +248,7 @@ void graph_events_start(void)
 	static const struct export_listener listener = {
 		.gone = export_gone,
 		.failed = io_errors_note,
+		.lost = gone_suspect,
 	};
 
 	export_set_listener(&listener);

@@ -26,7 +26,7 @@
 	"id:str type:BlockExportType node-name?:str shutting-down:bool " \
 	"writable:bool stuck:bool stuck-in?:str size?:int warning?:str " \
 	"drains?:BlkgraphDrains stats?:BlockDeviceStats errors?:int " \
-	"back-dev?:str back-ino?:int"
+	"back-dev?:str back-ino?:int gone?:bool drv?:str file?:str"
 
 static const struct definition {
 	const char *name, *members;
@@ -222,6 +222,7 @@ static const struct definition {
 	{ "BlockDirtyBitmapOrStr", "local:str external:BlockDirtyBitmap" },
 	{ NULL, NULL }
 }, events[] = {
+	{ "BLKGRAPH_EXPORT_GONE", "id:str device:str" },
 	{ "BLKGRAPH_NODE_CLOSE_FAILED", "node-name:str error:str" },
 	{ "BLOCK_EXPORT_DELETED", "id:str" },
 	{ "BLOCK_IO_ERROR",

@@ -168,6 +168,17 @@ static int ublk_check_idle(struct export *exp, bool patient,
 	return co_ublk_device_idle(device_of(exp), patient, err);
 }
 
+/* The kernel gives tags back only when it stops the device. */
+static bool ublk_is_gone(struct export *exp)
+{
+	const struct ublk_device *dev = device_of(exp);
+
+	for (unsigned i = 0; dev->state == UBLK_LIVE && i < dev->queues; i++)
+		if (!dev->queue[i].fetching)
+			return true;
+	return false;
+}
+
 static int ublk_close(struct export *exp, struct error **err)
 {
 	struct ublk_export *state = exp->state;
@@ -250,6 +261,7 @@ static const struct export_type ublk_export_type = {
 	.start = ublk_start,
 	.stop = ublk_stop_export,
 	.check_idle = ublk_check_idle,
+	.is_gone = ublk_is_gone,
 	.close = ublk_close,
 	.query = ublk_query,
 };

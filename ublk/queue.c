@@ -25,6 +25,7 @@
 #include "runtime/ring.h"
 #include "ublk/params.h"
 #include "export/payload.h"
+#include "graph/export.h"
 
 struct ublk_tag {
 	struct request req;
@@ -254,6 +255,7 @@ static void tags_died(struct message *msg)
 
 	q->fetching = false;
 	wait_event_set(&q->dead);
+	export_lost(q->root);
 }
 
 static void fetches_taken(struct ring_op *op, int res, unsigned flags)

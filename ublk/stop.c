@@ -27,10 +27,18 @@ uint64_t ublk_device_completed(struct disk *disk)
 
 static int co_stop_dev(struct ublk_device *dev, struct error **err)
 {
-	int rc = co_ublk_stop(dev->id, err);
+	struct error *failed = NULL;
+	int rc = co_ublk_stop(dev->id, &failed);
 
 	if (rc == -ETIMEDOUT)
 		ublk_device_stuck(dev, "STOP_DEV");
+	/* somebody else has deleted it: its tags are still to be ended */
+	if (rc == -ENODEV) {
+		error_clear(&failed);
+		rc = 0;
+	}
+	if (rc)
+		error_propagate(err, &failed);
 	return rc;
 }
 

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * gone.h - disks of ours that others have taken away: losetup -d, umount,
+ * nbd-client -d, deleting a ublk device.
+ *
+ * Such an export ends as by force, so that its image is free at once. What is
+ * left is a note, which is shown as gone until somebody deletes the export or
+ * makes another of its name.
+ *
+ * Main thread.
+ */
+#ifndef SERVER_GONE_H
+#define SERVER_GONE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+struct export;
+
+/* As export_listener.lost. */
+void gone_suspect(struct export *exp);
+/* Adds those that are gone to what query-block-exports shows. */
+void gone_list(json_t *list);
+/* Whether one of this name (an id or a device's path) is gone. */
+bool gone_is_known(const char *name);
+/* Whether the export that ends just now ends because it is gone. */
+bool gone_is_ending(const char *id);
+/*
+ * Coroutine: waits while one of this name is being let go. Then forgets it,
+ * with its event; false: there was none.
+ */
+bool co_gone_forget(const char *name);
+
+#endif
