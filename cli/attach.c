@@ -4,6 +4,7 @@
  * is the device's path and nothing else.
  */
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -94,6 +95,14 @@ static json_t *attach_call(const struct args *args)
 static void attach_warn(const struct args *args, const json_t *made)
 {
 	const char *zero_copy = args_value(args, "zero-copy");
+	uint64_t size = get_uint(made, "disk-size");
+	uint64_t rest = size - get_uint(made, "size");
+
+	if (rest)
+		complain("'%s' has %" PRIu64 " bytes, and %s has whole blocks:"
+			 " the last %" PRIu64 " bytes are out of reach",
+			 args->operands[0], size, get_string(made, "device"),
+			 rest);
 
 	if (zero_copy && !strcmp(zero_copy, "on") &&
 	    !get_bool(made, "zero-copy"))

@@ -18,6 +18,7 @@
 #include "graph/magic.h"
 #include "runtime/storage.h"
 
+#define SECTOR 512u
 #define NEITHER_KIND "'%s' is neither a regular file nor a block device"
 
 /* ---- identity ---- */
@@ -182,6 +183,10 @@ json_t *node_options_for_file(const char *path, const char *format,
 	}
 	json_object_set_new(options, "read-only", json_boolean(
 			    read_only || look.info.write_protected));
+	/* O_DIRECT could not write the last block of such a file whole */
+	if ((driver->kind == DRIVER_PROTOCOL || !strcmp(format, "raw")) &&
+	    !is_aligned(look.info.size, SECTOR))
+		direct = false;
 	json_object_set_new(options, "discard", json_string("unmap"));
 	json_object_set_new(options, "cache", json_pack("{s:b}", "direct",
 							direct));

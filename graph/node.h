@@ -204,8 +204,8 @@ struct node *node_open(struct json_t *options, unsigned flags,
 struct json_t *node_describe(const struct node *node);
 /* Options for an image file as a user names it; format NULL: by name
  * (.qcow2) or probed (then *guessed), -ENOTSUP where that shows one which no
- * driver reads. Read-only too where the file system or device is. New
- * reference. */
+ * driver reads. Read-only too where the file system or device is; through the
+ * page cache too where a raw file has no whole sectors. New reference. */
 struct json_t *node_options_for_file(const char *path, const char *format,
 				     bool read_only, bool direct,
 				     bool *guessed, struct error **err)

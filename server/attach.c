@@ -269,6 +269,7 @@ static json_t *attach_with_id(json_t *args, struct attach_id *id,
 	const struct node *image;
 	const char *format;
 	struct export *exp;
+	uint64_t size;
 	json_t *shown;
 	bool guessed;
 
@@ -279,6 +280,7 @@ static json_t *attach_with_id(json_t *args, struct attach_id *id,
 	image = attach_image(node, args);
 	format = image->driver->name;
 	guessed = image->guessed;
+	size = node->size;
 	log_node_warning(node);
 	type = attach_choose_type(arg_string(args, "via", "auto"), err);
 	if (type)
@@ -296,6 +298,8 @@ static json_t *attach_with_id(json_t *args, struct attach_id *id,
 	export_put(exp, "command");
 	json_object_set_new(shown, "format", json_string(format));
 	json_object_set_new(shown, "guessed", json_boolean(guessed));
+	json_object_set_new(shown, "disk-size",
+			    json_integer((json_int_t)size));
 	if (image->read_only && !arg_bool(args, "read-only", false))
 		attach_tell_read_only(shown, image);
 	return shown;

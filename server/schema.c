@@ -160,7 +160,7 @@ static const struct definition {
 	{ "BlkgraphQueueInfo", "thread:int requests:int copied:int" },
 	{ "BlockExportInfo", EXPORT_INFO },
 	{ "BlkgraphAttached", EXPORT_INFO " format:str guessed:bool "
-	  "read-only-reason?:str" },
+	  "disk-size:int read-only-reason?:str" },
 	/* what an export that is being opened or closed does not show */
 	{ "BlockExportInfo-ublk",
 	  "device?:str device-id?:int queues?:int depth?:int "
