@@ -26,11 +26,14 @@ static bool shows_another(const json_t *node)
 	       driver_is_filter(get_string(node, "drv"));
 }
 
-/* The first child: the filtered one, or the file of a format. */
+/* What a filter filters, or the file of a format; NULL: it has neither. */
 static json_t *below(json_t *nodes, const json_t *node)
 {
-	json_t *child = json_array_get(json_object_get(node, "children"), 0);
+	json_t *children = json_object_get(node, "children");
+	json_t *child = find_by(children, "child", "file");
 
+	if (!child && shows_another(node))
+		child = json_array_get(children, 0);
 	return find_by(nodes, "node-name", get_string(child, "node-name"));
 }
 
@@ -56,15 +59,24 @@ json_t *backing_node(json_t *nodes, const json_t *image)
 	return find_by(nodes, "node-name", get_string(child, "node-name"));
 }
 
-const char *image_file(json_t *nodes, const json_t *image)
+const char *deleted_mark(json_t *nodes, const json_t *node)
+{
+	for (; node; node = below(nodes, node))
+		if (get_bool(json_object_get(node, "image"), "deleted"))
+			return " (deleted)";
+	return "";
+}
+
+char *image_file(json_t *nodes, const json_t *image)
 {
 	const char *file = get_string(image, "file");
+	const json_t *node = image;
 
 	/* one that no single name opens has a file all the same */
 	while (!strncmp(file, "json:", strlen("json:")) &&
-	       (image = below(nodes, image)))
-		file = get_string(image, "file");
-	return file;
+	       (node = below(nodes, node)))
+		file = get_string(node, "file");
+	return format("%s%s", file, deleted_mark(nodes, image));
 }
 
 void add_image(json_t *row, json_t *nodes)

@@ -235,8 +235,10 @@ json_t *image_node(json_t *nodes, const char *name);
 json_t *filtered_node(json_t *nodes, const json_t *node);
 /* The node below as the image's backing image. */
 json_t *backing_node(json_t *nodes, const json_t *image);
-/* The file that an image is in. */
-const char *image_file(json_t *nodes, const json_t *image);
+/* The file that an image is in; "(deleted)" stands behind it where it is. */
+char *image_file(json_t *nodes, const json_t *image);
+/* " (deleted)" where the file of a node, or below it, is; else "". */
+const char *deleted_mark(json_t *nodes, const json_t *node);
 /* Adds "format" and "file" of the image that a row's "node-name" shows. */
 void add_image(json_t *row, json_t *nodes);
 

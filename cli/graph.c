@@ -138,7 +138,7 @@ json_t *nodes_below(const char *device)
 
 /* --- drawing ------------------------------------------------------------ */
 
-static void draw_node_text(json_t *node)
+static void draw_node_text(const struct picture *p, json_t *node)
 {
 	uint64_t size = get_uint(json_object_get(node, "image"),
 				 "virtual-size");
@@ -148,11 +148,12 @@ static void draw_node_text(json_t *node)
 	/* of a node that no single name opens: the tree says it better */
 	if (!strncmp(file, "json:", strlen("json:")))
 		file = "";
-	printf("%s  %s  %s%s%s%s%s", get_string(node, "node-name"),
+	printf("%s  %s  %s%s%s%s%s%s", get_string(node, "node-name"),
 	       get_string(node, "drv"), human_size(text, size),
 	       get_bool(node, "ro") ? "  read-only" : "",
 	       get_bool(node, "implicit") ? "  implicit" : "",
-	       *file ? "  " : "", printable(file));
+	       *file ? "  " : "", printable(file),
+	       *file ? deleted_mark(p->nodes, node) : "");
 }
 
 static void draw_below(const struct picture *p, const char *name,
@@ -167,7 +168,7 @@ static void draw_node(const struct picture *p, const char *edge,
 
 	printf("%s%s%s%s", indent, p->lines[last ? LINE_LAST : LINE_MORE],
 	       edge, *edge ? ": " : "");
-	draw_node_text(node);
+	draw_node_text(p, node);
 	/* what several images share is drawn once */
 	if (get_bool(node, "drawn")) {
 		printf("  (as above)\n");
@@ -217,7 +218,7 @@ static void draw_others(const struct picture *p)
 		if (find_by(p->edges, "child", name) ||
 		    find_by(p->exports, "node-name", name))
 			continue;
-		draw_node_text(node);
+		draw_node_text(p, node);
 		putchar('\n');
 		draw_below(p, name, "");
 	}

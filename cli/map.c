@@ -62,6 +62,25 @@ static json_t *map_extents(json_t *call)
 	return all;
 }
 
+/* Of a device: that a file which has an extent is deleted. */
+static void mark_deleted(json_t *extents)
+{
+	json_t *nodes = client_call("query-named-block-nodes",
+				    json_pack("{s:b}", "flat", 1), NULL);
+	json_t *extent, *node;
+	size_t i;
+
+	json_array_foreach(extents, i, extent) {
+		const char *file = get_string(extent, "filename");
+
+		node = *file ? find_by(nodes, "file", file) : NULL;
+		if (node)
+			json_object_set_new(extent, "filename", json_string(
+				format("%s%s", file,
+				       deleted_mark(nodes, node))));
+	}
+}
+
 int verb_map(const struct args *args)
 {
 	struct table table = { .columns = map_columns, .headings = true };
@@ -78,6 +97,8 @@ int verb_map(const struct args *args)
 	}
 	json_array_foreach(extents, i, extent)
 		json_object_set_new(extent, "what", json_string(what(extent)));
+	if (exp)
+		mark_deleted(extents);
 	table_print(&table, extents);
 	return EXIT_DONE;
 }

@@ -123,6 +123,8 @@ int co_file_extent(struct file *f, uint64_t offset, uint64_t *len, bool *data)
  */
 int co_file_discard(struct file *f, uint64_t offset, uint64_t len) MUST_CHECK;
 const char *file_path(const struct file *f);
+/* Whether its name is gone, or another file's: any thread, asks no storage. */
+bool file_is_deleted(const struct file *f);
 /*
  * Open file description locks (P3): each byte shared, exclusive or free. In
  * order until one fails: then its negative errno; *done is how many were done

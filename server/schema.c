@@ -102,7 +102,8 @@ static const struct definition {
 	  "filename:str format:str dirty-flag?:bool virtual-size:int "
 	  "actual-size?:int cluster-size?:int backing-filename?:str "
 	  "full-backing-filename?:str backing-filename-format?:str "
-	  "backing-image?:ImageInfo format-specific?:ImageInfoSpecific" },
+	  "backing-image?:ImageInfo format-specific?:ImageInfoSpecific "
+	  "deleted?:bool" },
 	{ "ImageInfoSpecific", "type:ImageInfoSpecificKind" },
 	{ "ImageInfoSpecificQCow2Wrapper", "data:ImageInfoSpecificQCow2" },
 	{ "ImageInfoSpecificQCow2",

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -504,6 +505,12 @@ static int file_identify(struct node *node, struct file_info *info)
 	return ret;
 }
 
+static void file_describe(struct node *node, json_t *image)
+{
+	if (file_is_deleted(file_io(node)))
+		json_object_set_new(image, "deleted", json_true());
+}
+
 const struct driver file_driver = {
 	.name = "file",
 	.kind = DRIVER_PROTOCOL,
@@ -529,6 +536,7 @@ const struct driver file_driver = {
 	.flush = file_flush,
 	.status = file_status,
 	.identify = file_identify,
+	.info = file_describe,
 };
 
 const struct driver host_device_driver = {
@@ -554,4 +562,5 @@ const struct driver host_device_driver = {
 	.flush = file_flush,
 	.status = file_status,
 	.identify = file_identify,
+	.info = file_describe,
 };

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -34,6 +35,27 @@
 const char *file_path(const struct file *f)
 {
 	return f->path;
+}
+
+/* The kernel knows by heart, also where the storage is silent. */
+bool file_is_deleted(const struct file *f)
+{
+	static const char mark[] = " (deleted)";
+	size_t size = PATH_MAX + sizeof(mark), len;
+	char link[40], *path = calloc(1, size);
+	bool deleted = false;
+
+	if (!path)
+		abort();
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", f->fd);
+	if (readlink(link, path, size - 1) > 0) {
+		len = strlen(path);
+		/* a file may be called so */
+		deleted = len >= strlen(mark) && strcmp(path, f->path) != 0 &&
+			!strcmp(path + len - strlen(mark), mark);
+	}
+	free(path);
+	return deleted;
 }
 
 static enum file_kind kind_of(mode_t mode)

@@ -335,3 +335,8 @@ const char *file_path(const struct file *f)
 {
 	return f->inode->path;
 }
+
+bool file_is_deleted(const struct file *f)
+{
+	return inode_find(f->inode->path) != f->inode;
+}
