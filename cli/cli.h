@@ -258,7 +258,8 @@ json_t *operand_exports(json_t *exports, const char *name);
 /* Dies unless there is such a file, and it can be an image: no daemon need be
  * started to say that. */
 void file_must_exist(const char *file);
-/* A file's name for the daemon: absolute, as its directory is another (A21). */
+/* A file's name for the daemon: absolute, as its directory is another (A21),
+ * and its descriptors are others. */
 json_t *json_file_name(const char *file);
 
 /*

@@ -119,11 +119,41 @@ void file_must_exist(const char *file)
 		    strerror(errno));
 }
 
+/* What a name that each process understands in its own way is to us: by a name
+ * that holds for the daemon too. NULL: it is none of those. */
+static char *name_of_our_own(const char *file)
+{
+	static const char *const own[][2] = {
+		{ "/dev/stdin", "fd/0" }, { "/dev/stdout", "fd/1" },
+		{ "/dev/stderr", "fd/2" }, { "/dev/fd/", "fd/" },
+		{ "/proc/self/", "" }, { "/proc/thread-self/", "" },
+	};
+	char *path = NULL, *real;
+	struct stat a, b;
+
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]) && !path; i++) {
+		size_t len = strlen(own[i][0]);
+
+		if (!strncmp(file, own[i][0], len) &&
+		    (own[i][0][len - 1] == '/' || !file[len]))
+			path = format("/proc/%ld/%s%s", (long)getpid(),
+				      own[i][1], file + len);
+	}
+	/* the file's own name is better: it holds when we have gone */
+	real = path ? realpath(path, NULL) : NULL;
+	if (!real || stat(path, &a) < 0 || stat(real, &b) < 0 ||
+	    a.st_dev != b.st_dev || a.st_ino != b.st_ino)
+		return path;
+	return real;
+}
+
 json_t *json_file_name(const char *file)
 {
-	char *here, *path;
+	char *here, *path = name_of_our_own(file);
 	json_t *value;
 
+	if (path)
+		return json_name(path);
 	if (file[0] == '/')
 		return json_name(file);
 	here = getcwd(NULL, 0);
