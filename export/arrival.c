@@ -8,6 +8,7 @@
  */
 #include "export/arrival.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libudev.h>
@@ -121,7 +122,7 @@ void arrival_begin(struct arrival *s, const char *disk, const char *name)
 		s->monitor = udev_monitor_new_from_netlink(s->udev, "udev");
 	if (s->monitor &&
 	    (udev_monitor_filter_add_match_subsystem_devtype(
-		     s->monitor, "block", "disk") < 0 ||
+		     s->monitor, "block", NULL) < 0 ||
 	     udev_monitor_enable_receiving(s->monitor) < 0)) {
 		udev_monitor_unref(s->monitor);
 		s->monitor = NULL;
@@ -157,14 +158,62 @@ static dev_t disk_number(const char *disk)
 	return makedev(maj, min_);
 }
 
-/* Whether an event of this disk came before the time, and before it went. */
+/* The number of the disk's partition of that name; 0: the disk; or -1. */
+static int partition_of(const char *disk, const char *name)
+{
+	size_t len = strlen(disk);
+	char *end;
+	long n;
+
+	if (strncmp(name, disk, len) != 0)
+		return -1;
+	name += len;
+	if (!*name)
+		return 0;
+	n = *name == 'p' ? strtol(name + 1, &end, 10) : -1;
+	return n > 0 && n < PARTITIONS_MAX && !*end ? (int)n : -1;
+}
+
+/* Whether udev is done with the disk and each partition that it has now. */
+static bool udev_is_done(const struct arrival *s)
+{
+	char path[64];
+	struct dirent *e;
+	bool done = s->seen[0];
+	DIR *dir;
+
+	if (!done)
+		return false;
+	snprintf(path, sizeof(path), "/sys/block/%s", s->disk);
+	dir = opendir(path);
+	if (!dir)
+		return true;
+	while (done && (e = readdir(dir))) {
+		int n = partition_of(s->disk, e->d_name);
+
+		done = n <= 0 || s->seen[n];
+	}
+	closedir(dir);
+	return done;
+}
+
+static void udev_see(struct arrival *s, struct udev_device *dev)
+{
+	const char *action = udev_device_get_action(dev);
+	int n = partition_of(s->disk, udev_device_get_sysname(dev));
+
+	if (n >= 0 && action)
+		s->seen[n] = strcmp(action, "remove") != 0;
+}
+
+/* Whether the events of this disk and its partitions, which the kernel has
+ * announced, came before the time, and before it went. */
 static bool udev_wait(struct arrival *s, uint64_t end)
 {
 	struct pollfd pfd = { .events = POLLIN };
-	bool found = false;
 
 	pfd.fd = udev_monitor_get_fd(s->monitor);
-	while (!found) {
+	while (!udev_is_done(s)) {
 		struct udev_device *dev;
 		uint64_t now = clock_ns();
 		int rc;
@@ -177,11 +226,10 @@ static bool udev_wait(struct arrival *s, uint64_t end)
 		dev = udev_monitor_receive_device(s->monitor);
 		if (!dev)
 			continue;
-		found = !strcmp(udev_device_get_sysname(dev), s->disk) &&
-			strcmp(udev_device_get_action(dev), "remove") != 0;
+		udev_see(s, dev);
 		udev_device_unref(dev);
 		/* one that says so may be of the last disk of this name */
-		if (!found && !disk_number(s->disk))
+		if (!s->seen[0] && !disk_number(s->disk))
 			return false;
 	}
 	return true;

@@ -11,9 +11,14 @@
 
 #include "runtime/error.h"
 
+/* Those that are waited for. */
+#define PARTITIONS_MAX 257
+
 struct arrival {
 	char disk[16];			/* "ublkb0" */
 	bool udevd;			/* it runs */
+	/* udev is done with it: of the disk, and of partition N */
+	bool seen[PARTITIONS_MAX];
 	struct udev *udev;
 	struct udev_monitor *monitor;
 	char name[64];			/* as in /dev/blkgraph/NAME; or empty */
@@ -26,8 +31,8 @@ struct arrival {
  */
 void arrival_begin(struct arrival *s, const char *disk, const char *name);
 /*
- * After the disk is there. Fails when there is no node; what else is missing
- * stands in note. arrival_end comes after it in any case.
+ * After the disk is there, with its partitions. Fails when there is no node;
+ * what else is missing stands in note. arrival_end comes after it in any case.
  */
 int arrival_wait(struct arrival *s, struct error **err) MUST_CHECK;
 void arrival_end(struct arrival *s);

@@ -229,7 +229,7 @@ int co_disk_judge_users(struct disk *disk, const struct sole_open *sole,
 	else if (!u->users.count)
 		rc = known ? -EAGAIN : 0;
 	else
-		rc = u->users.count == u->users.udev ? -EAGAIN : -EBUSY;
+		rc = u->users.count == u->users.opens ? -EAGAIN : -EBUSY;
 	if (rc == -EBUSY || (rc == -EAGAIN && !patient))
 		rc = busy_error(disk, who, unseen, err);
 	else if (rc == 0 && sole && unseen)
@@ -241,7 +241,7 @@ int co_disk_judge_users(struct disk *disk, const struct sole_open *sole,
 int co_disk_retry(int (*try)(void *arg, bool patient, struct error **err),
 		  void *arg, struct error **err)
 {
-	uint64_t end = clock_ns() + DISK_UDEV_NS;
+	uint64_t end = clock_ns() + DISK_OPENS_NS;
 	int rc;
 
 	for (;;) {

@@ -26,8 +26,9 @@ struct disk {
 
 /* Without any request completing for so long, syncing has failed. */
 #define DISK_STALL_NS SECONDS(10)
-/* How long udev is waited for, and how often it is looked for. */
-#define DISK_UDEV_NS SECONDS(5)
+/* How long those are waited for who have it open, and how often they are
+ * looked for: many open a disk for a moment, udev after each writer's close. */
+#define DISK_OPENS_NS SECONDS(5)
 #define DISK_RETRY_NS 20000000ull
 
 /* An exclusive open of the disk; all that was cached for it is written. */
@@ -47,15 +48,15 @@ void disk_set_report(void (*report)(const char *text));
 /*
  * What to do about others who have it open: 0 nobody has, or none was seen and
  * that not all could be is reported: then sole has to do; -EAGAIN they are only
- * udev's or already gone, and the caller is patient; -EBUSY with their names.
- * sole: ours, which does not count, or NULL. known: somebody surely has.
+ * processes, or already gone, and the caller is patient; -EBUSY with their
+ * names. sole: ours, which does not count, or NULL. known: somebody surely has.
  */
 int co_disk_judge_users(struct disk *disk, const struct sole_open *sole,
 			bool known, bool patient, struct error **err)
 	MUST_CHECK;
 /*
- * Tries until it gives something else than -EAGAIN. udev looks at a disk after
- * each close by a writer: it is waited for, then patient is false.
+ * Tries until it gives something else than -EAGAIN. Who has it open is waited
+ * for, then patient is false.
  */
 int co_disk_retry(int (*try)(void *arg, bool patient, struct error **err),
 		  void *arg, struct error **err) MUST_CHECK;

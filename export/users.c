@@ -288,9 +288,8 @@ static void found_process(struct search *s, const char *pid)
 
 	snprintf(path, sizeof(path), "/proc/%.20s/comm", pid);
 	read_line(path, comm, sizeof(comm));
-	/* workers are (udev-worker) or, in old versions, systemd-udevd */
-	s->out->udev += strstr(comm, "udev") || !strcmp(comm, "blkid");
 	served_by_process("", atoi(pid), disks, sizeof(disks));
+	s->out->opens += !*disks;
 	users_name(s->out, "open in %s (pid %.20s%s%s)", comm, pid,
 		   *disks ? ", which serves " : "", disks);
 }

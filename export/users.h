@@ -13,7 +13,7 @@
 
 struct users {
 	unsigned count;
-	unsigned udev;	/* of these, udev's own short looks */
+	unsigned opens;	/* of these, processes that may close it soon */
 	/* the device number of what this process has open of it, which is not
 	 * counted; or 0 */
 	uint64_t own;

@@ -17,8 +17,6 @@
 #include "export/users.h"
 #include "runtime/late.h"
 
-/* The kernel says a moment after the last close that there was one. */
-#define RELEASE_NS SECONDS(2)
 #define POLL_NS 5000000ull
 /* From the end of the connection to the last answer of the graph, and to the
  * end of what makes a loop device late. */
@@ -318,9 +316,10 @@ static int co_busy(struct fuse_file *f, struct error **err)
 	return rc;
 }
 
+/* The kernel says a moment after the last close that there was one. */
 static int co_file_idle(struct fuse_file *f, struct error **err)
 {
-	uint64_t end = clock_ns() + RELEASE_NS;
+	uint64_t end = clock_ns() + DISK_OPENS_NS;
 
 	/* of one that is cut off nothing is released any more */
 	while (!file_is_cut_off(f) && co_opens(f) > 0) {
@@ -335,9 +334,11 @@ int co_fuse_file_idle(struct fuse_file *f, bool patient, struct error **err)
 {
 	if (f->state != FUSE_SHOWN)
 		return 0;
-	return f->loop.disk.name[0] && co_loop_there(&f->loop) ?
-	       co_disk_idle(&f->loop.disk, patient, err) :
-	       co_file_idle(f, err);
+	if (f->loop.disk.name[0] && co_loop_there(&f->loop))
+		return co_disk_idle(&f->loop.disk, patient, err);
+	if (file_is_cut_off(f) || co_opens(f) <= 0)
+		return 0;
+	return patient ? -EAGAIN : co_busy(f, err);
 }
 
 static int co_unmount_unused(struct fuse_file *f, struct error **err)

@@ -41,7 +41,7 @@
 #include "server/statelog.h"
 
 /*
- * All of these together, and five seconds for udev, are LEAVE_NS; what starts
+ * All of these together, and five seconds for opens, are LEAVE_NS; what starts
  * us is to wait for that long (systemd/blkgraphd.service).
  */
 /* A command that does not give way: an export that is half there, say. */
@@ -59,7 +59,7 @@
  * a service manager and a script, a finger. */
 #define ONE_SIGNAL_NS SECONDS(1)
 
-static_assert(DISK_UDEV_NS + COMMANDS_NS + EXPORTS_NS + JOBS_NS + WORKS_NS +
+static_assert(DISK_OPENS_NS + COMMANDS_NS + EXPORTS_NS + JOBS_NS + WORKS_NS +
 	      NODES_NS + CLIENTS_NS + NBD_NS + LOG_NS <= LEAVE_NS,
 	      "the steps of leaving end within its bound");
 
@@ -156,11 +156,11 @@ static int leave_look(bool patient, struct error **err)
 	return ret;
 }
 
-/* udev is waited for at all of them together, and not at all where somebody
- * else uses one. */
+/* Opens are waited for at all of them together, and not at all where one is
+ * used otherwise. */
 static int leave_check_idle(struct error **err)
 {
-	uint64_t end = clock_ns() + DISK_UDEV_NS;
+	uint64_t end = clock_ns() + DISK_OPENS_NS;
 	int rc;
 
 	while ((rc = leave_look(clock_ns() < end, err)) == -EAGAIN)
