@@ -282,8 +282,7 @@ int arrival_wait(struct arrival *s, struct error **err)
 				 "not appear: /dev is no devtmpfs%s", s->disk,
 				 s->udevd ? "" : " and udevd does not run");
 	if (!s->udevd)
-		s->note = "udevd does not run: no links under /dev/blkgraph "
-			  "and /dev/disk";
+		s->note = ARRIVAL_NO_UDEVD;
 	else if (!done)
 		s->note = "udevd did not say that it is done with the device";
 	else if (s->name[0] && !link_is_there(s))

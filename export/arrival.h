@@ -14,6 +14,10 @@
 /* Those that are waited for. */
 #define PARTITIONS_MAX 257
 
+/* The note where there is no udevd. */
+#define ARRIVAL_NO_UDEVD \
+	"udevd does not run: no links under /dev/blkgraph and /dev/disk"
+
 struct arrival {
 	char disk[16];			/* "ublkb0" */
 	bool udevd;			/* it runs */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "export/arrival.h"
 #include "export/held.h"
 #include "graph/export.h"
 #include "graph/graph.h"
@@ -20,6 +21,7 @@
 #include "server/commands.h"
 #include "server/gone.h"
 #include "server/deadline.h"
+#include "server/lacks.h"
 #include "server/window.h"
 
 #define EXPORT_ID_MAX 31	/* bytes */
@@ -258,6 +260,19 @@ static void attach_tell_read_only(json_t *shown, const struct node *node)
 		"'%s' lies on a read-only file system", node->filename));
 }
 
+/* That udevd does not run is news once, to who gave a name, as which the disk
+ * is now found nowhere under /dev. */
+static void forget_note(json_t *shown, bool named)
+{
+	static bool told;
+
+	if (strcmp(arg_string(shown, "note", ""), ARRIVAL_NO_UDEVD))
+		return;
+	if (!named || told)
+		json_object_del(shown, "note");
+	told |= named;
+}
+
 static json_t *attach_with_id(json_t *args, struct attach_id *id,
 			      struct error **err)
 {
@@ -293,9 +308,11 @@ static json_t *attach_with_id(json_t *args, struct attach_id *id,
 		return NULL;
 	}
 	node_put(node, "opener");
+	lacks_tell();
 	export_get(exp, "command");
 	shown = export_describe(exp);
 	export_put(exp, "command");
+	forget_note(shown, json_object_get(args, "id"));
 	json_object_set_new(shown, "format", json_string(format));
 	json_object_set_new(shown, "guessed", json_boolean(guessed));
 	json_object_set_new(shown, "disk-size",

@@ -17,6 +17,7 @@
 #include "server/log.h"
 #include "server/monitor.h"
 #include "server/object.h"
+#include "server/lacks.h"
 
 /* Without the folder of links. */
 static const char *export_plain_name(const char *name)
@@ -200,7 +201,9 @@ json_t *cmd_block_export_add(json_t *args, struct error **err)
 		exp = export_add(own, err);
 	/* what has no effect here was given too */
 	if (exp)
-		json_object_update(exp->given, args);
+		json_object_update_missing(exp->given, args);
+	if (exp && exp->type->check_idle)
+		lacks_tell();
 	return exp ? json_object() : NULL;
 }
 

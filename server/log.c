@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * log.c - the daemon's messages.
+ * log.c - the daemon's messages: "TIME LEVEL: TEXT", in the journal "<N>TEXT",
+ * which knows the time, and on stderr with the daemon's name before it all.
  *
  * Main thread. One write is in flight at most; the ring buffer is in use from
  * `start` for `used` bytes, wrapping.
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "runtime/co.h"
@@ -35,6 +37,8 @@ void log_open(int fd)
 {
 	logger.fd = fd;
 	logger.journal = fd == STDERR_FILENO && getenv("JOURNAL_STREAM");
+	/* reads a file, which must not wait later */
+	tzset();
 }
 
 void log_only(enum log_level least)
@@ -46,25 +50,38 @@ static const char *log_level_name(enum log_level level)
 {
 	switch (level) {
 	case LOG_ERROR:
-		return "error: ";
+		return "error";
 	case LOG_WARNING:
-		return "warning: ";
+		return "warning";
 	default:
-		return "";
+		return "info";
 	}
+}
+
+/* What stands before the text; its length. */
+static int log_head(char *line, enum log_level level)
+{
+	struct timespec now;
+	char date[32], zone[8];
+	struct tm tm;
+
+	if (logger.journal)
+		return snprintf(line, LOG_LINE, "<%d>", level);
+	clock_gettime(CLOCK_REALTIME, &now);
+	localtime_r(&now.tv_sec, &tm);
+	strftime(date, sizeof(date), "%F %T", &tm);
+	strftime(zone, sizeof(zone), "%z", &tm);
+	return snprintf(line, LOG_LINE, "%s%s.%03ld%s %s: ",
+			logger.fd == STDERR_FILENO ? "blkgraphd: " : "", date,
+			now.tv_nsec / 1000000, zone, log_level_name(level));
 }
 
 /* Writes one line, ended, control characters made harmless; its length. */
 static unsigned PRINTF(3, 0) log_format(char *line, enum log_level level,
 					const char *fmt, va_list args)
 {
-	int len, head;
+	int head = log_head(line, level), len;
 
-	if (logger.journal)
-		head = snprintf(line, LOG_LINE, "<%d>", level);
-	else
-		head = snprintf(line, LOG_LINE, "blkgraphd: %s",
-				log_level_name(level));
 	len = vsnprintf(line + head, LOG_LINE - 1 - (unsigned)head, fmt, args);
 	len = min(len + head, (int)LOG_LINE - 2);
 	for (int i = 0; i < len; i++)

@@ -34,6 +34,7 @@
 #include "server/cmdline.h"
 #include "server/commands.h"
 #include "server/guarded.h"
+#include "server/lacks.h"
 #include "server/leave.h"
 #include "server/log.h"
 #include "server/monitor.h"
@@ -236,7 +237,7 @@ static void serve(void *arg)
 		serve_give_up();
 	if (!co_leave_rest(server.log))
 		exit_now();
-	log_write(LOG_INFO, "Left");
+	log_write(LOG_INFO, "Ended, nothing is left behind");
 	if (server.log)
 		statelog_free(server.log);
 	ublk_stop();
@@ -348,7 +349,7 @@ static int start_runtime(struct error **err)
 		process_protect();
 	rc = runtime_start(&options, &warning, err);
 	if (rc == 0 && warning)
-		log_write(LOG_WARNING, "%s", warning);
+		lacks_note("%s", warning);
 	return rc;
 }
 

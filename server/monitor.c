@@ -320,17 +320,20 @@ static void client_run(void *arg)
 		ended();
 }
 
-static void monitor_prepare_socket(int fd)
+/* Who looks on is not worth a line; who changes something is. */
+static void client_begins(void *arg, const char *command)
 {
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
-	int on = 1;
+	const struct client *c = arg;
+	socklen_t len = sizeof(struct ucred);
+	struct ucred peer = { 0 };
 
-	/* of TCP: small messages are not held back; refused by others */
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0)
-		log_write(LOG_INFO, "Client: process %ld, user %ld",
+	if (getsockopt(c->in, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+	    peer.pid)
+		log_write(LOG_INFO, "%s by process %ld, user %ld", command,
 			  (long)peer.pid, (long)peer.uid);
+	else
+		log_write(LOG_INFO, "%s by chardev '%s'", command,
+			  c->from->chardev ? c->from->chardev->id : "");
 }
 
 /* Takes over the descriptors of a socket; others stay who started us'. */
@@ -338,6 +341,7 @@ static void monitor_admit(struct point *from, int in, int out)
 {
 	struct client *c = monitor.count < CLIENTS_MAX ?
 		calloc(1, sizeof(*c)) : NULL;
+	int on = 1;
 
 	if (!c) {
 		log_write(LOG_WARNING, "More than %u clients: one refused",
@@ -346,7 +350,8 @@ static void monitor_admit(struct point *from, int in, int out)
 			close(in);
 		return;
 	}
-	monitor_prepare_socket(in);
+	/* of TCP: small messages are not held back; refused by others */
+	setsockopt(in, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	c->from = from;
 	c->in = in;
 	c->out = out;
@@ -356,6 +361,8 @@ static void monitor_admit(struct point *from, int in, int out)
 		c->out_flags = set_nonblocking(out);
 	}
 	c->session.commands = command_table;
+	c->session.begins = client_begins;
+	c->session.arg = c;
 	json_stream_init(&c->in_stream);
 	c->next = monitor.clients;
 	monitor.clients = c;

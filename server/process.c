@@ -27,6 +27,7 @@
 #include "export/served.h"
 #include "runtime/passed.h"
 #include "server/guarded.h"
+#include "server/lacks.h"
 #include "server/log.h"
 
 /* For a daemon that is ending: 5 s. */
@@ -228,13 +229,13 @@ static void process_unshare_mounts(void)
 	host_mounts_keep();
 	if (unshare(CLONE_NEWNS) < 0) {
 		host_mounts_stay();
-		log_write(LOG_WARNING, "No mount namespace of our own: %s; "
+		lacks_note("No mount namespace of our own: %s; "
 			  "do not mount our devices where we run",
 			  strerror(errno));
 		return;
 	}
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
-		log_write(LOG_WARNING, "Cannot make mounts slaves: %s",
+		lacks_note("Cannot make mounts slaves: %s",
 			  strerror(errno));
 }
 
@@ -243,7 +244,7 @@ static void process_adjust_oom(void)
 	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 
 	if (fd < 0 || write(fd, "-1000", 5) != 5)
-		log_write(LOG_WARNING, "The out-of-memory killer may choose "
+		lacks_note("The out-of-memory killer may choose "
 			  "this process: %s", strerror(errno));
 	if (fd >= 0)
 		close(fd);
@@ -258,7 +259,7 @@ static void process_raise_descriptors(void)
 		return;
 	limit.rlim_cur = limit.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-		log_write(LOG_WARNING, "No more open files allowed: %s",
+		lacks_note("No more open files allowed: %s",
 			  strerror(errno));
 }
 

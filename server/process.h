@@ -39,10 +39,9 @@ int process_make_dir(const char *path, struct error **err) MUST_CHECK;
  * our exit could be what unmounts a file system on our own device. Where they
  * cannot come in, since the root mount is not shared, the users' own. The
  * killer's last choice, and as many descriptors as are allowed. What is refused
- * is logged as a warning.
+ * is noted (lacks.h).
  */
 void process_protect(void);
-
 int process_write_pid(const char *path, struct error **err) MUST_CHECK;
 
 #endif

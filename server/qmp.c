@@ -211,6 +211,8 @@ static json_t *qmp_execute(struct qmp_session *session, json_t *msg,
 		return NULL;
 	if (!cmd->run)
 		return qmp_negotiate(session, args, err);
+	if (cmd->kind != COMMAND_QUERY && session->begins)
+		session->begins(session->arg, name);
 	return command_run(cmd, args, err);
 }
 

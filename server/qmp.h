@@ -23,6 +23,9 @@ struct qmp_session {
 	bool negotiated;	/* qmp_capabilities was there: events follow */
 	bool oob;		/* the client wants "exec-oob" understood */
 	bool explain;		/* ... and "errno" and "more" in errors */
+	/* A command that changes something begins; or NULL. */
+	void (*begins)(void *arg, const char *command);
+	void *arg;
 };
 
 /* New references all. */

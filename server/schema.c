@@ -26,7 +26,7 @@
 	"id:str type:BlockExportType node-name?:str shutting-down:bool " \
 	"writable:bool stuck:bool stuck-in?:str size?:int warning?:str " \
 	"drains?:BlkgraphDrains stats?:BlockDeviceStats errors?:int " \
-	"back-dev?:str back-ino?:int gone?:bool drv?:str file?:str"
+	"back-dev?:str back-ino?:int gone?:bool format?:str file?:str"
 
 static const struct definition {
 	const char *name, *members;
