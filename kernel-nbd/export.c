@@ -532,6 +532,8 @@ static int co_halt(struct knbd *k, enum export_stop mode, struct error **err)
 	/* after a forced stop the last opener may stay as long as he likes */
 	if (mode == EXPORT_STOP_SAFE)
 		co_wait_gone(k);
+	else if (!k->target.count)
+		co_blocking(announce_run, k);
 	return co_end(k, err);
 }
 
