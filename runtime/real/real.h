@@ -41,6 +41,7 @@ struct real_thread {
 	uint64_t turn_ns;		/* clock_turn_ns; 0: not read yet */
 	unsigned reserved;		/* of the completion queue (A4) */
 	bool buffer_table;
+	bool no_iowait;			/* this kernel can be asked for it */
 	bool stop;
 	uint64_t slots[BUFFER_SLOTS / 64];	/* bit set: taken */
 	int start_error;		/* positive errno of a failed start */

@@ -10,6 +10,8 @@
 #include "runtime/real/real.h"
 
 #include <errno.h>
+#include <linux/io_uring_iowait.h>
+#include <signal.h>
 #include <string.h>
 
 /* Tried in this order; the last one is what every kernel has. */
@@ -49,6 +51,7 @@ int ring_init(struct real_thread *t)
 	io_uring_register_ring_fd(&t->ring);
 	rc = io_uring_register_buffers_sparse(&t->ring, BUFFER_SLOTS);
 	t->buffer_table = rc == 0;
+	t->no_iowait = p.features & IORING_FEAT_NO_IOWAIT;
 	t->reserved = RESERVED_OWN;
 	return 0;
 }
@@ -135,6 +138,39 @@ bool ring_has_more(struct real_thread *t)
 	return io_uring_cq_ready(&t->ring);
 }
 
+/* Entries that the kernel has not taken yet, all of them shown to it. */
+static unsigned ring_show(struct io_uring_sq *sq)
+{
+	for (; sq->sqe_head != sq->sqe_tail; sq->sqe_head++)
+		if (sq->array)
+			sq->array[sq->sqe_head & sq->ring_mask] =
+				sq->sqe_head & sq->ring_mask;
+	__atomic_store_n(sq->ktail, sq->sqe_tail, __ATOMIC_RELEASE);
+	return sq->sqe_tail - __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
+}
+
+/*
+ * As io_uring_submit_and_wait(_timeout), which in the liburing of today's
+ * distributions cannot say that whoever waits here is idle: every thread of an
+ * idle daemon, which has reads armed, counted as waiting for a disk.
+ */
+static int ring_submit_and_idle(struct real_thread *t,
+				struct __kernel_timespec *ts)
+{
+	struct io_uring_getevents_arg arg = {
+		.sigmask_sz = _NSIG / 8,
+		.ts = (uintptr_t)ts,
+	};
+	unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_NO_IOWAIT |
+			 IORING_ENTER_EXT_ARG;
+
+	if (t->ring.enter_ring_fd != t->ring.ring_fd)
+		flags |= IORING_ENTER_REGISTERED_RING;
+	return io_uring_enter2((unsigned)t->ring.enter_ring_fd,
+			       ring_show(&t->ring.sq), 1, flags,
+			       (sigset_t *)(void *)&arg, sizeof(arg));
+}
+
 void ring_turn(struct real_thread *t, bool wait, uint64_t deadline_ns)
 {
 	struct __kernel_timespec ts;
@@ -145,14 +181,16 @@ void ring_turn(struct real_thread *t, bool wait, uint64_t deadline_ns)
 	if (!wait) {
 		rc = io_uring_submit_and_get_events(&t->ring);
 	} else if (deadline_ns == UINT64_MAX) {
-		rc = io_uring_submit_and_wait(&t->ring, 1);
+		rc = t->no_iowait ? ring_submit_and_idle(t, NULL) :
+			io_uring_submit_and_wait(&t->ring, 1);
 	} else {
 		now = clock_ns();
 		deadline_ns = deadline_ns > now ? deadline_ns - now : 0;
 		ts.tv_sec = (long long)(deadline_ns / 1000000000);
 		ts.tv_nsec = (long long)(deadline_ns % 1000000000);
-		rc = io_uring_submit_and_wait_timeout(&t->ring, &cqe, 1, &ts,
-						      NULL);
+		rc = t->no_iowait ? ring_submit_and_idle(t, &ts) :
+			io_uring_submit_and_wait_timeout(&t->ring, &cqe, 1,
+							 &ts, NULL);
 	}
 	/* EBUSY: completions that overflowed come first, in ring_reap */
 	assert(rc >= 0 || rc == -EINTR || rc == -ETIME || rc == -EAGAIN ||
