@@ -14,24 +14,24 @@
 #define LACKS_MAX 8
 
 static char *lacks[LACKS_MAX];
-static unsigned count;
+static unsigned lacks_count;
 
 void lacks_note(const char *fmt, ...)
 {
 	va_list args;
 
-	assert(count < LACKS_MAX);
+	assert(lacks_count < LACKS_MAX);
 	va_start(args, fmt);
-	if (vasprintf(&lacks[count], fmt, args) >= 0)
-		count++;
+	if (vasprintf(&lacks[lacks_count], fmt, args) >= 0)
+		lacks_count++;
 	va_end(args);
 }
 
 void lacks_tell(void)
 {
-	for (unsigned i = 0; i < count; i++) {
+	for (unsigned i = 0; i < lacks_count; i++) {
 		log_write(LOG_WARNING, "%s", lacks[i]);
 		free(lacks[i]);
 	}
-	count = 0;
+	lacks_count = 0;
 }
