@@ -119,8 +119,8 @@ char *dead_daemon(const char *socket, bool *one)
 	FILE *lock = lock_file_open(socket);
 	char *path, *names, text[32];
 	json_t *state = NULL;
-	time_t changed;
-	size_t count;
+	time_t changed = 0;
+	size_t count = 0;
 
 	if (!lock)
 		return NULL;

@@ -162,7 +162,7 @@ static dev_t disk_number(const char *disk)
 static int partition_of(const char *disk, const char *name)
 {
 	size_t len = strlen(disk);
-	char *end;
+	char *end = NULL;
 	long n;
 
 	if (strncmp(name, disk, len) != 0)
