@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <string.h>
 
 /* What an error becomes when there is no memory to describe it. */
 static char no_memory[] = "out of memory while describing an error";
