@@ -77,10 +77,11 @@ static unsigned failure_add(const struct failure *from, struct failure *sum,
 	while (i < n && !failure_is(&sum[i], from->op, from->error))
 		i++;
 	i = min(i, FAILURE_CAUSES - 1u);
-	if (i == n) {
-		sum[n] = *from;
-		sum[n++].count = sum[i].bytes = 0;
-	}
+	if (i == n)
+		sum[n++] = (struct failure){
+			.offset = from->offset, .len = from->len,
+			.error = from->error, .op = from->op,
+		};
 	sum[i].count += __atomic_load_n(&from->count, __ATOMIC_ACQUIRE);
 	sum[i].bytes += __atomic_load_n(&from->bytes, __ATOMIC_RELAXED);
 	return n;
