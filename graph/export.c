@@ -119,12 +119,13 @@ static struct export *export_of_root(const struct root *root)
 	return exp;
 }
 
-/* Roots that are no export's are their owners' matter. */
+/* Roots that are no export's are their owners' matter. What fails while one
+ * closes is what its close tells. */
 static void export_root_failed(struct root *root)
 {
 	struct export *exp = export_of_root(root);
 
-	if (exp && export_listener)
+	if (exp && exp->life < EXPORT_CLOSING && export_listener)
 		export_listener->failed(exp, false);
 }
 

@@ -158,8 +158,9 @@ struct export_listener {
 	/* It is gone. Coroutine. */
 	void (*gone)(const char *id);
 	/* Requests to it have failed, where root_failures_listen asked for it:
-	 * it is asked for as an export begins. ending: for the last time, and
-	 * always once; what it kept in exp->errors it frees. Does not wait. */
+	 * it is asked for as an export begins. ending: always once, and
+	 * nothing comes after it; what it kept in exp->errors it frees. Does
+	 * not wait. */
 	void (*failed)(struct export *exp, bool ending);
 	/* One that runs may be gone, as is_gone can say. Does not wait. */
 	void (*lost)(struct export *exp);

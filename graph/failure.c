@@ -18,6 +18,7 @@ static void failure_told(struct message *msg)
 	const struct root_gate *gate = container_of(f, struct root_gate,
 						    failures);
 
+	__atomic_store_n(&f->telling, FAILURES_QUIET, __ATOMIC_SEQ_CST);
 	/* in order with the gate's answer to the drain that frees the root */
 	if (listener)
 		listener(gate->root);
@@ -26,6 +27,12 @@ static void failure_told(struct message *msg)
 static bool failure_is(const struct failure *one, unsigned op, int error)
 {
 	return one->op == op && one->error == error;
+}
+
+static bool failures_turn(struct failures *f, uint32_t from, uint32_t to)
+{
+	return __atomic_compare_exchange_n(&f->telling, &from, to, false,
+					   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
 void failure_note(const struct request *req, int res)
@@ -50,7 +57,7 @@ void failure_note(const struct request *req, int res)
 	__atomic_store_n(&one->bytes, one->bytes + req->len, __ATOMIC_RELAXED);
 	__atomic_store_n(&one->count, one->count + 1, __ATOMIC_RELEASE);
 	rt_step();
-	if (__atomic_exchange_n(&f->asked, false, __ATOMIC_SEQ_CST)) {
+	if (failures_turn(f, FAILURES_ASKED, FAILURES_TOLD)) {
 		f->tell.fn = failure_told;
 		thread_post(thread_by_index(MAIN_THREAD), &f->tell);
 	}
@@ -65,8 +72,8 @@ void root_failures_listen(struct root *root)
 {
 	for (unsigned i = 0; i < thread_count(); i++)
 		if (root->threads >> i & 1)
-			__atomic_store_n(&root->gates[i].failures.asked, true,
-					 __ATOMIC_SEQ_CST);
+			failures_turn(&root->gates[i].failures, FAILURES_QUIET,
+				      FAILURES_ASKED);
 }
 
 static unsigned failure_add(const struct failure *from, struct failure *sum,

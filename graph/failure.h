@@ -27,11 +27,18 @@ struct failure {
 /* What comes when there are so many counts as the last. */
 #define FAILURE_CAUSES 12
 
+/* Whether main hears of the next one. */
+enum {
+	FAILURES_QUIET,
+	FAILURES_ASKED,		/* by main */
+	FAILURES_TOLD,		/* the message is on its way: there is one */
+};
+
 /* Of one gate. Written by its thread, read by main at any time: atomic. */
 struct failures {
 	struct failure cause[FAILURE_CAUSES];
 	uint32_t causes;	/* those that are whole */
-	bool asked;		/* main is to be told */
+	uint32_t telling;	/* FAILURES_QUIET, ... */
 	struct message tell;
 };
 

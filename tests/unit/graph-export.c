@@ -71,6 +71,51 @@ static int door_stop(struct export *exp, enum export_stop mode,
 	return 0;
 }
 
+static bool fails_in_close;
+
+static void fail_requests(void *arg)
+{
+	struct root *root = arg;
+	char buf[1024] = "";
+
+	toy_wishes.fail_write = -ENOSPC;
+	toy_wishes.no_zeroes = toy_wishes.no_discard = true;
+	for (unsigned i = 0; i < 5; i++)
+		CU_ASSERT_EQUAL(toy_request(root, REQ_WRITE, 512 * i, 1024,
+					    buf, 0), -ENOSPC);
+	/* advice and questions fail nobody's data */
+	CU_ASSERT_EQUAL(toy_request(root, REQ_ZEROES, 0, 512, NULL, REQ_FAST),
+			-ENOTSUP);
+	CU_ASSERT_EQUAL(toy_request(root, REQ_DISCARD, 0, 512, NULL, 0), 0);
+	toy_wishes.fail_write = 0;
+	CU_ASSERT_EQUAL(toy_request(root, REQ_WRITE, 0, 512, buf, 0), 0);
+	toy_wishes.fail_read = -EIO;
+	CU_ASSERT_EQUAL(toy_request(root, REQ_READ, 512, 512, buf, 0), -EIO);
+	toy_wishes.fail_read = 0;
+}
+
+static void fail_unheard(void *arg)
+{
+	struct root *root = arg;
+	struct request req = {
+		.op = REQ_WRITE, .len = 512, .gate = &root->gates[1],
+	};
+
+	failure_note(&req, -ENOSPC);
+	root_failures_listen(root);
+	CU_ASSERT_EQUAL(root->gates[1].failures.telling, FAILURES_TOLD);
+	failure_note(&req, -ENOSPC);
+}
+
+static void requests_fail(struct export *exp)
+{
+	struct crew_member member = { 0 };
+	struct crew crew = { 0 };
+
+	crew_start(&crew, &member, 1, fail_requests, exp->root);
+	crew_wait(&crew);
+}
+
 static int door_close(struct export *exp, struct error **err)
 {
 	struct door_state *s = exp->state;
@@ -79,6 +124,8 @@ static int door_close(struct export *exp, struct error **err)
 		return 0;
 	CU_ASSERT(s->opened);
 	closes++;
+	if (fails_in_close)
+		requests_fail(exp);
 	return co_export_root_end(exp, exp->root, err);
 }
 
@@ -202,36 +249,6 @@ static void hear_failed(struct export *exp, bool ending)
 		CU_ASSERT_EQUAL(root_failures(exp->root, sum), 2);
 }
 
-static void fail_requests(void *arg)
-{
-	struct root *root = arg;
-	char buf[1024] = "";
-
-	toy_wishes.fail_write = -ENOSPC;
-	toy_wishes.no_zeroes = toy_wishes.no_discard = true;
-	for (unsigned i = 0; i < 5; i++)
-		CU_ASSERT_EQUAL(toy_request(root, REQ_WRITE, 512 * i, 1024,
-					    buf, 0), -ENOSPC);
-	/* advice and questions fail nobody's data */
-	CU_ASSERT_EQUAL(toy_request(root, REQ_ZEROES, 0, 512, NULL, REQ_FAST),
-			-ENOTSUP);
-	CU_ASSERT_EQUAL(toy_request(root, REQ_DISCARD, 0, 512, NULL, 0), 0);
-	toy_wishes.fail_write = 0;
-	CU_ASSERT_EQUAL(toy_request(root, REQ_WRITE, 0, 512, buf, 0), 0);
-	toy_wishes.fail_read = -EIO;
-	CU_ASSERT_EQUAL(toy_request(root, REQ_READ, 512, 512, buf, 0), -EIO);
-	toy_wishes.fail_read = 0;
-}
-
-static void requests_fail(struct export *exp)
-{
-	struct crew_member member = { 0 };
-	struct crew crew = { 0 };
-
-	crew_start(&crew, &member, 1, fail_requests, exp->root);
-	crew_wait(&crew);
-}
-
 /* Requests that failed are counted by cause, and main is told once for each
  * time it asks. */
 SIM_TEST(test_failures)
@@ -241,6 +258,8 @@ SIM_TEST(test_failures)
 		.failed = hear_failed,
 	};
 	struct failure sum[FAILURE_CAUSES];
+	struct crew_member member = { 0 };
+	struct crew crew = { 0 };
 	struct node *node;
 	struct export *exp;
 
@@ -267,7 +286,18 @@ SIM_TEST(test_failures)
 	co_sleep(1000000);
 	CU_ASSERT_EQUAL(told, 2);
 	CU_ASSERT_EQUAL(root_failures_count(exp->root), 18);
+	/* asked again before it has heard: there is one message */
+	root_failures_listen(exp->root);
+	crew_start(&crew, &member, 1, fail_unheard, exp->root);
+	crew_wait(&crew);
+	co_sleep(1000000);
+	CU_ASSERT_EQUAL(told, 3);
+	/* the end is the last that is heard */
+	root_failures_listen(exp->root);
+	fails_in_close = true;
 	CU_ASSERT_EQUAL(export_del("a", EXPORT_STOP_HARD, NULL, NULL), 0);
+	fails_in_close = false;
+	CU_ASSERT_EQUAL(told, 3);
 	CU_ASSERT_EQUAL(told_ending, 1);
 	export_set_listener(NULL);
 	toy_let_go(node);
