@@ -215,9 +215,13 @@ json_t *cmd_block_export_del(json_t *args, struct error **err)
 	bool hard = !strcmp(arg_string(args, "mode", "safe"), "hard");
 	struct error *loss CLEANUP_ERROR = NULL;
 
-	if ((!exp || gone_is_ending(exp->id)) &&
-	    co_gone_forget(export_plain_name(name)))
-		return json_object();
+	if (!exp || gone_is_ending(exp->id)) {
+		if (co_gone_forget(export_plain_name(name)))
+			return json_object();
+		/* it could not be let go, and that took time */
+		error_clear(&unknown);
+		exp = export_by_name(name, &unknown);
+	}
 	if (unknown)
 		error_propagate(err, &unknown);
 	if (!exp || co_export_end(exp, hard, &loss, err) < 0)

@@ -36,9 +36,10 @@ static const char *gone_member(const struct gone *g, const char *name)
 	return value ? value : "";
 }
 
+/* The empty name is nobody's: a file has no device. */
 static struct gone *gone_find(const char *name)
 {
-	struct gone *g = gone;
+	struct gone *g = *name ? gone : NULL;
 
 	while (g && strcmp(gone_member(g, "id"), name) &&
 	       strcmp(gone_member(g, "device"), name))
@@ -129,20 +130,19 @@ static void gone_say(const struct gone *g, const struct error *loss)
 static void co_gone_end(struct export *exp)
 {
 	struct error *loss CLEANUP_ERROR = NULL, *err CLEANUP_ERROR = NULL;
-	json_t *shown = gone_describe(exp);
-	bool runs = exp->life == EXPORT_RUNNING;
 	struct gone *g;
 
-	export_put(exp, "gone");
-	/* else another has begun to end it meanwhile */
-	if (!runs) {
-		json_decref(shown);
+	/* another has begun to end it meanwhile */
+	if (exp->life != EXPORT_RUNNING) {
+		export_put(exp, "gone");
 		return;
 	}
 	g = calloc(1, sizeof(*g));
 	if (!g)
 		abort();
-	g->shown = shown;
+	g->shown = gone_describe(exp);
+	/* or its end would wait for us */
+	export_put(exp, "gone");
 	g->next = gone;
 	gone = g;
 	if (co_export_end(exp, true, &loss, &err) == 0) {
