@@ -125,7 +125,8 @@ static void attach_warn(const struct args *args, const json_t *made)
 
 /* What the way of showing it, which the daemon chose, does not take is told as
  * it was typed. */
-static void __attribute__((noreturn)) attach_refused(const json_t *why)
+static void __attribute__((noreturn)) attach_refused(const struct args *args,
+						     const json_t *why)
 {
 	static const char *const numbers[] = { "queues", "depth" };
 	const char *text = error_text(why);
@@ -134,8 +135,11 @@ static void __attribute__((noreturn)) attach_refused(const json_t *why)
 		char *theirs = format("Parameter '%s' is ", numbers[i]);
 
 		if (!strncmp(text, theirs, strlen(theirs)))
-			die(EXIT_USAGE, "attach: %s", renamed(text, theirs,
-			    format("--%s is ", numbers[i])));
+			die(EXIT_USAGE, "attach: %s%s%s", renamed(text, theirs,
+			    format("--%s is ", numbers[i])),
+			    args_given(args, "via") ? ", via " : "",
+			    args_given(args, "via") ?
+			    args_value(args, "via") : "");
 	}
 	die(error_status(why), "%s", text);
 }
@@ -150,7 +154,7 @@ int verb_attach(const struct args *args)
 	client_connect(CONNECT_OR_START);
 	made = client_call("blkgraph-attach", call, &why);
 	if (!made)
-		attach_refused(why);
+		attach_refused(args, why);
 	attach_warn(args, made);
 	if (args_given(args, "json"))
 		print_json(made);

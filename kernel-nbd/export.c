@@ -218,12 +218,12 @@ static void widen(int fd)
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 }
 
-/* Serves one end of each pair; the others are the connection's. */
 static void knbd_conn_ended(void *arg)
 {
 	export_lost(((struct knbd *)arg)->target.root);
 }
 
+/* Serves one end of each pair; the others are the connection's. */
 static int offer(struct knbd *k, struct knbd_connect *c, struct error **err)
 {
 	int rc = 0;

@@ -112,7 +112,6 @@ static struct node *attach_open(json_t *args, struct error **err)
 		filename, arg_string(args, "format", NULL),
 		arg_bool(args, "read-only", false), !strcmp(cache, "none"),
 		&guessed, err);
-
 	struct node *node;
 
 	if (!options || attach_refuse_held(args, options, err) < 0)
@@ -249,15 +248,18 @@ static const struct node *attach_image(const struct node *node, json_t *args)
 		node;
 }
 
-/* Why a device that was to be written to is read-only. */
-static void attach_tell_read_only(json_t *shown, const struct node *node)
+/* Why a device that was to be written to is read-only; NULL: it is not, or was
+ * not to be. */
+static json_t *attach_why_read_only(const struct node *node, json_t *args)
 {
+	if (!node->read_only || arg_bool(args, "read-only", false))
+		return NULL;
 	while (node->file)
 		node = node->file->child;
-	json_object_set_new(shown, "read-only-reason", json_sprintf(
-		!strcmp(node->driver->name, "host_device") ?
-		"the device '%s' is read-only" :
-		"'%s' lies on a read-only file system", node->filename));
+	return json_sprintf(!strcmp(node->driver->name, "host_device") ?
+			    "the device '%s' is read-only" :
+			    "'%s' lies on a read-only file system",
+			    node->filename);
 }
 
 /* That udevd does not run is news once, to who gave a name, as which the disk
@@ -280,7 +282,7 @@ static json_t *attach_with_id(json_t *args, struct attach_id *id,
 	struct node *node = co_open_by_deadline(
 		attach_open, args, arg_string(args, "filename", ""), err);
 	struct error *ignored CLEANUP_ERROR = NULL;
-	json_auto_t *options = NULL;
+	json_auto_t *options = NULL, *why = NULL;
 	const struct node *image;
 	const char *format;
 	struct export *exp;
@@ -296,6 +298,7 @@ static json_t *attach_with_id(json_t *args, struct attach_id *id,
 	format = image->driver->name;
 	guessed = image->guessed;
 	size = node->size;
+	why = attach_why_read_only(image, args);
 	log_node_warning(node);
 	type = attach_choose_type(arg_string(args, "via", "auto"), err);
 	if (type)
@@ -317,8 +320,8 @@ static json_t *attach_with_id(json_t *args, struct attach_id *id,
 	json_object_set_new(shown, "guessed", json_boolean(guessed));
 	json_object_set_new(shown, "disk-size",
 			    json_integer((json_int_t)size));
-	if (image->read_only && !arg_bool(args, "read-only", false))
-		attach_tell_read_only(shown, image);
+	if (why)
+		json_object_set(shown, "read-only-reason", why);
 	return shown;
 }
 
