@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -61,6 +62,7 @@ struct client {
 	size_t out_len, out_sent;
 	bool writing;		/* client_write is at work */
 	bool closing;
+	uint64_t silent_since;	/* its input is waited for; 0: it is not */
 	unsigned stalls;	/* in a row, STALL_NS each */
 	struct co *reader;	/* waits for client_write to leave; or NULL */
 	struct client *next;
@@ -240,6 +242,13 @@ static ssize_t co_client_get(struct client *c, char *data, size_t size)
 	return r.got;
 }
 
+static void co_client_wait_input(struct client *c)
+{
+	c->silent_since = clock_ns();
+	co_poll(c->in, POLLIN, c->socket ? 0 : LOOK_NS);
+	c->silent_since = 0;
+}
+
 static void co_client_read(struct client *c)
 {
 	char data[2048];
@@ -254,7 +263,7 @@ static void co_client_read(struct client *c)
 		else if (monitor.stopping)
 			return;
 		else
-			co_poll(c->in, POLLIN, c->socket ? 0 : LOOK_NS);
+			co_client_wait_input(c);
 	}
 }
 
@@ -336,16 +345,48 @@ static void client_begins(void *arg, const char *command)
 			  c->from->chardev ? c->from->chardev->id : "");
 }
 
+/* Nothing of it is being done, and it could come again: it has connected to
+ * where we listen. What it has sent meanwhile is work. */
+static bool client_is_idle(const struct client *c)
+{
+	char byte;
+
+	return c->silent_since && !c->writing && !c->closing &&
+	       c->from->fd >= 0 &&
+	       recv(c->in, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
+}
+
+/* The idle one that has been silent longest gives its place to who comes.
+ * False: all have something to do. Its place is free a turn later. */
+static bool monitor_make_room(void)
+{
+	struct client *longest = NULL;
+	uint64_t silent;
+
+	for (struct client *c = monitor.clients; c; c = c->next)
+		if ((!longest || c->silent_since < longest->silent_since) &&
+		    client_is_idle(c))
+			longest = c;
+	if (!longest)
+		return false;
+	silent = (clock_ns() - longest->silent_since) / SECONDS(1);
+	log_write(LOG_WARNING, "More than %u clients: the one that has been "
+		  "silent longest, for %" PRIu64 " s, is disconnected",
+		  CLIENTS_MAX, silent);
+	client_drop(longest);
+	return true;
+}
+
 /* Takes over the descriptors of a socket; others stay who started us'. */
 static void monitor_admit(struct point *from, int in, int out)
 {
-	struct client *c = monitor.count < CLIENTS_MAX ?
-		calloc(1, sizeof(*c)) : NULL;
+	bool room = monitor.count < CLIENTS_MAX || monitor_make_room();
+	struct client *c = room ? calloc(1, sizeof(*c)) : NULL;
 	int on = 1;
 
 	if (!c) {
-		log_write(LOG_WARNING, "More than %u clients: one refused",
-			  CLIENTS_MAX);
+		log_write(LOG_WARNING, "More than %u clients, and all have "
+			  "something to do: one refused", CLIENTS_MAX);
 		if (in == out)
 			close(in);
 		return;
@@ -383,9 +424,11 @@ static void monitor_accept(void *arg)
 		int fd = accept4(p->fd, NULL, NULL,
 				 SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-		if (fd >= 0)
+		if (fd >= 0) {
 			monitor_admit(p, fd, fd);
-		else if (errno == EAGAIN)
+			/* whose place it got leaves before the next comes */
+			co_yield();
+		} else if (errno == EAGAIN)
 			co_poll(p->fd, POLLIN, 0);
 		else if (errno == EMFILE || errno == ENFILE)
 			/* the connection stays pending: no busy loop */
