@@ -24,10 +24,13 @@
 
 #define NS_PER_S 1000000000ull
 #define NAME_SHOWN 64	/* bytes of a client's text in the log */
+/* Silent for this long in its handshake, a client is idle: one at work says
+ * something every round trip. */
+#define IDLE_NS NS_PER_S
 
 struct listener {
 	int fd;
-	struct co *waiting;	/* for a client to leave; or NULL */
+	struct wait_event room;	/* a client has left, or may be idle by now */
 	bool running;
 };
 
@@ -36,7 +39,9 @@ struct client {
 	struct nbd_stream stream;
 	struct timer deadline;
 	bool late;
+	bool displaced;		/* its place is another's */
 	bool serving;		/* the stream is an I/O thread's */
+	uint64_t heard_ns;	/* when it last said something, without TLS */
 	struct client *next;
 };
 
@@ -63,14 +68,8 @@ bool nbd_server_running(void)
 
 static void wake_listeners(void)
 {
-	for (unsigned i = 0; i < server.listener_count; i++) {
-		struct listener *l = &server.listeners[i];
-
-		if (!l->waiting)
-			continue;
-		co_wake(l->waiting);
-		l->waiting = NULL;
-	}
+	for (unsigned i = 0; i < server.listener_count; i++)
+		wait_event_set(&server.listeners[i].room);
 }
 
 static void nbd_wake_stopper(void)
@@ -125,6 +124,8 @@ static void client_report(const struct client *client,
 		return;
 	if (client->late)
 		why = "the handshake took too long";
+	if (client->displaced)
+		why = "silent in its handshake while others want its place";
 	if (!why)
 		return;
 	snprintf(line, sizeof(line), "NBD client refused: %s%s%s%s", why,
@@ -137,8 +138,10 @@ static void client_report(const struct client *client,
 
 static int co_client_tls(struct client *client, struct nbd_negotiation *n)
 {
-	struct nbd_tls *tls = co_nbd_tls_new(server.creds, client->stream.fd);
+	struct nbd_tls *tls;
 
+	client->heard_ns = NBD_AT_WORK;
+	tls = co_nbd_tls_new(server.creds, client->stream.fd);
 	n->why = "no memory for TLS";
 	if (!tls)
 		return -ENOMEM;
@@ -192,12 +195,14 @@ static enum nbd_step co_client_option(struct client *client,
 	*rc = co_stream_recv_all(&client->stream, head, sizeof(head));
 	if (*rc < 0)
 		return NBD_STEP_END;
+	client->heard_ns = clock_ns();
 	step = nbd_negotiate_option(n, head);
 	if (step != NBD_STEP_OPTION)
 		return step;
 	*rc = co_stream_recv_all(&client->stream, data, n->length);
 	if (*rc < 0)
 		return NBD_STEP_END;
+	client->heard_ns = clock_ns();
 	step = nbd_negotiate_data(n, data);
 	if (step != NBD_STEP_SERVE)
 		*rc = co_client_send(client, n);
@@ -289,6 +294,7 @@ static void admit(int fd)
 	}
 	set_up_socket(fd);
 	client->stream.fd = fd;
+	client->heard_ns = clock_ns();
 	client->next = server.clients;
 	server.clients = client;
 	server.count++;
@@ -304,15 +310,56 @@ static bool is_full(void)
 	       server.count >= server.max_connections;
 }
 
+static uint64_t client_silent_since(const struct client *c)
+{
+	if (c->serving || c->displaced)
+		return NBD_AT_WORK;
+	return c->stream.tls ? nbd_tls_silent_since(c->stream.tls) :
+			       c->heard_ns;
+}
+
+/*
+ * Somebody waits in the kernel's queue. Of those in their handshake the one
+ * that has been silent longest goes, if it is idle; who is served never does.
+ * Returns when a client has left, or after a time when one may be idle.
+ */
+static void co_make_room(struct listener *l)
+{
+	uint64_t since = NBD_AT_WORK, wait = WAIT_FOREVER, now = clock_ns();
+	struct client *longest = NULL;
+	bool ignored;
+
+	for (struct client *c = server.clients; c; c = c->next) {
+		/* one that TLS works for may be silent afterwards */
+		if (!c->serving && !c->displaced)
+			wait = IDLE_NS;
+		if (client_silent_since(c) < since) {
+			since = client_silent_since(c);
+			longest = c;
+		}
+	}
+	if (longest && now - since >= IDLE_NS) {
+		longest->displaced = true;
+		nbd_stream_shutdown(&longest->stream);
+		wait = WAIT_FOREVER;
+	} else if (longest) {
+		wait = since + IDLE_NS - now;
+	}
+	l->room = (struct wait_event){ .set = false };
+	ignored = co_wait_event(&l->room, wait);
+	(void)ignored;
+}
+
 /* False: it cannot accept any more. */
 static bool co_accept(struct listener *l)
 {
 	int fd;
 
 	if (is_full()) {
-		/* who comes now waits in the kernel's queue */
-		l->waiting = co_self();
-		co_wait();
+		/* who comes stays there until there is a place */
+		co_poll(l->fd, POLLIN, 0);
+		if (is_full() && !server.stopping)
+			co_make_room(l);
 		return true;
 	}
 	/* without O_NONBLOCK: the ring waits for it */
@@ -346,7 +393,7 @@ static void listener_start(int fd)
 	struct listener *l = &server.listeners[server.listener_count++];
 
 	l->fd = fd;
-	l->waiting = NULL;
+	l->room = (struct wait_event){ .set = false };
 	l->running = true;
 	server.listening++;
 	if (co_spawn(listener_run, l))

@@ -26,6 +26,7 @@ struct nbd_tls {
 	gnutls_session_t session;
 	int fd;
 	bool ended;		/* no more input */
+	uint64_t heard_ns;	/* the last input came; NBD_AT_WORK */
 	size_t in_at, in_len, out_len, plain_len;
 	char in[IN_SIZE];	/* received, still encrypted */
 	char out[OUT_SIZE];	/* encrypted, not yet sent */
@@ -131,6 +132,7 @@ static int co_tls_fill(struct nbd_tls *tls)
 	tls->in_at = 0;
 	tls->in_len = n > 0 ? (size_t)n : 0;
 	tls->ended = n <= 0;
+	tls->heard_ns = clock_turn_ns();
 	return n < 0 ? (int)n : 0;
 }
 
@@ -202,7 +204,9 @@ int co_nbd_tls_handshake(struct nbd_tls *tls, const char **why)
 		struct tls_work work = { .tls = tls };
 		int rc;
 
+		tls->heard_ns = NBD_AT_WORK;
 		co_tls_work(tls_handshake_run, &work);
+		tls->heard_ns = clock_ns();
 		rc = work.rc;
 		/* an alert too goes out */
 		if (tls->out_len && co_tls_flush(tls) < 0) {
@@ -221,6 +225,11 @@ int co_nbd_tls_handshake(struct nbd_tls *tls, const char **why)
 			return -1;
 		}
 	}
+}
+
+uint64_t nbd_tls_silent_since(const struct nbd_tls *tls)
+{
+	return tls->heard_ns;
 }
 
 ssize_t co_nbd_tls_recv(struct nbd_tls *tls, void *buf, size_t len)

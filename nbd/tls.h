@@ -10,6 +10,7 @@
 #define NBD_TLS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -39,6 +40,10 @@ void nbd_tls_free(struct nbd_tls *tls);
 /* 0, or -1 and *why, a static sentence. Coroutine of the main thread, which
  * serves others meanwhile. */
 int co_nbd_tls_handshake(struct nbd_tls *tls, const char **why) MUST_CHECK;
+/* Since when it is the client's turn and it has said nothing, as clock_ns; or
+ * NBD_AT_WORK. Main thread, while the session is main's. */
+#define NBD_AT_WORK UINT64_MAX
+uint64_t nbd_tls_silent_since(const struct nbd_tls *tls);
 /* As co_recv and co_sendv. One coroutine receives and one sends, at most. */
 ssize_t co_nbd_tls_recv(struct nbd_tls *tls, void *buf, size_t len)
 	MUST_CHECK;
