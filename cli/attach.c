@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -14,6 +15,7 @@
 /* via ublk; what another way does not take the daemon says */
 #define QUEUES_MOST 64
 #define DEPTH_MOST 4096
+#define DEVICE_MOST 1048575
 
 static void set_text(json_t *call, const char *name, const char *value)
 {
@@ -64,6 +66,50 @@ static void attach_check(const struct args *args)
 		    "not given: what others hold is never written to");
 }
 
+/* The devices that each way makes. */
+static const struct {
+	const char *via, *disk;
+} made_disks[] = {
+	{ "ublk", "ublkb" }, { "nbd", "nbd" }, { "fuse", "loop" },
+};
+
+/* "/dev/nbd3" is its way and its number; of a number alone the way is said
+ * otherwise, or ublk. */
+static void set_device(json_t *call, const struct args *args)
+{
+	const char *device = args_value(args, "device"), *n = NULL;
+	const char *via = args_value(args, "via"), *way = NULL;
+
+	if (!device)
+		return;
+	if (via && !strcmp(via, "auto"))
+		via = NULL;
+	if (isdigit((unsigned char)*device)) {
+		way = via ? via : "ublk";
+		n = device;
+	}
+	for (size_t i = 0; i < sizeof(made_disks) / sizeof(made_disks[0]);
+	     i++) {
+		char *path = format("/dev/%s", made_disks[i].disk);
+
+		if (strncmp(device, path, strlen(path)))
+			continue;
+		way = made_disks[i].via;
+		n = device + strlen(path);
+	}
+	if (!n || !*n || n[strspn(n, "0123456789")])
+		die(EXIT_USAGE, "attach: --device is /dev/ublkbN, /dev/nbdN, "
+		    "/dev/loopN or a number, not '%s'", device);
+	if (strlen(n) > 7 || atoi(n) > DEVICE_MOST)
+		die(EXIT_USAGE, "attach: --device '%s' has a number above %d, "
+		    "the kernel's last", device, DEVICE_MOST);
+	if (via && strcmp(via, way))
+		die(EXIT_USAGE, "attach: --device '%s' is made via %s, not via "
+		    "%s", device, way, via);
+	json_object_set_new(call, "via", json_string(way));
+	json_object_set_new(call, "device-id", json_integer(atoi(n)));
+}
+
 static json_t *attach_call(const struct args *args)
 {
 	const char *zero_copy = args_value(args, "zero-copy");
@@ -75,6 +121,7 @@ static json_t *attach_call(const struct args *args)
 	set_text(call, "format", args_value(args, "format"));
 	set_text(call, "cache", args_value(args, "cache"));
 	set_text(call, "via", args_value(args, "via"));
+	set_device(call, args);
 	if (args_given(args, "read-only"))
 		json_object_set_new(call, "read-only", json_true());
 	set_size_option(call, "offset", args, "offset", 0);

@@ -21,6 +21,7 @@ static const struct cli_option attach_options[] = {
 	{ "queues", 0, "N", "hardware queues, to 64; not via ublk to 16" },
 	{ "depth", 0, "N", "requests in flight per queue, to 4096" },
 	{ "via", 0, "auto|ublk|nbd|fuse", "how; default: the first there is" },
+	{ "device", 0, "DEVICE", "this: /dev/ublkbN, /dev/nbdN or /dev/loopN" },
 	{ "zero-copy", 0, "auto|on|off", "default: auto" },
 	{ "cache", 0, "none|writeback",
 	  "default: none; writeback: the page cache" },

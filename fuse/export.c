@@ -46,6 +46,9 @@ static const struct option fuse_option_table[] = {
 	  .help = "bytes, a power of two; other requests are refused" },
 	{ .name = "block-device", .type = OPT_BOOL, .offset = OPT(block_device),
 	  .help = "put a loop device on the file" },
+	{ .name = "device-id", .type = OPT_UINT, .offset = OPT(device_id),
+	  .def = DEVICE_ID_ANY_TEXT,
+	  .help = "N of /dev/loopN; default: one that is free" },
 	{ .name = "partition-scan", .type = OPT_BOOL,
 	  .offset = OPT(partition_scan), .def = "true",
 	  .help = "of the loop device: look for a partition table" },
@@ -124,9 +127,15 @@ static int fuse_check_options(const struct export *exp, struct error **err)
 	if (opts->growable)
 		return error_set(err, ENOTSUP, "export '%s': growable is not "
 				 "supported, nodes cannot grow", exp->id);
+	if (opts->device_id != DEVICE_ID_ANY && !opts->block_device)
+		return error_set(err, EINVAL, "export '%s': device-id %u is "
+				 "that of a block device, and block-device is "
+				 "off", exp->id, opts->device_id);
 	if (!opts->mountpoint && !opts->block_device)
 		return error_set(err, EINVAL,
 				 "Parameter 'mountpoint' is missing");
+	if (export_refuse_taken("loop", opts->device_id, err))
+		return -EBUSY;
 	return opts->mountpoint ? check_mountpoint(opts->mountpoint, err) : 0;
 }
 
@@ -180,6 +189,7 @@ static struct fuse_file *fuse_file_new(const struct export *exp,
 	f->common.tells_closes = opts->block_device;
 	f->loop.file = f->path;
 	f->loop.writable = exp->writable;
+	f->loop.wanted = opts->device_id;
 	f->loop.partition_scan = opts->partition_scan;
 	f->loop.block_size = opts->logical_block_size;
 	f->loop.disk.completed = loop_completed;

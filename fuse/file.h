@@ -23,6 +23,7 @@ struct fuse_options {
 	int allow_other;		/* off, on, auto */
 	uint32_t queues, depth;
 	uint32_t logical_block_size;	/* bytes; requests are multiples */
+	uint32_t device_id;		/* of the loop device */
 };
 
 enum fuse_state { FUSE_NEW, FUSE_OPENED, FUSE_SHOWN, FUSE_STOPPED, FUSE_STUCK };

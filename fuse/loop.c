@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/loop.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,15 +143,37 @@ static void arrival_undo(void *arg)
 	job->arriving = false;
 }
 
-static int attach_free_one(struct attach_job *job, int control, int file)
+/* The number of one that is free; of the one that is wanted, whatever it is. */
+static int loop_number(struct attach_job *job, int control)
+{
+	uint32_t wanted = job->loop->wanted;
+	int n;
+
+	if (wanted == DEVICE_ID_ANY) {
+		n = ioctl(control, LOOP_CTL_GET_FREE);
+		if (n < 0)
+			error_set(&job->err, errno, "no loop device is to be "
+				  "had: %s", strerror(errno));
+		return n;
+	}
+	/* as with any free one, it stays in the machine */
+	errno = EINVAL;
+	if (wanted > INT_MAX ||
+	    (ioctl(control, LOOP_CTL_ADD, (unsigned long)wanted) < 0 &&
+	     errno != EEXIST))
+		return error_set(&job->err, errno, "the kernel makes no "
+				 "/dev/loop%u: %s", wanted, strerror(errno));
+	return (int)wanted;
+}
+
+static int attach_one(struct attach_job *job, int control, int file)
 {
 	const struct loop *loop = job->loop;
+	int rc, device, n = loop_number(job, control);
 	char path[32];
-	int rc, device, n = ioctl(control, LOOP_CTL_GET_FREE);
 
 	if (n < 0)
-		return error_set(&job->err, errno, "no loop device is to be "
-				 "had: %s", strerror(errno));
+		return job->err ? -job->err->code : -EIO;
 	snprintf(job->disk, sizeof(job->disk), "loop%d", n);
 	snprintf(path, sizeof(path), "/dev/loop%d", n);
 	device = open(path, (loop->writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
@@ -166,10 +189,34 @@ static int attach_free_one(struct attach_job *job, int control, int file)
 	return rc;
 }
 
+static void loop_say_taken(struct attach_job *job)
+{
+	char path[64], shown[USERS_PATH_MAX];
+	FILE *f;
+
+	if (job->loop->wanted == DEVICE_ID_ANY) {
+		error_set(&job->err, EBUSY, "others take each loop device that "
+			  "is free");
+		return;
+	}
+	snprintf(path, sizeof(path), "/sys/block/%s/loop/backing_file",
+		 job->disk);
+	f = fopen(path, "re");
+	if (f && fgets(shown, sizeof(shown), f))
+		error_set(&job->err, EBUSY, "/dev/%s is taken: it shows '%.*s'",
+			  job->disk, (int)strcspn(shown, "\n"), shown);
+	else
+		error_set(&job->err, EBUSY, "/dev/%s is taken: a program holds "
+			  "it exclusively", job->disk);
+	if (f)
+		fclose(f);
+}
+
 static void attach_in_namespace(void *arg)
 {
 	struct attach_job *job = arg;
-	int file, control = control_open(&job->err), tries = TRIES;
+	int file, control = control_open(&job->err);
+	int tries = job->loop->wanted == DEVICE_ID_ANY ? TRIES : 1;
 
 	job->rc = control;
 	if (control < 0)
@@ -177,10 +224,9 @@ static void attach_in_namespace(void *arg)
 	file = loop_file_open(job->loop, &job->err);
 	job->rc = job->err ? -job->err->code : -EBUSY;
 	while (!job->err && job->rc == -EBUSY && tries--)
-		job->rc = attach_free_one(job, control, file);
+		job->rc = attach_one(job, control, file);
 	if (job->rc == -EBUSY && !job->err)
-		error_set(&job->err, EBUSY, "others take each loop device that "
-			  "is free");
+		loop_say_taken(job);
 	if (file >= 0)
 		close(file);
 	close(control);

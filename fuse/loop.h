@@ -11,11 +11,13 @@
 #define FUSE_LOOP_H
 
 #include "export/sole.h"
+#include "graph/export.h"
 
 struct loop {
 	struct disk disk;	/* name empty: there is no loop device */
 	const char *file;	/* its path, as users see it */
 	bool writable, partition_scan;
+	uint32_t wanted;	/* its number, or DEVICE_ID_ANY */
 	uint32_t block_size;	/* bytes */
 	/* The kernel's, another each time that the device is put on a file;
 	 * path and number may be somebody else's by now. 0: not known. */

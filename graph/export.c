@@ -168,6 +168,20 @@ struct export *export_find(const char *id)
 	return exp;
 }
 
+int export_refuse_taken(const char *disk, uint32_t device_id,
+			struct error **err)
+{
+	struct export *exp = NULL;
+	char device[sizeof(exp->device)];
+
+	snprintf(device, sizeof(device), "/dev/%s%u", disk, device_id);
+	while ((exp = export_each(exp)) != NULL)
+		if (device_id != DEVICE_ID_ANY && !strcmp(exp->device, device))
+			return error_set(err, EBUSY, "%s is taken: it is "
+					 "device '%s'", device, exp->id);
+	return 0;
+}
+
 struct export **export_get_all(const char *owner)
 {
 	struct export *exp = NULL, **list;

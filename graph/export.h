@@ -174,6 +174,13 @@ void export_put(struct export *exp, const char *owner);
 
 /* NULL: nobody can find such a one. The caller's until it waits. */
 struct export *export_find(const char *id);
+/* The option device-id of types that make a device: its number, or this. */
+#define DEVICE_ID_ANY UINT32_MAX
+#define DEVICE_ID_ANY_TEXT "4294967295"
+/* For a type's open that shall make the device "/dev/DISKn": refuses one that
+ * an export has, naming that. Who else has it the kernel knows. */
+int export_refuse_taken(const char *disk, uint32_t device_id,
+			struct error **err) MUST_CHECK;
 /* All that can be found; prev NULL: the first. Nothing may wait in between. */
 struct export *export_next(const struct export *prev);
 /* References to all of them, for who looks at one after the other and waits;

@@ -36,6 +36,7 @@
 #define SOCKET_BYTES (8 << 20)
 
 struct knbd_options {
+	uint32_t id;			/* or DEVICE_ID_ANY */
 	uint32_t queues;
 	uint32_t logical_block_size;	/* bytes */
 };
@@ -44,6 +45,7 @@ struct knbd {
 	struct nbd_target target;
 	struct disk disk;	/* name empty: not connected */
 	unsigned index;
+	uint32_t id;		/* of the options */
 	uint32_t block_size;
 	unsigned queues;
 	char backend[KNBD_BACKEND_MAX];
@@ -70,6 +72,9 @@ static struct knbd *knbd_of(const struct export *exp)
 #define OPT(field) offsetof(struct knbd_options, field)
 
 static const struct option knbd_option_table[] = {
+	{ .name = "device-id", .type = OPT_UINT, .offset = OPT(id),
+	  .def = DEVICE_ID_ANY_TEXT,
+	  .help = "N of /dev/nbdN; default: the first free one" },
 	{ .name = "queues", .type = OPT_UINT, .offset = OPT(queues),
 	  .def = "1", .lowest = 1, .highest = KNBD_SOCKETS_MAX,
 	  .help = "connections, each a hardware queue" },
@@ -155,6 +160,8 @@ static int knbd_open(struct export *exp, struct node *node, struct error **err)
 				 exp->id);
 	rc = co_refuse_nested(exp, node, err);
 	if (!rc)
+		rc = export_refuse_taken("nbd", opts->id, err);
+	if (!rc)
 		rc = co_knbd_available(err);
 	if (rc)
 		return rc;
@@ -162,6 +169,7 @@ static int knbd_open(struct export *exp, struct node *node, struct error **err)
 	if (!k)
 		return error_set(err, ENOMEM, "no memory for export '%s'",
 				 exp->id);
+	k->id = opts->id;
 	k->block_size = opts->logical_block_size;
 	k->queues = opts->queues;
 	k->disk.completed = disk_completed;
@@ -255,32 +263,56 @@ struct connect_job {
 	char backend[KNBD_BACKEND_MAX];
 	char name[32];		/* the export's id */
 	char disk[16];
+	uint32_t wanted;	/* or DEVICE_ID_ANY */
 	unsigned index;
 	struct arrival arrival;
 	struct error *err;
 	int rc;
 };
 
+/* -EBUSY, without a sentence: somebody has this one. */
+static int connect_one(struct connect_job *job)
+{
+	int rc;
+
+	if (knbd_in_use(job->index))
+		return -EBUSY;
+	snprintf(job->disk, sizeof(job->disk), "nbd%u", job->index);
+	arrival_begin(&job->arrival, job->disk, job->name);
+	rc = knbd_connect(&job->c, job->index, &job->err);
+	if (!rc)
+		return 0;
+	arrival_end(&job->arrival);
+	arrival_forget(job->disk);
+	return rc;
+}
+
+static void knbd_say_taken(struct connect_job *job)
+{
+	char backend[KNBD_BACKEND_MAX];
+
+	if (job->wanted == DEVICE_ID_ANY)
+		error_set(&job->err, EBUSY, "all of %u NBD devices are in use",
+			  DEVICES_MAX);
+	else if (knbd_backend(job->wanted, backend))
+		error_set(&job->err, EBUSY, "/dev/nbd%u is taken, by '%s'",
+			  job->wanted, backend);
+	else
+		error_set(&job->err, EBUSY, "/dev/nbd%u is taken: it has a "
+			  "client already", job->wanted);
+}
+
 static void knbd_connect_run(struct late *late)
 {
 	struct connect_job *job = container_of(late, struct connect_job, work);
+	bool any = job->wanted == DEVICE_ID_ANY;
 
-	job->rc = -EBUSY;
-	for (job->index = 0; job->rc == -EBUSY && job->index < DEVICES_MAX;
-	     job->index++) {
-		if (knbd_in_use(job->index))
-			continue;
-		snprintf(job->disk, sizeof(job->disk), "nbd%u", job->index);
-		arrival_begin(&job->arrival, job->disk, job->name);
-		job->rc = knbd_connect(&job->c, job->index, &job->err);
-		if (!job->rc)
-			return;
-		arrival_end(&job->arrival);
-		arrival_forget(job->disk);
-	}
+	job->index = any ? 0 : job->wanted;
+	job->rc = connect_one(job);
+	while (any && job->rc == -EBUSY && ++job->index < DEVICES_MAX)
+		job->rc = connect_one(job);
 	if (job->rc == -EBUSY)
-		error_set(&job->err, EBUSY, "all of %u NBD devices are in use",
-			  DEVICES_MAX);
+		knbd_say_taken(job);
 }
 
 static void connect_free(struct connect_job *job)
@@ -329,6 +361,7 @@ static struct connect_job *connect_new(struct knbd *k, const char *id)
 	job->work.call = knbd_connect_run;
 	job->work.undo = connect_late;
 	job->k = k;
+	job->wanted = k->id;
 	strcpy(job->backend, k->backend);
 	snprintf(job->name, sizeof(job->name), "%s", id);
 	job->c.backend = job->backend;

@@ -120,6 +120,7 @@ int knbd_connect(const struct knbd_connect *connect, unsigned index,
 {
 	struct nl_msg *msg;
 	struct client c;
+	char path[32];
 	int rc = netlink_open(&c, err);
 
 	if (rc)
@@ -136,6 +137,11 @@ int knbd_connect(const struct knbd_connect *connect, unsigned index,
 	if (rc == -NLE_PERM)
 		return error_set(err, EPERM, "no permission: NBD devices need "
 				 "CAP_SYS_ADMIN");
+	/* past the last that may be */
+	snprintf(path, sizeof(path), "/sys/block/nbd%u", index);
+	if (rc == -NLE_INVAL && access(path, F_OK))
+		return error_set(err, ENODEV, "the kernel's NBD client makes "
+				 "no /dev/nbd%u", index);
 	return rc ? error_set(err, EIO, "the kernel's NBD client does not "
 			      "connect /dev/nbd%u: %s", index,
 			      nl_geterror(rc)) : 0;

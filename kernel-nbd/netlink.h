@@ -29,7 +29,8 @@ struct knbd_connect {
 
 /* Whether this kernel has the client, and lets us; loads its module. */
 int knbd_available(struct error **err) MUST_CHECK;
-/* -EBUSY, without a sentence: this device is in use. */
+/* Makes the device where there is none of that number. -EBUSY, without a
+ * sentence: it is in use. */
 int knbd_connect(const struct knbd_connect *c, unsigned index,
 		 struct error **err) MUST_CHECK;
 /* Ends the device's I/O. Fails only where the kernel cannot be asked. */

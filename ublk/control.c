@@ -25,6 +25,9 @@
 
 #include "runtime/late.h"
 
+/* Device numbers are minor ones. */
+#define UBLK_IDS (1u << 20)
+
 struct ublk_call {
 	struct late work;
 	struct message answer;
@@ -292,8 +295,13 @@ static int call_failed(const struct ublk_call *call, struct error **err)
 
 	if (call->op == UBLK_U_CMD_ADD_DEV) {
 		if (rc == EEXIST)
-			return error_set(err, rc, "ublk device %u exists",
-					 call->cmd.dev_id);
+			return error_set(err, EBUSY, "/dev/ublkb%u is taken: "
+					 "there is a ublk device %u already",
+					 call->cmd.dev_id, call->cmd.dev_id);
+		if (rc == EINVAL && call->cmd.dev_id >= UBLK_IDS)
+			return error_set(err, rc, "there can be no "
+					 "/dev/ublkb%u: ublk has numbers up to "
+					 "%u", call->cmd.dev_id, UBLK_IDS - 1);
 		if (rc == EACCES)
 			why = "the kernel's limit of devices is reached "
 			      "(ublk_drv.ublks_max)";

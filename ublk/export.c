@@ -25,7 +25,7 @@
 
 static const struct option ublk_option_table[] = {
 	{ .name = "device-id", .type = OPT_UINT, .offset = OPT(id),
-	  .def = "4294967295",
+	  .def = DEVICE_ID_ANY_TEXT,
 	  .help = "N of /dev/ublkbN; default: the first free one" },
 	{ .name = "queues", .type = OPT_UINT, .offset = OPT(queues),
 	  .def = "1", .lowest = 1, .highest = UBLK_QUEUES_MAX,
@@ -107,6 +107,8 @@ static int ublk_open(struct export *exp, struct node *node, struct error **err)
 	dev->export_id = strdup(exp->id);
 	dev->opts = *(struct ublk_options *)exp->opts;
 	rc = co_refuse_nested(exp, node, err);
+	if (!rc)
+		rc = export_refuse_taken("ublkb", dev->opts.id, err);
 	if (!rc)
 		rc = ublk_check_options(exp, &dev->opts, err);
 	dev->queues = dev->opts.queues;
