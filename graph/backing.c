@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "graph/magic.h"
+#include "graph/walk.h"
 #include "runtime/storage.h"
 
 #define SECTOR 512u
@@ -346,6 +347,46 @@ void backing_file_free(struct backing_file *file)
 	free(file->path);
 	json_decref(file->options);
 	memset(file, 0, sizeof(*file));
+}
+
+static char *copy_or_null(const char *text)
+{
+	char *copy = text ? strdup(text) : NULL;
+
+	if (text && !copy)
+		abort();
+	return copy;
+}
+
+int co_backing_rename(struct node *node, const char *name, const char *format,
+		      struct error **err)
+{
+	char *new_name, *new_format;
+	int ret;
+
+	if (!node->driver->set_backing)
+		return error_set(err, ENOTSUP, "Images of node '%s', a '%s',"
+				 " name no backing file", node->name,
+				 node->driver->name);
+	if (node->read_only)
+		return error_set(err, EACCES, "The header of node '%s' cannot"
+				 " be changed: it is read-only", node->name);
+	/* they may be the node's own, which go */
+	new_name = copy_or_null(name);
+	new_format = copy_or_null(format);
+	co_node_busy(node);
+	ret = node->driver->set_backing(node, new_name, new_format, err);
+	node_idle(node);
+	if (ret < 0) {
+		free(new_name);
+		free(new_format);
+		return ret;
+	}
+	free(node->header_backing);
+	free(node->header_backing_format);
+	node->header_backing = new_name;
+	node->header_backing_format = new_format;
+	return 0;
 }
 
 struct node *backing_find_shared(const struct node *overlay,

@@ -24,6 +24,13 @@ int backing_resolve(const struct node *node, struct node *const *chain,
 		    unsigned count, struct backing_file *file,
 		    struct error **err) MUST_CHECK;
 void backing_file_free(struct backing_file *file);
+/*
+ * Makes the image's header name another file below, or none (C7, A24), and
+ * node->header_backing say so. Refused for what is read-only and for drivers
+ * whose images name none.
+ */
+int co_backing_rename(struct node *node, const char *name, const char *format,
+		      struct error **err) MUST_CHECK;
 /* A node that shows just that, opened the same way (P3); or NULL. */
 struct node *backing_find_shared(const struct node *overlay,
 				 const struct backing_file *file);

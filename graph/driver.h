@@ -259,6 +259,15 @@ struct driver {
 	int (*create)(const void *opts, struct edge *file, struct error **err);
 
 	/*
+	 * Makes the header name another image below, or none (name NULL;
+	 * format may be NULL); durable when it returns, and at any cut the one
+	 * or the other. Main, coroutine, of a node that writes; may wait. 0 or
+	 * a negative errno with *err. NULL: its header names none.
+	 */
+	int (*set_backing)(struct node *node, const char *name,
+			   const char *format, struct error **err);
+
+	/*
 	 * Looks through an image's metadata in `file`, to which nobody writes
 	 * meanwhile, and changes nothing; main, coroutine, may wait. 0 when
 	 * that could be done, whatever it found. NULL: there is no check.

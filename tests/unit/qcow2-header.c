@@ -271,7 +271,102 @@ static void random_bytes(void)
 	}
 }
 
+/* What a header names after a cut that left sector 0 of the one and the rest of
+ * the other; asserts that it can be read. */
+static void names(const struct image *img, const uint8_t *sector,
+		  const uint8_t *rest, const char *backing, const char *format)
+{
+	struct image mix = { .size = img->size };
+	struct qcow2_header h;
+	char text[200];
+
+	mix.bytes = calloc(1, img->size + MAX_CLUSTER);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mix.bytes);
+	memcpy(mix.bytes, rest, MAX_CLUSTER);
+	memcpy(mix.bytes, sector, QCOW2_HEADER_BYTES);
+	CU_ASSERT_EQUAL(parse(&mix, &h, text), 0);
+	CU_ASSERT_STRING_EQUAL(h.backing, backing);
+	CU_ASSERT_STRING_EQUAL(h.backing_format, format);
+	free(mix.bytes);
+}
+
+/* What other tools put there: a table of names that reaches to byte 504. */
+static void add_feature_names(struct image *img)
+{
+	uint8_t *at = img->bytes + 112;
+
+	be32_put(img->bytes + QCOW2_H_LEN, 112);
+	memset(at, 0, 512 - 112);
+	be32_put(at, QCOW2_EXT_FEATURE_NAMES);
+	be32_put(at + 4, 384);
+	memset(at + 8, 'x', 384);
+}
+
+/* Renames it; false: that does not fit. last: what it names. */
+static bool rename_once(struct image *img, char *last, const char *name,
+			const char *format, uint8_t *to)
+{
+	struct qcow2_header h;
+	char text[200];
+
+	CU_ASSERT_EQUAL(parse(img, &h, text), 0);
+	if (qcow2_header_rename(&h, img->bytes, *name ? name : NULL,
+				*format ? format : NULL, to) < 0)
+		return false;
+	names(img, img->bytes, to, last, h.backing_format);
+	names(img, to, to, name, format);
+	memcpy(img->bytes, to, h.geo.cluster_size);
+	strcpy(last, name);
+	return true;
+}
+
+static unsigned rename_often(struct image *img, uint64_t *r, uint64_t longest,
+			     char *last, uint8_t *to)
+{
+	static const char *const formats[] = {
+		"", "raw", "qcow2", "of-many-letters",
+	};
+	unsigned done = 0;
+
+	memset(to, 0, MAX_CLUSTER);
+	for (int k = 0; k < 12; k++) {
+		char name[1024];
+
+		memset(name, 'a' + k, sizeof(name));
+		name[random_next(r, longest + 1)] = 0;
+		done += rename_once(img, last, name,
+				    formats[random_next(r, 4)], to);
+	}
+	return done;
+}
+
+/* Q10: renamed again and again, the header names the old one or the new one,
+ * whichever part of it a cut has kept. */
+static void renamed(void)
+{
+	uint8_t *to = malloc(MAX_CLUSTER);
+	uint64_t r = 7;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(to);
+	for (unsigned i = 0; i < 40; i++) {
+		unsigned bits = 9 + i % 5 * 3;
+		struct image img = make(2 + i % 2, bits, i % 3 ? "b" : NULL);
+		char last[1024];
+		unsigned done;
+
+		strcpy(last, i % 3 ? "b" : "");
+		if (i % 2 && i % 3 == 0 && bits > 9)
+			add_feature_names(&img);
+		done = rename_often(&img, &r, bits > 9 ? 1023 : 300, last, to);
+		/* larger ones have room for any name */
+		CU_ASSERT(bits > 9 ? done == 12 : done > 6);
+		free(img.bytes);
+	}
+	free(to);
+}
+
 TEST_MAIN("qcow2-header",
+	  TEST(renamed),
 	  TEST(good_headers),
 	  TEST(bad_values),
 	  TEST(unknown_feature_by_its_name),

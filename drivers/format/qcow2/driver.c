@@ -631,4 +631,5 @@ const struct driver qcow2_driver = {
 	.status = qcow2_status,
 	.info = qcow2_info,
 	.contents = qcow2_contents,
+	.set_backing = qcow2_set_backing,
 };

@@ -299,3 +299,117 @@ void qcow2_header_store(const struct qcow2_header *h, uint8_t *sector)
 	be64_put(sector + QCOW2_H_COMPATIBLE, h->compatible);
 	be64_put(sector + QCOW2_H_AUTOCLEAR, h->autoclear);
 }
+
+/* --- another backing name --- */
+
+/* What of a first cluster is read. */
+struct header_use {
+	uint32_t list_end;		/* extensions end, with their mark */
+	uint32_t name, name_end;	/* the backing file's */
+};
+
+static struct header_use header_use(const struct qcow2_header *h,
+				    const uint8_t *buf)
+{
+	struct header_use use = { .name = (uint32_t)
+				  be64_at(buf + QCOW2_H_BACKING_OFFSET) };
+	uint32_t end = use.name ? use.name : h->geo.cluster_size;
+	uint32_t at = h->length;
+
+	use.name_end = use.name +
+		       (use.name ? be32_at(buf + QCOW2_H_BACKING_LEN) : 0);
+	while (end - at >= 8 && be32_at(buf + at) != QCOW2_EXT_END)
+		at = min(end, (uint32_t)align_up((uint64_t)at + 8 +
+						 be32_at(buf + at + 4), 8));
+	use.list_end = min(end, at + 8);
+	return use;
+}
+
+static bool header_uses(const struct header_use *use, uint32_t at)
+{
+	return at < use->list_end || (at >= use->name && at < use->name_end);
+}
+
+/* One extension at *at, which moves behind it. */
+static int put_extension(const struct qcow2_header *h, uint8_t *to,
+			 uint32_t *at, uint32_t type, const void *data,
+			 uint32_t len)
+{
+	uint64_t end = *at + 8 + align_up((uint64_t)len, 8);
+
+	if (end > h->geo.cluster_size)
+		return -ENOSPC;
+	memset(to + *at, 0, end - *at);
+	be32_put(to + *at, type);
+	be32_put(to + *at + 4, len);
+	memcpy(to + *at + 8, data, len);
+	*at = (uint32_t)end;
+	return 0;
+}
+
+/* The list with that format first; the end of it, or -ENOSPC. */
+static int64_t put_list(const struct qcow2_header *h, const uint8_t *from,
+			const struct header_use *use, const char *format,
+			bool feature_names, uint8_t *to)
+{
+	uint32_t at = h->length, in = h->length;
+	int ret = 0;
+
+	if (format)
+		ret = put_extension(h, to, &at, QCOW2_EXT_BACKING_FORMAT,
+				    format, (uint32_t)strlen(format));
+	while (ret == 0 && in + 8 < use->list_end) {
+		uint32_t type = be32_at(from + in);
+		uint32_t len = be32_at(from + in + 4);
+
+		if (type != QCOW2_EXT_BACKING_FORMAT &&
+		    (type != QCOW2_EXT_FEATURE_NAMES || feature_names))
+			ret = put_extension(h, to, &at, type, from + in + 8,
+					    len);
+		in += 8 + (uint32_t)align_up((uint64_t)len, 8);
+	}
+	if (ret == 0)
+		ret = put_extension(h, to, &at, QCOW2_EXT_END, "", 0);
+	return ret < 0 ? ret : (int64_t)at;
+}
+
+/* behind: the name goes where the old header has nothing at all. */
+static int try_rename(const struct qcow2_header *h, const uint8_t *from,
+		      const char *name, const char *format, bool feature_names,
+		      bool behind, uint8_t *to)
+{
+	struct header_use use = header_use(h, from);
+	uint32_t size = h->geo.cluster_size, place;
+	uint32_t len = name ? (uint32_t)strlen(name) : 0;
+	int64_t end;
+
+	memcpy(to, from, size);
+	end = put_list(h, from, &use, format, feature_names, to);
+	if (end < 0)
+		return (int)end;
+	place = (uint32_t)end;
+	if (behind) {
+		place = max(place, use.list_end);
+		place = max(place, use.name_end);
+	}
+	if (len > size - place)
+		return -ENOSPC;
+	be64_put(to + QCOW2_H_BACKING_OFFSET, name ? place : 0);
+	be32_put(to + QCOW2_H_BACKING_LEN, len);
+	if (name)
+		memcpy(to + place, name, len);
+	for (uint32_t i = QCOW2_HEADER_BYTES; i < size; i++)
+		if (to[i] != from[i] && header_uses(&use, i))
+			return -ENOSPC;
+	return 0;
+}
+
+int qcow2_header_rename(const struct qcow2_header *h, const uint8_t *from,
+			const char *name, const char *format, uint8_t *to)
+{
+	int ret = -ENOSPC;
+
+	for (int way = 0; way < 4 && ret < 0; way++)
+		ret = try_rename(h, from, name, format, way < 2, way % 2, to);
+	return ret;
+}

@@ -53,6 +53,17 @@ int qcow2_header_parse(const uint8_t *buf, uint64_t file_size,
 int qcow2_header_writable(const struct qcow2_header *h, struct error **err)
 	MUST_CHECK;
 
+/*
+ * `to`: the first cluster as it is to be, where it is `from` and the image
+ * below shall be another, or none (name NULL; format may be NULL). Behind
+ * sector 0 it differs only where `from` has nothing that is read, so when that
+ * is durable one write of sector 0 switches (Q10); a table of features' names
+ * is left out where there is no other way. -ENOSPC: it does not fit.
+ */
+int qcow2_header_rename(const struct qcow2_header *h, const uint8_t *from,
+			const char *name, const char *format, uint8_t *to)
+	MUST_CHECK;
+
 /* Puts what changes while an image is open into a copy of sector 0. */
 void qcow2_header_store(const struct qcow2_header *h, uint8_t *sector);
 

@@ -22,6 +22,7 @@
  *	bounce.c	memory for copies
  *	check.h		the checker; rebuild.c refcounts anew
  *	lost.c		what lies behind the end of the file
+ *	backing.c	the name of the image below is changed
  *	create.h	a new image
  *	driver.c	open, close, and the table of operations
  *
@@ -375,6 +376,12 @@ int qcow2_flush_all(struct qcow2 *s) MUST_CHECK;
 bool qcow2_is_crowded(const struct qcow2 *s);
 /* Lock held: writes sector 0 from s->header. */
 int qcow2_write_header(struct qcow2 *s) MUST_CHECK;
+
+/* --- backing.c --- */
+
+/* The driver's set_backing. */
+int qcow2_set_backing(struct node *node, const char *name, const char *format,
+		      struct error **err) MUST_CHECK;
 
 /* --- compressed.c --- */
 
