@@ -264,9 +264,11 @@ static int fuse_start(struct export *exp, struct error **err)
 	struct fuse_file *f = fuse_file_of(exp);
 	int rc = co_fuse_file_start(f, err);
 
-	if (!rc && f->loop.disk.name[0])
+	if (!rc && f->loop.disk.name[0]) {
 		snprintf(exp->device, sizeof(exp->device), "/dev/%s",
 			 f->loop.disk.name);
+		exp->diskseq = f->loop.seq;
+	}
 	if (rc && !co_fuse_file_close(f))
 		export_set_stuck(exp);
 	return rc;

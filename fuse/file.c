@@ -221,6 +221,14 @@ static void loop_abort(struct loop *loop)
 	(void)ignored;
 }
 
+static void file_vanished(struct watch *w)
+{
+	struct fuse_file *f = container_of(w, struct fuse_file, watch);
+
+	f->vanished = true;
+	export_lost(f->common.root);
+}
+
 int co_fuse_file_start(struct fuse_file *f, struct error **err)
 {
 	unsigned i;
@@ -231,8 +239,13 @@ int co_fuse_file_start(struct fuse_file *f, struct error **err)
 	for (i = 0; i < f->queues; i++)
 		co_fuse_queue_serve(&f->queue[i]);
 	f->state = FUSE_SHOWN;
-	if (f->opts.block_device)
-		rc = co_loop_attach(&f->loop, f->export_id, loop_abort, err);
+	if (!f->opts.block_device)
+		return 0;
+	rc = co_loop_attach(&f->loop, f->export_id, loop_abort, err);
+	f->watch.dev = f->loop.dev;
+	f->watch.vanished = file_vanished;
+	if (!rc)
+		watch_begin(&f->watch);
 	return rc;
 }
 
@@ -253,6 +266,13 @@ bool co_fuse_file_is_gone(struct fuse_file *f)
 		return false;
 	if (file_is_cut_off(f))
 		return true;
+	if (!f->loop.disk.name[0])
+		return false;
+	if (f->vanished && co_loop_there(&f->loop)) {
+		f->loop.note = "another program took away what it is on: it "
+			       "goes when it is closed";
+		co_loop_let_go(&f->loop);
+	}
 	return f->loop.disk.name[0] && !co_loop_there(&f->loop);
 }
 
@@ -349,6 +369,7 @@ static int co_unmount_unused(struct fuse_file *f, struct error **err)
 		rc = co_loop_detach(&f->loop, err);
 		if (rc)
 			return rc;
+		watch_end(&f->watch);
 	}
 	rc = co_file_idle(f, err);
 	if (rc)
@@ -413,6 +434,7 @@ int co_fuse_file_stop(struct fuse_file *f, enum export_stop mode,
 		rc = co_unmount_unused(f, err);
 	if (rc)
 		return rc;
+	watch_end(&f->watch);
 	/* first errors for whoever waits, so that nothing below does */
 	co_unmount(f, MNT_FORCE);
 	if (f->loop.disk.name[0])

@@ -15,6 +15,7 @@
 #include "fuse/loop.h"
 #include "fuse/mount.h"
 #include "fuse/queue.h"
+#include "fuse/watch.h"
 #include "graph/export.h"
 
 struct fuse_options {
@@ -35,9 +36,11 @@ struct fuse_file {
 	struct fuse_common common;
 	char *path;			/* the mount point */
 	bool mounted;
+	bool vanished;			/* others have unmounted it */
 	unsigned queues;
 	struct fuse_queue *queue;
 	struct loop loop;
+	struct watch watch;		/* of the mount below that */
 	uint64_t stuck_since_ns;
 	unsigned readers;	/* coroutines that ask the queues something */
 };
@@ -55,7 +58,8 @@ int co_fuse_file_stop(struct fuse_file *f, enum export_stop mode,
 /* As co_disk_idle. */
 int co_fuse_file_idle(struct fuse_file *f, bool patient, struct error **err)
 	MUST_CHECK;
-/* Whether somebody else has unmounted it, or taken its loop device away. */
+/* Whether somebody else has taken it away: its mount, or its loop device. With
+ * the mount the device goes as well, now or with its last user. */
 bool co_fuse_file_is_gone(struct fuse_file *f);
 /* Gives back everything. False where it is STUCK: then f must stay. */
 bool co_fuse_file_close(struct fuse_file *f);

@@ -5,7 +5,8 @@
  * When a daemon dies the kernel ends its connections: whoever uses a file, or
  * the loop device on it, gets errors. What stays is the mount and the loop
  * device. They are ours when the mount's source says so and the process that it
- * names is not alive.
+ * names is not alive. Of a loop device whose mount others took away (umount
+ * -l) nothing tells whose it is: that the caller has noted.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +73,37 @@ static void remove_run(void *arg)
 	if (host_mounts_apart())
 		remove_all(&copies);
 	error_clear(&copies.err);
+}
+
+struct remove_loop {
+	const char *disk;
+	uint64_t seq;
+	bool was;
+	int error;
+};
+
+static void remove_loop_run(void *arg)
+{
+	struct remove_loop *r = arg;
+
+	r->was = loop_is(r->disk, r->seq);
+	if (r->was)
+		r->error = loop_clear(r->disk);
+}
+
+bool co_fuse_remove_loop(const char *device, uint64_t seq, struct error **err)
+{
+	static const char folder[] = "/dev/";
+	struct remove_loop r = { .seq = seq };
+
+	if (strncmp(device, folder, strlen(folder)) != 0)
+		return false;
+	r.disk = device + strlen(folder);
+	co_blocking(remove_loop_run, &r);
+	if (r.error)
+		error_set(err, r.error, "'%s' of a dead blkgraphd cannot be "
+			  "detached: %s", device, strerror(r.error));
+	return r.was && !r.error;
 }
 
 unsigned co_fuse_remove_leftovers(struct error **err)

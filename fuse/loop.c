@@ -37,6 +37,7 @@ struct attach_job {
 	char name[64];		/* the export's id */
 	char disk[16];		/* "loop3" */
 	uint64_t seq;
+	dev_t dev;
 	bool direct;
 	struct arrival arrival;
 	bool arriving;
@@ -73,7 +74,8 @@ int loop_available(struct error **err)
 	return 0;
 }
 
-static int loop_file_open(const struct loop *loop, struct error **err)
+static int loop_file_open(const struct loop *loop, dev_t *dev,
+			  struct error **err)
 {
 	int fd = open(loop->file, (loop->writable ? O_RDWR : O_RDONLY) |
 		      O_CLOEXEC);
@@ -83,6 +85,8 @@ static int loop_file_open(const struct loop *loop, struct error **err)
 	if (fd < 0 || fstat(fd, &st))
 		error_set(err, errno, "cannot open '%s': %s", loop->file,
 			  strerror(errno));
+	else
+		*dev = st.st_dev;
 	return fd;
 }
 
@@ -221,7 +225,7 @@ static void attach_in_namespace(void *arg)
 	job->rc = control;
 	if (control < 0)
 		return;
-	file = loop_file_open(job->loop, &job->err);
+	file = loop_file_open(job->loop, &job->dev, &job->err);
 	job->rc = job->err ? -job->err->code : -EBUSY;
 	while (!job->err && job->rc == -EBUSY && tries--)
 		job->rc = attach_one(job, control, file);
@@ -270,6 +274,7 @@ static void loop_take(struct loop *loop, const struct attach_job *job)
 	memcpy(loop->disk.name, job->disk, sizeof(job->disk));
 	memcpy(loop->name, job->name, sizeof(job->name));
 	loop->seq = job->seq;
+	loop->dev = job->dev;
 	loop->direct = job->direct;
 }
 
@@ -490,6 +495,15 @@ int co_loop_detach(struct loop *loop, struct error **err)
 	return rc;
 }
 
+bool loop_is(const char *disk, uint64_t seq)
+{
+	uint64_t now = 0;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/block/%s/loop/backing_file", disk);
+	return !access(path, F_OK) && !loop_read_seq(disk, &now) && now == seq;
+}
+
 int loop_clear(const char *disk)
 {
 	char path[32];
@@ -526,21 +540,25 @@ static void abandon_late(struct late *late)
 	free(container_of(late, struct abandon_job, work));
 }
 
-void co_loop_abandon(struct loop *loop)
+void co_loop_let_go(const struct loop *loop)
 {
 	struct abandon_job *job = calloc(1, sizeof(*job));
 	struct error *late CLEANUP_ERROR = NULL;
 
-	if (job) {
-		job->there = co_loop_there(loop);
-		job->work.call = abandon_run;
-		job->work.undo = abandon_late;
-		memcpy(job->disk, loop->disk.name, sizeof(job->disk));
-		memcpy(job->name, loop->name, sizeof(job->name));
-		if (!co_late(&job->work, DISK_STALL_NS, &late,
-			     "LOOP_CLR_FD of /dev/%s", job->disk))
-			job = NULL;
-	}
-	free(job);
+	if (!job)
+		return;
+	job->there = co_loop_there(loop);
+	job->work.call = abandon_run;
+	job->work.undo = abandon_late;
+	memcpy(job->disk, loop->disk.name, sizeof(job->disk));
+	memcpy(job->name, loop->name, sizeof(job->name));
+	if (co_late(&job->work, DISK_STALL_NS, &late, "LOOP_CLR_FD of /dev/%s",
+		    job->disk))
+		free(job);
+}
+
+void co_loop_abandon(struct loop *loop)
+{
+	co_loop_let_go(loop);
 	loop->disk.name[0] = '\0';
 }

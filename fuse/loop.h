@@ -22,6 +22,7 @@ struct loop {
 	/* The kernel's, another each time that the device is put on a file;
 	 * path and number may be somebody else's by now. 0: not known. */
 	uint64_t seq;
+	dev_t dev;		/* of the file's file system */
 	char name[64];		/* under /dev/blkgraph */
 	bool stuck;		/* in the kernel, on its way out */
 	bool attaching;		/* what makes it is late, and knows this */
@@ -43,6 +44,9 @@ int co_loop_attach(struct loop *loop, const char *name,
 int co_loop_detach(struct loop *loop, struct error **err) MUST_CHECK;
 /* Whether it is still on the file: somebody may have taken it away. */
 bool co_loop_there(const struct loop *loop);
+/* Nobody is to use it any more: it goes now, or when its last user closes it.
+ * Who asks keeps the loop. */
+void co_loop_let_go(const struct loop *loop);
 /* Whoever uses it: it goes when he closes it. The file gives errors. */
 void co_loop_abandon(struct loop *loop);
 
@@ -52,5 +56,7 @@ void co_loop_abandon(struct loop *loop);
 int loop_available(struct error **err) MUST_CHECK;
 /* Of a dead daemon. 0 or a positive errno. */
 int loop_clear(const char *disk) MUST_CHECK;
+/* Whether it is on a file, and was put there as its number says. */
+bool loop_is(const char *disk, uint64_t seq);
 
 #endif

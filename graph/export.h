@@ -107,6 +107,9 @@ struct export {
 	struct root *stand_in;	/* for one that open got stuck before; NULL */
 	struct export_errors *errors;	/* the listener's */
 	char device[32];	/* path, set by the type's open; "": none */
+	/* The kernel's number of that disk, where only it tells after a crash
+	 * whose it was; or 0. */
+	uint64_t diskseq;
 	struct export *next;
 };
 

@@ -92,11 +92,22 @@ bool co_gone_forget(const char *name)
 	return true;
 }
 
+/* raw over a file filters it, and is an image all the same. */
+static const struct node *gone_image(const struct node *node)
+{
+	const struct node *child;
+
+	while (strcmp(node->driver->name, "raw") != 0 &&
+	       (child = node_filtered_child(node)) != NULL)
+		node = child;
+	return node;
+}
+
 /* The nodes go with it, so what is to be shown of them is kept. */
 static json_t *gone_describe(struct export *exp)
 {
 	json_t *shown = export_describe(exp);
-	const char *name = node_skip_filters(exp->root->edge.child)->name;
+	const char *name = gone_image(exp->root->edge.child)->name;
 	json_auto_t *nodes = graph_query_nodes(true);
 	json_t *node;
 	size_t i;

@@ -32,6 +32,7 @@
 #include "server/change.h"
 #include "server/chardev.h"
 #include "server/cmdline.h"
+#include "server/command.h"
 #include "server/commands.h"
 #include "server/guarded.h"
 #include "server/lacks.h"
@@ -76,27 +77,61 @@ static void remove_leftovers(unsigned (*co_remove)(struct error **err),
 		log_error(LOG_WARNING, &left);
 }
 
+/* What only the log tells of: the mounts below are gone. */
+static void remove_loops(json_t *state)
+{
+	const char *key;
+	json_t *entry;
+
+	json_object_foreach(state, key, entry) {
+		struct error *left CLEANUP_ERROR = NULL;
+		json_t *seq = json_object_get(entry, "diskseq");
+		const char *device = arg_string(entry, "device", "");
+
+		if (json_is_integer(seq) && co_fuse_remove_loop(
+			    device, (uint64_t)json_integer_value(seq), &left))
+			log_write(LOG_WARNING, "%s of a dead blkgraphd removed,"
+				  " whose mount others had taken away", device);
+		if (left)
+			log_error(LOG_WARNING, &left);
+	}
+}
+
+static void tell_of_past(const struct statelog_past *past)
+{
+	if (past->damaged)
+		log_write(LOG_ERROR, "State log '%s' is damaged in its middle",
+			  server.cmd.state_log);
+	else if (past->dropped)
+		log_write(LOG_WARNING, "State log '%s': %llu bytes of an "
+			  "unfinished record dropped", server.cmd.state_log,
+			  (unsigned long long)past->dropped);
+	if (past->same_boot && json_object_size(past->state))
+		log_write(LOG_WARNING, "The last blkgraphd died with %zu "
+			  "things in use", json_object_size(past->state));
+}
+
 /* What the last daemon wrote and left (A23). Devices come back with recovery,
- * which is not built: here they are taken away. */
+ * which is not built: here they are taken away. The log goes after them. */
 static int serve_clean_up(struct error **err)
 {
-	struct statelog_past past;
-	int rc = co_statelog_load(server.log, &past, err);
+	struct statelog_past past = { 0 };
+	int rc = server.log ? co_statelog_load(server.log, &past, err) : 0;
 
 	if (rc < 0)
 		return rc;
-	if (past.damaged)
-		log_write(LOG_ERROR, "State log '%s' is damaged in its middle",
-			  server.cmd.state_log);
-	else if (past.dropped)
-		log_write(LOG_WARNING, "State log '%s': %llu bytes of an "
-			  "unfinished record dropped", server.cmd.state_log,
-			  (unsigned long long)past.dropped);
-	if (past.same_boot && json_object_size(past.state))
-		log_write(LOG_WARNING, "The last blkgraphd died with %zu "
-			  "things in use", json_object_size(past.state));
+	tell_of_past(&past);
+	if (server.cmd.client_fd < 0) {
+		remove_leftovers(co_ublk_remove_leftovers, "devices");
+		remove_leftovers(co_fuse_remove_leftovers, "mounts");
+		remove_leftovers(co_kernel_nbd_remove_leftovers,
+				 "NBD devices");
+	}
+	if (past.same_boot)
+		remove_loops(past.state);
 	json_decref(past.state);
-	co_statelog_close(server.log, true);
+	if (server.log)
+		co_statelog_close(server.log, true);
 	return 0;
 }
 
@@ -115,16 +150,10 @@ static void register_types(void)
  * file tells so. */
 static int serve_start(struct error **err)
 {
-	int rc = server.log ? serve_clean_up(err) : 0;
+	int rc = serve_clean_up(err);
 
 	if (rc < 0)
 		return rc;
-	if (server.cmd.client_fd < 0) {
-		remove_leftovers(co_ublk_remove_leftovers, "devices");
-		remove_leftovers(co_fuse_remove_leftovers, "mounts");
-		remove_leftovers(co_kernel_nbd_remove_leftovers,
-				 "NBD devices");
-	}
 	change_set_log(server.log);
 	rc = co_startup_run(&server.cmd, err);
 	/* who gives steps may name files from where they are */

@@ -29,13 +29,17 @@ static json_t *snapshot_node(const struct node *node)
 
 static json_t *snapshot_export(const struct export *exp)
 {
-	json_t *options = json_deep_copy(exp->given);
+	json_t *options = json_deep_copy(exp->given), *entry;
 
 	/* what is shown may be another node by now */
 	json_object_set_new(options, "node-name",
 			    json_string(exp->root->edge.child->name));
-	return json_pack("{s:o,s:s}", "options", options, "device",
-			 exp->device);
+	entry = json_pack("{s:o,s:s}", "options", options, "device",
+			  exp->device);
+	if (exp->diskseq)
+		json_object_set_new(entry, "diskseq", json_integer(
+			(json_int_t)exp->diskseq));
+	return entry;
 }
 
 static void snapshot_set(json_t *state, const char *kind, const char *name,
