@@ -147,6 +147,10 @@ static char *messages_path(void)
 	if (!lock)
 		die(errno_status(errno), "cannot read '%s.lock': %s",
 		    socket_path(), strerror(errno));
+	/* one that could not even write its lock has logged nothing */
+	if (!lock_file_line(lock, 0))
+		die(EXIT_NOT_FOUND, "there is no log: no blkgraphd has served "
+		    "'%s'", socket_path());
 	path = lock_file_line(lock, 2);
 	if (!path)
 		die(EXIT_NOT_FOUND, "blkgraphd writes its log to standard "

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "export/served.h"
 #include "export/sole.h"
 #include "fuse/fuse.h"
 #include "graph/create.h"
@@ -127,7 +128,8 @@ static int serve_clean_up(struct error **err)
 		remove_leftovers(co_kernel_nbd_remove_leftovers,
 				 "NBD devices");
 	}
-	if (past.same_boot)
+	/* two may have one log, which keeps nobody from it */
+	if (past.same_boot && !served_by_other(past.pid))
 		remove_loops(past.state);
 	json_decref(past.state);
 	if (server.log)
@@ -390,7 +392,12 @@ static int exit_status(const struct error *err)
 		return 4;
 	case EACCES:
 	case EPERM:
+	case EROFS:
 		return 5;
+	case ENOSPC:
+	case EDQUOT:
+	case EIO:
+		return 7;
 	default:
 		return EXIT_FAILURE;
 	}

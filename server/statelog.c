@@ -156,6 +156,8 @@ static void statelog_read_past(struct statelog *log, const char *data,
 
 		boot_id(now);
 		past->same_boot = boot && !strcmp(boot, now);
+		past->pid = (int)json_integer_value(json_object_get(head,
+								    "pid"));
 		log->generation = (uint64_t)json_integer_value(
 			json_object_get(head, "generation"));
 	}

@@ -28,6 +28,7 @@ struct statelog_past {
 	uint64_t dropped;	/* bytes behind the last good record */
 	bool damaged;		/* a good record follows a bad one */
 	bool same_boot;		/* written since the machine started */
+	int pid;		/* of who wrote it; 0: not known */
 };
 
 struct statelog *statelog_new(const char *path);

@@ -461,6 +461,15 @@ static int check_room(const struct writer *w, struct error **err)
 	return 0;
 }
 
+static void not_written(const struct node *node, int code, struct error **err)
+{
+	/* a job that opens the file makes up a name for the node */
+	error_set(err, code, "Could not write the image to %s'%s': %s",
+		  node->filename ? "" : "node ",
+		  node->filename ? node->filename : node->name,
+		  strerror(code));
+}
+
 int qcow2_create(const void *opts, struct edge *file, struct error **err)
 {
 	const struct qcow2_create *o = opts;
@@ -482,9 +491,7 @@ int qcow2_create(const void *opts, struct edge *file, struct error **err)
 		if (ret == 0)
 			ret = co_write_image(&w, size);
 		if (ret < 0)
-			error_set(err, -ret, "Could not write the image to node"
-				  " '%s': %s", file->child->name,
-				  strerror(-ret));
+			not_written(file->child, -ret, err);
 	}
 	free(w.cluster);
 	return ret;
