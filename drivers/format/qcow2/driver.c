@@ -223,6 +223,7 @@ static int read_error(const struct qcow2 *s, const char *what, int ret,
 static int read_header(struct qcow2 *s, struct error **err)
 {
 	uint8_t first[QCOW2_HEADER_BYTES], *buf;
+	uint64_t size = 0;
 	uint32_t len;
 	int ret = co_edge_read(qcow2_file(s), 0, sizeof(first), first);
 
@@ -233,11 +234,13 @@ static int read_header(struct qcow2 *s, struct error **err)
 		return ret;
 	buf = malloc(len);
 	ret = buf ? co_edge_read(qcow2_file(s), 0, len, buf) : -ENOMEM;
+	/* it may have been made since its node was opened */
+	if (ret == 0)
+		ret = co_edge_storage_size(qcow2_file(s), &size);
 	if (ret < 0)
 		read_error(s, "header", ret, err);
 	else
-		ret = qcow2_header_parse(buf, qcow2_file(s)->child->size,
-					 &s->header, err);
+		ret = qcow2_header_parse(buf, size, &s->header, err);
 	free(buf);
 	return ret;
 }
