@@ -61,6 +61,9 @@ static void attach_check(const struct args *args)
 		die(EXIT_USAGE, "attach: --partition says where the device "
 		    "begins and ends: --%s is too much",
 		    args_given(args, "offset") ? "offset" : "sizelimit");
+	if (args_given(args, "temporary") && args_given(args, "read-only"))
+		die(EXIT_USAGE, "attach: --temporary is for what is written, "
+		    "and nothing is with --read-only");
 	if (args_given(args, "force") && !args_given(args, "read-only"))
 		die(EXIT_USAGE, "attach: --force is for --read-only, which is "
 		    "not given: what others hold is never written to");
@@ -127,6 +130,8 @@ static json_t *attach_call(const struct args *args)
 	set_size_option(call, "offset", args, "offset", 0);
 	set_size_option(call, "size-limit", args, "sizelimit", 512);
 	set_number(call, "partition", args, "partition", 65535);
+	if (args_given(args, "temporary"))
+		json_object_set_new(call, "temporary", json_true());
 	if (args_given(args, "force"))
 		json_object_set_new(call, "force", json_true());
 	set_number(call, "queues", args, "queues", QUEUES_MOST);

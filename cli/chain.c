@@ -42,12 +42,22 @@ json_t *filtered_node(json_t *nodes, const json_t *node)
 	return shows_another(node) ? below(nodes, node) : NULL;
 }
 
+const char *temporary_place(const json_t *node)
+{
+	return get_string(node, "temporary");
+}
+
+/* Whoever asks for an image means none that is thrown away. */
 json_t *image_node(json_t *nodes, const char *name)
 {
-	json_t *node = find_by(nodes, "node-name", name);
+	json_t *node = find_by(nodes, "node-name", name), *next = node;
 
-	while (node && shows_another(node))
-		node = below(nodes, node);
+	while (next) {
+		node = next;
+		next = shows_another(node) ? below(nodes, node) :
+			*temporary_place(node) ? backing_node(nodes, node) :
+			NULL;
+	}
 	return node;
 }
 
@@ -86,6 +96,7 @@ void add_image(json_t *row, json_t *nodes)
 	if (!image)
 		return;
 	json_object_set(row, "format", json_object_get(image, "drv"));
-	json_object_set_new(row, "file",
-			    json_string(image_file(nodes, image)));
+	json_object_set_new(row, "file", json_string(format("%s%s",
+			    image_file(nodes, image), get_bool(row,
+			    "temporary") ? " (temporary)" : "")));
 }

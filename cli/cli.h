@@ -231,6 +231,9 @@ json_t *find_by(json_t *array, const char *name, const char *value);
 bool driver_is_filter(const char *driver);
 /* The image that a node shows: the first below it, or it, that is no filter. */
 json_t *image_node(json_t *nodes, const char *name);
+/* Where what a node shows is written, to be thrown away with it; "": it is an
+ * image like others. */
+const char *temporary_place(const json_t *node);
 /* What a filter shows; of others NULL. */
 json_t *filtered_node(json_t *nodes, const json_t *node);
 /* The node below as the image's backing image. */

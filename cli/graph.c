@@ -148,10 +148,11 @@ static void draw_node_text(const struct picture *p, json_t *node)
 	/* of a node that no single name opens: the tree says it better */
 	if (!strncmp(file, "json:", strlen("json:")))
 		file = "";
-	printf("%s  %s  %s%s%s%s%s%s", get_string(node, "node-name"),
+	printf("%s  %s  %s%s%s%s%s%s%s", get_string(node, "node-name"),
 	       get_string(node, "drv"), human_size(text, size),
 	       get_bool(node, "ro") ? "  read-only" : "",
 	       get_bool(node, "implicit") ? "  implicit" : "",
+	       *temporary_place(node) ? "  temporary" : "",
 	       *file ? "  " : "", printable(file),
 	       *file ? deleted_mark(p->nodes, node) : "");
 }

@@ -108,7 +108,10 @@ static void print_chain(json_t *nodes, json_t *node)
 		       get_uint(image, "virtual-size")),
 		       get_bool(node, "ro") ? ", read-only" : "");
 		next = filtered_node(nodes, node);
-		if (!next)
+		if (!next && *temporary_place(node))
+			printf(", temporary, in %s",
+			       printable(temporary_place(node)));
+		else if (!next)
 			printf(", %s", printable(file));
 		putchar('\n');
 		node = next ? next : backing_node(nodes, node);

@@ -14,6 +14,7 @@ static const struct cli_option attach_options[] = {
 	{ "name", 'n', "NAME", "name, as in /dev/blkgraph/NAME" },
 	{ "format", 'f', FORMATS, "default: by its name, else guessed" },
 	{ "read-only", 'r', NULL, "nobody can write to the device" },
+	{ "temporary", 0, NULL, "what is written is thrown away at detach" },
 	{ "force", 0, NULL, "with -r: a device that others hold, too" },
 	{ "offset", 'o', "SIZE", "the device begins there in the disk" },
 	{ "sizelimit", 0, "SIZE", "the device is no larger" },

@@ -196,8 +196,7 @@ json_t *node_options_for_file(const char *path, const char *format,
 
 /* ---- backing files ---- */
 
-/* The file that holds the node's own data; NULL: none with a name. */
-static const char *own_file_name(const struct node *node)
+const char *own_file_name(const struct node *node)
 {
 	while (node && !node->filename)
 		node = node_primary_child(node);

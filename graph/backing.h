@@ -34,6 +34,9 @@ int co_backing_rename(struct node *node, const char *name, const char *format,
 /* A node that shows just that, opened the same way (P3); or NULL. */
 struct node *backing_find_shared(const struct node *overlay,
 				 const struct backing_file *file);
+/* The file that holds the node's own data, as long as the node does; NULL: none
+ * with a name. */
+const char *own_file_name(const struct node *node);
 /* Sets node->dev and node->ino; protocol nodes from their file, others from
  * their primary child. */
 void node_identify(struct node *node);

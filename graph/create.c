@@ -11,6 +11,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "graph/graph.h"
 #include "graph/job.h"
@@ -184,6 +185,27 @@ static int create_parse(json_t *options, struct create *c, struct error **err)
 		ret = error_set(err, EINVAL, "Parameter '%s' is unexpected",
 				json_object_iter_key(
 				json_object_iter(options)));
+	return ret;
+}
+
+int co_create_in_node(json_t *options, struct node *node, const char *who,
+		      struct error **err)
+{
+	json_auto_t *copy = json_deep_copy(options);
+	struct create *c = calloc(1, sizeof(*c));
+	int ret;
+
+	if (!c)
+		abort();
+	c->driver = driver_take(copy, err);
+	assert(c->driver && c->driver->kind == DRIVER_FORMAT &&
+	       c->driver->create);
+	c->root_name = strdup(who);
+	json_object_set_new(copy, "file", json_string(node->name));
+	ret = create_parse(copy, c, err);
+	if (ret == 0)
+		ret = co_create_in(c, node, err);
+	create_free(c);
 	return ret;
 }
 

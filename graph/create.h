@@ -8,6 +8,7 @@
 #include "runtime/error.h"
 
 struct json_t;
+struct node;
 
 /*
  * Starts a job that makes an image: options has "driver", the driver's own
@@ -17,5 +18,12 @@ struct json_t;
  */
 int create_start(const char *job_id, struct json_t *options,
 		 struct error **err) MUST_CHECK;
+/*
+ * Makes an image of a format in a node that is there and that nobody else
+ * uses: options as above, without "file". who: for errors. What was there is
+ * gone. Coroutine, which has a reference to the node.
+ */
+int co_create_in_node(struct json_t *options, struct node *node,
+		      const char *who, struct error **err) MUST_CHECK;
 
 #endif

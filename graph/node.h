@@ -79,6 +79,7 @@ struct node {
 	bool auto_read_only, cache_direct;
 	bool no_flush, force_share;
 	bool shareable;		/* a base that attach opened (P3) */
+	bool temporary;		/* its file has no name, and ends with it */
 	char *header_backing;		/* name in the header, or NULL (C7) */
 	char *header_backing_format;
 	char *warning;		/* found at open: a sentence, or NULL */

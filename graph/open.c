@@ -331,8 +331,10 @@ static int open_driver(struct node *node, struct error **err)
 	struct node *primary = node_primary_child(node);
 	int ret;
 
-	if (primary)
+	if (primary) {
 		node->size = primary->size;
+		node->temporary = primary->temporary;
+	}
 	node->allocated = UINT64_MAX;
 	if (node->driver->open) {
 		co_node_busy(node);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/backing.h"
 #include "graph/edge.h"
 #include "graph/graph.h"
 
@@ -202,6 +203,9 @@ static json_t *node_info(const struct node *node, bool flat)
 	json_object_set_new(object, "image", image_info(node, flat));
 	if (node->implicit)
 		json_object_set_new(object, "implicit", json_true());
+	if (node->temporary)
+		json_object_set_new(object, "temporary",
+				    json_string(own_file_name(node)));
 	return object;
 }
 

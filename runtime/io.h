@@ -95,6 +95,9 @@ struct file_info {
  */
 int co_file_open(const char *path, int flags, unsigned mode, struct file **out)
 	MUST_CHECK;
+/* The same for a new file without a name, in that directory's file system: it
+ * is gone when it is closed, and with the process. Read and written. */
+int co_file_temporary(const char *dir, struct file **out) MUST_CHECK;
 /*
  * Drops locks explicitly, then closes (A30). Nothing may be in flight. Waits
  * for it only as long as storage may be silent: the file is gone in any case,

@@ -22,6 +22,8 @@
 #include "server/gone.h"
 #include "server/deadline.h"
 #include "server/lacks.h"
+#include "server/log.h"
+#include "server/temporary.h"
 #include "server/window.h"
 
 #define EXPORT_ID_MAX 31	/* bytes */
@@ -107,22 +109,25 @@ static struct node *attach_open(json_t *args, struct error **err)
 	const char *filename = arg_string(args, "filename", "");
 	const char *cache = arg_string(args, "cache", "none");
 	const char *name = arg_string(args, "node-name", NULL);
-	bool guessed = false;
+	bool temporary = arg_bool(args, "temporary", false), guessed = false;
 	json_auto_t *options = node_options_for_file(
 		filename, arg_string(args, "format", NULL),
-		arg_bool(args, "read-only", false), !strcmp(cache, "none"),
-		&guessed, err);
+		temporary || arg_bool(args, "read-only", false),
+		!strcmp(cache, "none"), &guessed, err);
 	struct node *node;
 
 	if (!options || attach_refuse_held(args, options, err) < 0)
 		return NULL;
 	/* it is the name of what is shown */
-	if (name && !window_wanted(args))
+	if (name && !window_wanted(args) && !temporary)
 		json_object_set_new(options, "node-name", json_string(name));
 	node = open_image(options, NODE_SHARE | (guessed ? NODE_GUESSED : 0),
 			  filename, err);
 	if (node && window_wanted(args))
-		node = co_window_open(node, args, name, filename, err);
+		node = co_window_open(node, args, temporary ? NULL : name,
+				      filename, err);
+	if (node && temporary)
+		node = co_temporary_above(node, name, err);
 	return node;
 }
 
@@ -184,7 +189,7 @@ static json_t *attach_export_options(json_t *args, const char *id,
 {
 	static const char *const own[] = {
 		"filename", "format", "read-only", "cache", "node-name", "via",
-		"offset", "size-limit", "partition", "force",
+		"offset", "size-limit", "partition", "force", "temporary",
 	};
 	json_t *options = json_copy(args);
 
@@ -241,9 +246,11 @@ void command_name_user(const char *filename, struct error **err)
 	}
 }
 
-/* What a part of a disk is shown of. */
+/* What a part of a disk, or what is thrown away, is shown of. */
 static const struct node *attach_image(const struct node *node, json_t *args)
 {
+	if (node->temporary)
+		node = node_cow_child(node);
 	return window_wanted(args) ? node_skip_filters(node->file->child) :
 		node;
 }
@@ -252,7 +259,8 @@ static const struct node *attach_image(const struct node *node, json_t *args)
  * not to be. */
 static json_t *attach_why_read_only(const struct node *node, json_t *args)
 {
-	if (!node->read_only || arg_bool(args, "read-only", false))
+	if (!node->read_only || arg_bool(args, "read-only", false) ||
+	    arg_bool(args, "temporary", false))
 		return NULL;
 	while (node->file)
 		node = node->file->child;
@@ -312,6 +320,10 @@ static json_t *attach_with_id(json_t *args, struct attach_id *id,
 	}
 	node_put(node, "opener");
 	lacks_tell();
+	if (arg_bool(args, "temporary", false))
+		log_write(LOG_INFO, "Device '%s' is temporary: what is written "
+			  "to it, in '%s', ends with it and with this daemon",
+			  exp->id, temporary_dir());
 	export_get(exp, "command");
 	shown = export_describe(exp);
 	export_put(exp, "command");
@@ -330,6 +342,12 @@ json_t *cmd_attach(json_t *args, struct error **err)
 	struct attach_id id;
 	json_t *result;
 
+	if (arg_bool(args, "temporary", false) &&
+	    arg_bool(args, "read-only", false)) {
+		error_set(err, EINVAL, "Parameter 'temporary' is for what is "
+			  "written, and nothing is with 'read-only'");
+		return NULL;
+	}
 	if (attach_take_id(&id, args, err) < 0)
 		return NULL;
 	id.promise.id = id.id;

@@ -67,11 +67,17 @@ static json_t *export_drains(const struct drain_stats *drains)
 			 "in-flight", (json_int_t)drains->total_in_flight);
 }
 
-/* Of the image's file, however its name reads today. */
-static void add_identity(json_t *shown, const struct node *node)
+/* Of the image's file, however its name reads today. What is written to a
+ * temporary disk is in no file that anybody could mean. */
+static void add_identity(json_t *shown, struct node *node)
 {
 	char dev[32];
 
+	if (node->temporary) {
+		node = node_skip_filters(node);
+		node = node_cow_child(node) ? node_cow_child(node) : node;
+		json_object_set_new(shown, "temporary", json_true());
+	}
 	if (!node->dev)
 		return;
 	snprintf(dev, sizeof(dev), "%u:%u", major(node->dev),
@@ -91,7 +97,7 @@ json_t *export_describe(struct export *exp)
 				  "writable", exp->writable,
 				  "stuck", exp->life == EXPORT_STUCK ||
 				  exp->root->stuck);
-	const struct node *node = exp->root->edge.child;
+	struct node *node = exp->root->edge.child;
 	const char *warning = node_chain_warning(node);
 
 	json_object_set_new(shown, "node-name", json_string(node->name));

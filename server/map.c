@@ -38,9 +38,12 @@ struct page {
 
 /* ---- one extent ---- */
 
-/* Where its bytes lie: the protocol node's file below the one that decides. */
+/* Where its bytes lie: the protocol node's file below the one that decides,
+ * where it has a name. */
 static const char *file_of(const struct node *node)
 {
+	if (node->temporary)
+		return NULL;
 	while (node && !node->filename)
 		node = node_primary_child(node);
 	return node ? node->filename : NULL;

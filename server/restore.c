@@ -115,6 +115,9 @@ static bool restore_node_round(json_t *left, struct snapshot *out)
 		} else if (strcmp(name, arg_string(options, "node-name", ""))) {
 			lose(out, "Node '%s': the log has another's options",
 			     name);
+		} else if (arg_bool(options, "temporary", false)) {
+			lose(out, "Node '%s': it was temporary, and ended with "
+			     "its daemon", name);
 		} else {
 			node = co_open_by_deadline(restore_node, entry, name,
 						   &err);

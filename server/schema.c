@@ -26,7 +26,8 @@
 	"id:str type:BlockExportType node-name?:str shutting-down:bool " \
 	"writable:bool stuck:bool stuck-in?:str size?:int warning?:str " \
 	"drains?:BlkgraphDrains stats?:BlockDeviceStats errors?:int " \
-	"back-dev?:str back-ino?:int gone?:bool format?:str file?:str"
+	"back-dev?:str back-ino?:int gone?:bool format?:str file?:str " \
+	"temporary?:bool"
 
 static const struct definition {
 	const char *name, *members;
@@ -123,7 +124,7 @@ static const struct definition {
 	  "active:bool detect_zeroes:BlockdevDetectZeroesOptions bps:int "
 	  "bps_rd:int bps_wr:int iops:int iops_rd:int iops_wr:int "
 	  "image:ImageInfo cache:BlockdevCacheInfo write_threshold:int "
-	  "implicit?:bool" },
+	  "implicit?:bool temporary?:str" },
 	{ "XDbgBlockGraphNode", "id:int type:XDbgBlockGraphNodeType name:str" },
 	{ "XDbgBlockGraphEdge",
 	  "parent:int child:int name:str perm:[BlockPermission] "
@@ -180,7 +181,7 @@ static const struct definition {
 	  "filename:str id?:str format?:str read-only?:bool "
 	  "cache?:BlkgraphCacheMode node-name?:str via?:BlkgraphVia "
 	  "exclusive?:bool zero-copy?:bool offset?:int size-limit?:int "
-	  "partition?:int force?:bool" },
+	  "partition?:int force?:bool temporary?:bool" },
 	{ "BlkgraphUsers", "in-use:bool users?:str" },
 	{ "BlkgraphChange", "node-name?:str pause-ns:int in-flight:int" },
 	{ "BlkgraphExtent",

@@ -43,6 +43,13 @@ static const struct option file_options[] = {
 		.required = true,
 		.help = "path of the file or device",
 	}, {
+		.name = "temporary",
+		.type = OPT_BOOL,
+		.offset = offsetof(struct file_opts, temporary),
+		.strong = true,
+		.help = "filename is a directory: a new file in it, without a"
+			" name",
+	}, {
 		.name = "locking",
 		.type = OPT_ENUM,
 		.offset = offsetof(struct file_opts, locking),
@@ -94,6 +101,30 @@ static bool file_may_fall_back(int ret)
 	return ret == -EACCES || ret == -EPERM || ret == -EROFS;
 }
 
+/* A file that is nowhere but here. */
+static int file_open_temporary(struct node *node, struct error **err)
+{
+	const struct file_opts *opts = node->opts;
+	struct file_state *s = node->state;
+	char text[STORAGE_TEXT_MAX];
+	int ret;
+
+	if (node->read_only || node->cache_direct)
+		return error_set(err, EINVAL, "A temporary file is written to, "
+				 "through the page cache: node '%s' is not %s",
+				 node->name, node->read_only ? "read-only" :
+				 "opened with cache.direct");
+	ret = co_file_temporary(opts->filename, &s->first);
+	if (ret < 0)
+		return error_set(err, -ret, "Could not make a temporary file "
+				 "in '%s': %s", opts->filename,
+				 storage_why(ret, text));
+	s->first_mode = s->io_mode = (struct file_mode){ true, false };
+	s->io = s->first;
+	node->temporary = true;
+	return 0;
+}
+
 static int file_open_first(struct node *node, struct error **err)
 {
 	const struct file_opts *opts = node->opts;
@@ -104,6 +135,8 @@ static int file_open_first(struct node *node, struct error **err)
 	if (!*opts->filename)
 		return error_set(err, ENOENT, "The '%s' block driver requires "
 				 "a file name", node->driver->name);
+	if (opts->temporary)
+		return file_open_temporary(node, err);
 	mode = (struct file_mode){ !node->read_only, node->cache_direct };
 	ret = co_file_open(opts->filename, file_flags(mode), 0, &s->first);
 	if (mode.writable && node->auto_read_only && file_may_fall_back(ret)) {
@@ -230,6 +263,10 @@ static int file_open_again(struct node *node, struct reopen *r,
 	const struct file_opts *opts = node->opts;
 	int ret;
 
+	if (opts->temporary)
+		return error_set(err, ENOTSUP, "The temporary file of node "
+				 "'%s' has no name to open it again by",
+				 node->name);
 	ret = co_file_open(opts->filename, file_flags(fr->mode), 0, &fr->next);
 	if (ret == -EINVAL && fr->mode.direct)
 		return error_set(err, EINVAL, FILE_NO_DIRECT, opts->filename);
@@ -507,7 +544,7 @@ static int file_identify(struct node *node, struct file_info *info)
 
 static void file_describe(struct node *node, json_t *image)
 {
-	if (file_is_deleted(file_io(node)))
+	if (!node->temporary && file_is_deleted(file_io(node)))
 		json_object_set_new(image, "deleted", json_true());
 }
 

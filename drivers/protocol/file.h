@@ -13,6 +13,7 @@ enum file_locking { FILE_LOCKING_AUTO, FILE_LOCKING_ON, FILE_LOCKING_OFF };
 
 struct file_opts {
 	char *filename;
+	bool temporary;		/* filename is a directory */
 	int locking;		/* enum file_locking */
 	int aio;		/* accepted; io_uring does it all */
 };

@@ -264,6 +264,46 @@ int co_file_open(const char *path, int flags, unsigned mode, struct file **out)
 	return j.rc;
 }
 
+/* Where the file system has no files without a name one loses it at once. */
+static int open_nameless(const char *dir)
+{
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0600);
+	char *path;
+
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
+		return fd < 0 ? -errno : fd;
+	if (asprintf(&path, "%s/blkgraph-XXXXXX", dir) < 0)
+		abort();
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		fd = -errno;
+	else
+		unlink(path);
+	free(path);
+	return fd;
+}
+
+static void temporary_run(void *arg)
+{
+	struct open_job *j = arg;
+	int fd = open_nameless(j->path);
+
+	j->rc = fd < 0 ? fd : file_new(fd, j->flags, j->path, &j->file);
+	if (fd >= 0 && j->rc < 0)
+		close(fd);
+}
+
+int co_file_temporary(const char *dir, struct file **out)
+{
+	struct open_job j = { .path = dir, .flags = O_RDWR };
+
+	if (co_storage_call_at(dir, temporary_run, &j))
+		return -ETIMEDOUT;
+	if (j.rc == 0)
+		*out = j.file;
+	return j.rc;
+}
+
 /* ---- locks ---- */
 
 static short lock_type(enum file_lock_type type)

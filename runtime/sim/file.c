@@ -166,10 +166,23 @@ static int call_fault(struct file *f, unsigned op)
 	return fault;
 }
 
+static struct file *file_of_inode(struct inode *inode, int flags)
+{
+	struct file *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		abort();
+	inode->refs++;
+	f->inode = inode;
+	f->flags = flags;
+	f->next = world.files;
+	world.files = f;
+	return f;
+}
+
 int co_file_open(const char *path, int flags, unsigned mode, struct file **out)
 {
 	struct inode *inode;
-	struct file *f;
 	int fault;
 
 	(void)mode;
@@ -188,15 +201,24 @@ int co_file_open(const char *path, int flags, unsigned mode, struct file **out)
 		return -ENOENT;
 	if (!inode)
 		inode = inode_new(path, 0);
-	f = calloc(1, sizeof(*f));
-	if (!f)
-		abort();
-	inode->refs++;
-	f->inode = inode;
-	f->flags = flags;
-	f->next = world.files;
-	world.files = f;
-	*out = f;
+	*out = file_of_inode(inode, flags);
+	return 0;
+}
+
+/* Every directory is there. */
+int co_file_temporary(const char *dir, struct file **out)
+{
+	int fault;
+
+	take_time();
+	fault = call_fault(NULL, SIM_IO_OPEN);
+	if (world.cut)
+		return -EIO;
+	if (fault)
+		return fault;
+	assert(!inode_find(dir));
+	*out = file_of_inode(inode_new(dir, 0), O_RDWR);
+	sim_file_remove(dir);
 	return 0;
 }
 

@@ -515,6 +515,45 @@ static void body_becomes_writable(void *arg)
 	disk_close(&d);
 }
 
+#define TEMPORARY(more) \
+	"{\"driver\": \"file\", \"filename\": \"/sim/dir\", " \
+	"\"temporary\": true" more "}"
+
+/* Written and read like any other, it has no name, and is gone when closed. */
+static void body_temporary(void *arg)
+{
+	unsigned char buf[512];
+	unsigned open = sim_files_open();
+	struct disk d;
+	char *text;
+
+	(void)arg;
+	if (!open_file(&d, TEMPORARY(""), DISK_WRITABLE | PERM_RESIZE))
+		return;
+	CU_ASSERT(d.node->temporary && !d.node->size);
+	memset(buf, 0x44, sizeof(buf));
+	CU_ASSERT_EQUAL(co_node_write(d.node, 0, 512, buf, 0), 0);
+	memset(buf, 0, sizeof(buf));
+	CU_ASSERT_EQUAL(co_node_read(d.node, 0, 512, buf), 0);
+	CU_ASSERT(buf[0] == 0x44 && buf[511] == 0x44);
+	CU_ASSERT_EQUAL(reopen(d.node, false, true), -ENOTSUP);
+	disk_close(&d);
+	CU_ASSERT_EQUAL(sim_files_open(), open);
+	/* another one is another file */
+	if (!open_file(&d, TEMPORARY(""), DISK_WRITABLE))
+		return;
+	CU_ASSERT_EQUAL(d.node->size, 0);
+	disk_close(&d);
+	text = disk_open_error(TEMPORARY(", \"read-only\": true"),
+			       PERM_CONSISTENT_READ);
+	CU_ASSERT(text && strstr(text, "is not read-only"));
+	free(text);
+	text = disk_open_error(TEMPORARY(", \"cache\": {\"direct\": true}"),
+			       DISK_WRITABLE);
+	CU_ASSERT(text && strstr(text, "is not opened with cache.direct"));
+	free(text);
+}
+
 static void data_goes_to_the_file(void)
 {
 	run(body_data);
@@ -560,6 +599,11 @@ static void a_missing_file_is_named(void)
 	run(body_missing);
 }
 
+static void a_temporary_file_has_no_name(void)
+{
+	run(body_temporary);
+}
+
 static void nodes_exclude_each_other(void)
 {
 	run(body_locks);
@@ -598,7 +642,8 @@ TEST_MAIN("file", TEST(data_goes_to_the_file),
 	  TEST(devices_and_files_are_told_apart),
 	  TEST(a_device_needs_a_medium),
 	  TEST(a_file_that_was_cut_off_is_an_error),
-	  TEST(a_missing_file_is_named), TEST(nodes_exclude_each_other),
+	  TEST(a_missing_file_is_named), TEST(a_temporary_file_has_no_name),
+	  TEST(nodes_exclude_each_other),
 	  TEST(late_locks_are_undone), TEST(a_node_closes_before_its_locks),
 	  TEST(given_up_locks_are_free),
 	  TEST(force_share_is_for_readers), TEST(a_reader_becomes_a_writer))
