@@ -19,7 +19,7 @@ static void print_found(const json_t *found)
 	uint64_t leaks = get_uint(found, "leaks");
 	uint64_t total = get_uint(found, "total-clusters");
 	uint64_t allocated = get_uint(found, "allocated-clusters");
-	char text[16];
+	char text[32];
 
 	if (errors)
 		printf("%llu errors, the first: %s\n",
@@ -48,6 +48,7 @@ int verb_check(const struct args *args)
 
 	if (fmt)
 		json_object_set_new(call, "format", json_name(fmt));
+	exact_sizes = args_given(args, "bytes");
 	file_must_exist(args->operands[0]);
 	client_connect(CONNECT_OR_OWN);
 	found = client_call("blkgraph-check", call, NULL);

@@ -283,13 +283,15 @@ void print_json(json_t *value);	/* takes it over */
 	"KB, MB, ... (1000), below 8E"
 /* "1.5G"; false when it is none. What is no whole byte is left out. */
 bool size_parse(const char *text, uint64_t *size);
-/* "1.5G", "512B"; a buffer of the caller's. */
-const char *human_size(char text[16], uint64_t bytes);
+/* By --bytes: sizes are numbers, not for people. */
+extern bool exact_sizes;
+/* "1.5G", "512B", or "1610612736"; a buffer of the caller's. */
+const char *human_size(char text[32], uint64_t bytes);
 /* A copy without what a terminal would obey: images hold names, and images
  * are not trusted. */
 char *printable(const char *text);
 /* "1.2 ms" */
-const char *human_time(char text[16], uint64_t ns);
+const char *human_time(char text[32], uint64_t ns);
 /* "2026-01-31 12:00:00" */
 const char *local_time(char text[32], time_t seconds);
 

@@ -88,12 +88,11 @@ static json_t *column_value(const struct column *c, json_t *row)
 }
 
 /* To be freed. */
-static char *column_text(const struct table *table, const struct column *c,
-			 json_t *row)
+static char *column_text(const struct column *c, json_t *row)
 {
 	json_t *value = column_value(c, row);
 	uint64_t number = (uint64_t)json_integer_value(value);
-	char text[16];
+	char text[32];
 
 	if (!value || json_is_null(value))
 		return format("-");
@@ -101,9 +100,9 @@ static char *column_text(const struct table *table, const struct column *c,
 		return printable(json_string_value(value));
 	if (c->kind == COLUMN_BOOL)
 		return format("%s", json_is_true(value) ? "yes" : "-");
-	if (c->kind == COLUMN_SIZE && !table->exact)
+	if (c->kind == COLUMN_SIZE)
 		return format("%s", human_size(text, number));
-	if (c->kind == COLUMN_TIME && !table->exact)
+	if (c->kind == COLUMN_TIME && !exact_sizes)
 		return format("%s", human_time(text, number));
 	return format("%llu", (unsigned long long)number);
 }
@@ -154,7 +153,7 @@ void table_print(const struct table *table, json_t *rows)
 	for (size_t i = 0; i < count * columns; i++) {
 		size_t col = i % columns;
 
-		cells[i] = column_text(table, table->shown[col],
+		cells[i] = column_text(table->shown[col],
 				       json_array_get(rows, i / columns));
 		if (width(cells[i]) > wide[col])
 			wide[col] = width(cells[i]);
@@ -222,9 +221,9 @@ void table_begin(struct table *table, const struct column *columns,
 	*table = (struct table){
 		.verb = args->verb->name,
 		.columns = columns,
-		.exact = args_given(args, "bytes"),
 		.headings = !args_given(args, "noheadings"),
 	};
+	exact_sizes = args_given(args, "bytes");
 	if (args_given(args, "output-all") && args_given(args, "output"))
 		die(EXIT_USAGE, "%s: --output and --output-all exclude each "
 		    "other", table->verb);

@@ -33,7 +33,7 @@ struct table {
 	const char *verb;		/* for its errors */
 	const struct column *columns;	/* ends with name NULL */
 	const struct column *shown[COLUMNS_MAX + 1];	/* ends with NULL */
-	bool exact, headings;
+	bool headings;
 };
 
 struct args;

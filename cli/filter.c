@@ -26,7 +26,7 @@ static json_t *insert_options(const struct args *args)
 static void print_pause(const char *what, const json_t *result)
 {
 	unsigned long long requests = get_uint(result, "in-flight");
-	char text[16];
+	char text[32];
 
 	printf("%s; I/O was held for %s, %llu request%s in flight\n", what,
 	       human_time(text, get_uint(result, "pause-ns")), requests,

@@ -143,7 +143,7 @@ static void draw_node_text(const struct picture *p, json_t *node)
 	uint64_t size = get_uint(json_object_get(node, "image"),
 				 "virtual-size");
 	const char *file = get_string(node, "file");
-	char text[16];
+	char text[32];
 
 	/* of a node that no single name opens: the tree says it better */
 	if (!strncmp(file, "json:", strlen("json:")))
@@ -199,7 +199,7 @@ static void draw_below(const struct picture *p, const char *name,
 
 static void draw_export(const struct picture *p, json_t *exp)
 {
-	char text[16];
+	char text[32];
 
 	printf("%s  %s  %s%s\n", get_string(exp, "device"),
 	       get_string(exp, "id"), human_size(text, get_uint(exp, "size")),
@@ -289,6 +289,7 @@ int verb_graph(const struct args *args)
 
 	if (args_given(args, "json") && args_given(args, "dot"))
 		die(EXIT_USAGE, "graph: --json and --dot exclude each other");
+	exact_sizes = args_given(args, "bytes");
 	picture_get(&p, args->count ? CONNECT_ONLY : CONNECT_IF_THERE);
 	if (args->count)
 		picture_limit(&p, device_name(args->operands[0]));

@@ -11,21 +11,27 @@
 
 #include "cli/cli.h"
 
-const char *human_size(char text[16], uint64_t bytes)
+bool exact_sizes;
+
+const char *human_size(char text[32], uint64_t bytes)
 {
 	static const char units[] = "BKMGTPE";
 	unsigned unit = 0;
 	uint64_t whole = bytes, tenths = 0;
 
+	if (exact_sizes) {
+		snprintf(text, 32, "%llu", (unsigned long long)bytes);
+		return text;
+	}
 	for (; whole >= 1024; unit++) {
 		tenths = whole % 1024 * 10 / 1024;
 		whole /= 1024;
 	}
 	if (tenths && whole < 100)
-		snprintf(text, 16, "%u.%u%c", (unsigned)whole,
+		snprintf(text, 32, "%u.%u%c", (unsigned)whole,
 			 (unsigned)tenths, units[unit]);
 	else
-		snprintf(text, 16, "%u%c", (unsigned)whole, units[unit]);
+		snprintf(text, 32, "%u%c", (unsigned)whole, units[unit]);
 	return text;
 }
 
@@ -80,14 +86,14 @@ bool size_parse(const char *text, uint64_t *size)
 	return true;
 }
 
-const char *human_time(char text[16], uint64_t ns)
+const char *human_time(char text[32], uint64_t ns)
 {
 	if (ns < 1000000)
-		snprintf(text, 16, "%.1f us", (double)ns / 1e3);
+		snprintf(text, 32, "%.1f us", (double)ns / 1e3);
 	else if (ns < 1000000000)
-		snprintf(text, 16, "%.1f ms", (double)ns / 1e6);
+		snprintf(text, 32, "%.1f ms", (double)ns / 1e6);
 	else
-		snprintf(text, 16, "%.2f s", (double)ns / 1e9);
+		snprintf(text, 32, "%.2f s", (double)ns / 1e9);
 	return text;
 }
 

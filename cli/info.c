@@ -20,7 +20,7 @@ static void print_scalar(const char *name, const json_t *value)
 
 	if (json_is_string(value))
 		printf("%s\n", printable(json_string_value(value)));
-	else if (json_is_integer(value) && is_size(name))
+	else if (json_is_integer(value) && is_size(name) && !exact_sizes)
 		printf("%s (%llu bytes)\n", human_size(text,
 		       (uint64_t)json_integer_value(value)),
 		       (unsigned long long)json_integer_value(value));
@@ -101,7 +101,7 @@ static void print_chain(json_t *nodes, json_t *node)
 	while (node) {
 		json_t *image = json_object_get(node, "image"), *next;
 		const char *file = image_file(nodes, node);
-		char text[16];
+		char text[32];
 
 		printf("  - %s: %s, %s%s", printable(get_string(node,
 		       "node-name")), get_string(node, "drv"), human_size(text,
@@ -132,7 +132,7 @@ static void print_users(const json_t *exp)
 
 static void print_requests(const json_t *stats)
 {
-	char read[16], written[16];
+	char read[32], written[32];
 
 	if (!stats)
 		return;
@@ -149,7 +149,7 @@ static void print_requests(const json_t *stats)
 /* How often I/O was held for a change of the graph. */
 static void print_pauses(const json_t *drains)
 {
-	char longest[16], usual[16];
+	char longest[32], usual[32];
 
 	if (!get_uint(drains, "count")) {
 		printf("pauses: none\n");
@@ -228,6 +228,7 @@ int verb_info(const struct args *args)
 	bool json = args_given(args, "json");
 	json_t *exp = operand_export(args), *info;
 
+	exact_sizes = args_given(args, "bytes");
 	if (exp && !json) {
 		print_device(exp);
 		return EXIT_DONE;

@@ -34,6 +34,7 @@ static const struct cli_option attach_options[] = {
 static const struct cli_option check_options[] = {
 	{ "format", 'f', FORMATS, "default: by its name, else guessed" },
 	{ "json", 0, NULL, "print JSON, as qemu-img check does" },
+	{ "bytes", 'b', NULL, "sizes in bytes" },
 	{ NULL, 0, NULL, NULL }
 };
 
@@ -64,18 +65,21 @@ static const struct cli_option list_options[] = {
 static const struct cli_option graph_options[] = {
 	{ "json", 0, NULL, "print nodes and edges as JSON" },
 	{ "dot", 0, NULL, "print a picture for dot(1)" },
+	{ "bytes", 'b', NULL, "sizes in bytes" },
 	{ NULL, 0, NULL, NULL }
 };
 
 static const struct cli_option info_options[] = {
 	{ "format", 'f', FORMATS, "default: by its name, else guessed" },
 	{ "json", 0, NULL, "print JSON" },
+	{ "bytes", 'b', NULL, "sizes in bytes" },
 	{ NULL, 0, NULL, NULL }
 };
 
 static const struct cli_option map_options[] = {
 	{ "format", 'f', FORMATS, "default: by its name, else guessed" },
 	{ "json", 0, NULL, "print JSON, as qemu-img map does" },
+	{ "bytes", 'b', NULL, "sizes in bytes, as they always are here" },
 	{ NULL, 0, NULL, NULL }
 };
 
