@@ -299,7 +299,7 @@ const struct driver *driver_find(const char *name);
 const struct driver *driver_take(struct json_t *options, struct error **err);
 /* All of them, by 0, 1, ...; NULL behind the last. */
 const struct driver *driver_at(unsigned i);
-/* In open.c: options of every node, and the members of its "cache". */
+/* In generic.c: options of every node, and the members of its "cache". */
 extern const struct option node_options[], node_cache_options[];
 /* In drivers/drivers.c: the one list of all drivers. */
 void driver_register_all(void);

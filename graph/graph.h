@@ -15,6 +15,7 @@
  *	open.c		from options to nodes; backing.h from names to files
  *	magic.h		what a file's bytes say that it is
  *	driver.h	the driver's operations; options.h their parameters
+ *	generic.h	options of every node, and what children take over
  *	thread-state.h	what a node keeps for each thread
  *	flush.h		write counters and flush generations (A29)
  *	upkeep.h	flushes that nodes want for themselves (A40)
@@ -22,7 +23,8 @@
  *	hook.h		seeing an operation without being in its way (A35)
  *	wait.h		waiting while holding nothing (A34)
  *	transaction.h	all changes: prepare, recompute, drain, commit (A18)
- *	reopen.h	what a node was opened with changes (A37)
+ *	reopen.h	what a node was opened with changes (A37);
+ *			reopen-options.c as options say
  *	permission.h	permissions of every touched node (P1-P3)
  *	limits.h	limits, and who serialises
  *	drain.h		closing the gates (A14); walk.h which ones

@@ -418,6 +418,9 @@ static void node_free(struct node *node)
 	for (at = &nodes; *at != node; at = &(*at)->next)
 		;
 	*at = node->next;
+	for (struct node *other = nodes; other; other = other->next)
+		if (other->inherits_from == node)
+			other->inherits_from = NULL;
 	close_wait_drop_all(node);
 	if (node->upkeep)
 		upkeep_free(node->upkeep);

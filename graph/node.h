@@ -84,6 +84,10 @@ struct node {
 	char *header_backing_format;
 	char *warning;		/* found at open: a sentence, or NULL */
 	struct json_t *given;	/* the driver's options that were given */
+	unsigned generic_given;	/* and of generic.h's, GIVEN_... */
+	/* the parent that it was opened with, and whose options are its own
+	 * where it was not given any; compared, never followed; or NULL */
+	const struct node *inherits_from;
 	bool backing_given;	/* by options, not by the header */
 	struct edge *children, *parents;
 	struct node *next;		/* all nodes */

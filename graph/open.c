@@ -15,6 +15,7 @@
 
 #include "graph/backing.h"
 #include "graph/edge.h"
+#include "graph/generic.h"
 #include "graph/graph.h"
 #include "graph/limits.h"
 #include "graph/node-life.h"
@@ -24,12 +25,6 @@
 
 #define NESTING_MAX 16
 
-/* What a child gets where its options do not say. */
-struct inherit {
-	bool child, cow;
-	bool read_only, auto_read_only, direct, no_flush, force_share;
-};
-
 /* One call of node_open. */
 struct opening {
 	unsigned flags;
@@ -38,181 +33,28 @@ struct opening {
 	struct error **err;
 };
 
-struct generic {
-	char *node_name;
-	bool read_only, auto_read_only, force_share;
-	int discard, detect_zeroes;
-};
-
-struct cache {
-	bool direct, no_flush;
-};
-
-static const char *const discard_values[] = { "ignore", "unmap", NULL };
-/* looking for zeroes in what is written is not done */
-static const char *const detect_values[] = { "off", NULL };
-
-const struct option node_options[] = {
-	{ .name = "node-name", .type = OPT_STRING,
-	  .offset = offsetof(struct generic, node_name),
-	  .help = "unique name of the node" },
-	{ .name = "read-only", .type = OPT_BOOL,
-	  .offset = offsetof(struct generic, read_only),
-	  .help = "refuse writes" },
-	{ .name = "auto-read-only", .type = OPT_BOOL,
-	  .offset = offsetof(struct generic, auto_read_only),
-	  .help = "read-only where writing is not possible" },
-	{ .name = "force-share", .type = OPT_BOOL,
-	  .offset = offsetof(struct generic, force_share),
-	  .help = "read although others write" },
-	{ .name = "discard", .type = OPT_ENUM, .values = discard_values,
-	  .offset = offsetof(struct generic, discard),
-	  .help = "whether discards give space back" },
-	{ .name = "detect-zeroes", .type = OPT_ENUM, .values = detect_values,
-	  .offset = offsetof(struct generic, detect_zeroes),
-	  .help = "only off" },
-	{ .name = NULL },
-};
-
-const struct option node_cache_options[] = {
-	{ .name = "direct", .type = OPT_BOOL,
-	  .offset = offsetof(struct cache, direct),
-	  .help = "O_DIRECT: leave the page cache out" },
-	{ .name = "no-flush", .type = OPT_BOOL,
-	  .offset = offsetof(struct cache, no_flush),
-	  .help = "ignore flushes; a power cut destroys the image" },
-	{ .name = NULL },
-};
-
 /* ---- options of one node ---- */
 
-static int refuse_rest(json_t *options, struct error **err)
+static int parse_node_options(json_t *options, const struct generic *g,
+			      struct node *node, struct error **err)
 {
-	void *iter = json_object_iter(options);
-
-	if (!iter)
-		return 0;
-	return error_set(err, EINVAL, "Parameter '%s' is unexpected",
-			 json_object_iter_key(iter));
-}
-
-static int parse_cache(json_t *options, const struct inherit *from,
-		       struct node *node, struct error **err)
-{
-	json_t *object = json_object_get(options, "cache");
-	struct cache cache = { from->direct, from->no_flush };
 	int ret;
 
-	if (object && !json_is_object(object))
-		return error_set(err, EINVAL, "Invalid parameter type for"
-				 " 'cache', expected: object");
-	if (object) {
-		ret = options_parse(object, node_cache_options, "cache", &cache,
-				    err);
-		if (ret == 0)
-			ret = refuse_rest(object, err);
-		if (ret < 0)
-			return ret;
-		json_object_del(options, "cache");
-	}
-	node->cache_direct = cache.direct;
-	node->no_flush = cache.no_flush;
-	return 0;
-}
-
-static bool gives(const json_t *options, const char *name)
-{
-	return json_object_get(options, name) != NULL;
-}
-
-static int parse_generic(json_t *options, const struct inherit *from,
-			 struct generic *g, struct error **err)
-{
-	bool read_only = gives(options, "read-only");
-	bool auto_read_only = gives(options, "auto-read-only");
-	bool force_share = gives(options, "force-share");
-	bool discard = gives(options, "discard");
-	int ret;
-
-	memset(g, 0, sizeof(*g));
-	ret = options_parse(options, node_options, NULL, g, err);
-	if (ret < 0)
-		return ret;
-	if (!read_only)
-		g->read_only = from->cow || from->read_only;
-	if (!auto_read_only)
-		g->auto_read_only = !from->cow && from->auto_read_only;
-	if (!force_share)
-		g->force_share = from->force_share;
-	if (!discard)
-		g->discard = from->child;
-	if (!g->force_share || g->read_only)
-		return 0;
-	options_free(node_options, g);
-	return error_set(err, EINVAL, "force-share=on can only be used with "
-			 "read-only images");
-}
-
-static bool table_has(const struct option *table, const char *name)
-{
-	for (; table && table->name; table++)
-		if (!strcmp(table->name, name))
-			return true;
-	return false;
-}
-
-static int parse_node_options(json_t *options, const struct inherit *from,
-			      const struct generic *g, struct node *node,
-			      struct error **err)
-{
-	int ret = parse_cache(options, from, node, err);
-
-	if (ret < 0)
-		return ret;
 	node->read_only = g->read_only;
 	node->auto_read_only = g->auto_read_only;
 	node->force_share = g->force_share;
+	node->cache_direct = g->direct;
+	node->no_flush = g->no_flush;
 	node->discard_unmap = g->discard;
+	node->generic_given = g->given;
 	node->given = options_given(options, node->driver->options);
-	/* a driver that has to do with it gets it too */
-	if (g->force_share && table_has(node->driver->options, "force-share"))
-		json_object_set_new(options, "force-share", json_true());
+	generic_pass_on(g, node->driver, options);
 	ret = options_parse(options, node->driver->options, NULL, node->opts,
 			    err);
-	return ret < 0 ? ret : refuse_rest(options, err);
-}
-
-/* Takes the values of the children out of the options. */
-static json_t *take_children(json_t *options, const struct driver *driver)
-{
-	const struct child_decl *decl = driver->children;
-	json_t *children = json_object();
-
-	for (; decl && decl->name; decl++) {
-		json_t *value = json_object_get(options, decl->name);
-
-		if (!value)
-			continue;
-		json_object_set(children, decl->name, value);
-		json_object_del(options, decl->name);
-	}
-	return children;
+	return ret < 0 ? ret : options_refuse_rest(options, err);
 }
 
 /* ---- children ---- */
-
-static struct inherit inherit_from(const struct node *node, bool cow)
-{
-	return (struct inherit){
-		.child = true,
-		.cow = cow,
-		.read_only = node->read_only,
-		.auto_read_only = node->auto_read_only,
-		.direct = node->cache_direct,
-		.no_flush = node->no_flush,
-		.force_share = node->force_share,
-	};
-}
 
 /* at: in a list. */
 static int attach(struct node *parent, const struct child_decl *decl,
@@ -264,7 +106,7 @@ static int open_one(struct opening *o, struct node *node,
 		    const struct child_decl *decl, size_t at, json_t *value,
 		    unsigned nesting)
 {
-	struct inherit from = inherit_from(node, decl->role & ROLE_COW);
+	struct inherit from = inherit_from_node(node, decl->role & ROLE_COW);
 	struct node *child = open_or_find(o, value, &from, decl->name,
 					  nesting);
 
@@ -274,6 +116,8 @@ static int open_one(struct opening *o, struct node *node,
 	if (child->read_only && node->auto_read_only &&
 	    decl->role & ROLE_PRIMARY)
 		node->read_only = true;
+	if (json_is_object(value))
+		child->inherits_from = node;
 	return attach(node, decl, at, child, o->err);
 }
 
@@ -384,13 +228,13 @@ static struct node *open_node(struct opening *o, json_t *options,
 		return NULL;
 	}
 	driver = driver_take(options, o->err);
-	if (!driver || parse_generic(options, from, &g, o->err) < 0)
+	if (!driver || generic_parse(options, from, &g, o->err) < 0)
 		return NULL;
 	node = make_node(o, driver, g.node_name);
 	if (node) {
 		node->guessed = guessed;
-		*children = take_children(options, driver);
-		ret = parse_node_options(options, from, &g, node, o->err);
+		*children = generic_take_children(options, driver);
+		ret = parse_node_options(options, &g, node, o->err);
 		if (ret == 0)
 			ret = open_children(o, node, *children, nesting);
 		if (ret == 0)
@@ -398,7 +242,7 @@ static struct node *open_node(struct opening *o, json_t *options,
 		if (ret < 0)
 			node = NULL;
 	}
-	options_free(node_options, &g);
+	generic_free(&g);
 	return node;
 }
 
@@ -419,7 +263,7 @@ static struct node *open_by_header(struct opening *o, struct node *node,
 				   const struct node_list *chain,
 				   json_t **children, unsigned nesting)
 {
-	struct inherit from = inherit_from(node, true);
+	struct inherit from = inherit_from_node(node, true);
 	struct backing_file file;
 	struct node *backing;
 
@@ -451,7 +295,7 @@ static struct node *open_next(struct opening *o, struct node *node,
 			      json_t **children, unsigned nesting)
 {
 	const struct child_decl *decl = backing_decl(node);
-	struct inherit from = inherit_from(node, true);
+	struct inherit from = inherit_from_node(node, true);
 	json_t *value, *own = *children;
 	struct node *backing = NULL;
 
@@ -467,6 +311,8 @@ static struct node *open_next(struct opening *o, struct node *node,
 	if (*o->err && value)
 		error_prefix(o->err, "Could not open backing file");
 	json_decref(own);
+	if (backing && backing->life == NODE_OPENED)
+		backing->inherits_from = node;
 	if (backing && attach(node, decl, 0, backing, o->err) < 0)
 		return NULL;
 	return backing;
@@ -520,36 +366,6 @@ static void opening_end(struct opening *o, struct node *top)
 	/* who tries again at once finds names and files free */
 	if (!top)
 		(void)!co_close_wait(&wait, false, &ignored);
-}
-
-json_t *node_describe(const struct node *node)
-{
-	const struct child_decl *decl = node->driver->children;
-	char name[NODE_NAME_MAX + 1];
-	struct generic g = {
-		.node_name = name,
-		.read_only = node->read_only,
-		.auto_read_only = node->auto_read_only,
-		.force_share = node->force_share,
-		.discard = node->discard_unmap,
-	};
-	struct cache cache = { node->cache_direct, node->no_flush };
-	json_t *options;
-
-	memcpy(name, node->name, sizeof(name));
-	options = options_describe(node_options, &g);
-	json_object_set_new(options, "driver",
-			    json_string(node->driver->name));
-	json_object_set_new(options, "cache",
-			    options_describe(node_cache_options, &cache));
-	json_object_update(options, node->given);
-	/* null: it has none, whatever a header says */
-	for (; decl && decl->name; decl++)
-		if (decl->optional)
-			json_object_set_new(options, decl->name, json_null());
-	for (const struct edge *e = node->children; e; e = e->next_child)
-		edge_describe(e, options, json_string(e->child->name));
-	return options;
 }
 
 struct node *node_open(json_t *options, unsigned flags, struct error **err)

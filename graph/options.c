@@ -291,3 +291,13 @@ void options_free(const struct option *table, void *out)
 		*text = NULL;
 	}
 }
+
+int options_refuse_rest(json_t *object, struct error **err)
+{
+	void *iter = json_object_iter(object);
+
+	if (!iter)
+		return 0;
+	return error_set(err, EINVAL, "Parameter '%s' is unexpected",
+			 json_object_iter_key(iter));
+}

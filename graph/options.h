@@ -59,5 +59,7 @@ struct json_t *options_describe(const struct option *table, const void *opts);
 const char *options_differ(const struct option *table, const void *a,
 			   const void *b, bool fixed);
 void options_free(const struct option *table, void *out);
+/* What no table took is refused by its name. */
+int options_refuse_rest(struct json_t *object, struct error **err) MUST_CHECK;
 
 #endif

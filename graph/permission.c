@@ -117,7 +117,10 @@ static int permission_check_node(const struct transaction *t,
 	/* a node above that goes read-only may still write what it owes */
 	if (perm & PERM_WRITES && node_will_be_read_only(node) &&
 	    has_new_writer(t, node))
-		return error_set(err, EPERM, "Block node is read-only");
+		return node->read_only ?
+			error_set(err, EPERM, "Block node is read-only") :
+			error_set(err, EPERM, "Read-only block node '%s' cannot"
+				  " support read-write users", node->name);
 	if (node_is_open(node) && perm & PERM_WRITES && !(perm & PERM_RESIZE) &&
 	    !is_aligned(node->size, node->limits.align))
 		return error_set(err, EPERM, "Cannot get 'write' permission"

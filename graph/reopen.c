@@ -41,6 +41,7 @@ struct reopen *reopen_new(struct node *node, struct error **err)
 	r->cache_direct = node->cache_direct;
 	r->no_flush = node->no_flush;
 	r->discard_unmap = node->discard_unmap;
+	r->generic_given = node->generic_given;
 	return r;
 }
 
@@ -63,6 +64,17 @@ static void reopen_free(struct reopen *r)
 	node_put(node, "reopening");
 }
 
+int reopen_cannot_be(const struct node *node, const char *option, bool said,
+		     struct error **err)
+{
+	if (said)
+		return error_set(err, EINVAL, "Cannot change the option '%s'"
+				 " of node '%s'", option, node->name);
+	return error_set(err, EINVAL, "Option '%s' cannot be reset to its"
+			 " default value: node '%s' was opened with another",
+			 option, node->name);
+}
+
 int reopen_set_options(struct reopen *r, struct json_t *options,
 		       struct error **err)
 {
@@ -79,10 +91,9 @@ int reopen_set_options(struct reopen *r, struct json_t *options,
 	if (ret < 0)
 		return ret;
 	name = options_differ(driver->options, r->node->opts, r->opts, true);
-	if (name)
-		return error_set(err, EINVAL, "Cannot change the option '%s'"
-				 " of node '%s'", name, r->node->name);
-	return 0;
+	return name ? reopen_cannot_be(r->node, name,
+				       json_object_get(r->given, name), err) :
+		      0;
 }
 
 void reopen_set_child(struct reopen *r, const char *name, struct node *to)
@@ -154,6 +165,77 @@ int co_reopen_prepare(struct reopen *r, struct error **err)
 	return ret;
 }
 
+static struct reopen *find_in_list(struct reopen *list,
+				   const struct node *node)
+{
+	while (list && list->node != node)
+		list = list->next;
+	return list;
+}
+
+/* Of what is a child now or becomes one. */
+static bool waits_for_child(const struct reopen *r, struct reopen *list)
+{
+	const struct reopen *below;
+
+	for (const struct edge *e = r->node->children; e; e = e->next_child) {
+		below = find_in_list(list, e->child);
+		if (below && !below->prepared)
+			return true;
+	}
+	for (const struct reopen_child *c = r->children; c; c = c->next) {
+		below = c->to ? find_in_list(list, c->to) : NULL;
+		if (below && below != r && !below->prepared)
+			return true;
+	}
+	return false;
+}
+
+/* The next one; where a circle was asked for, which the commit refuses, any. */
+static struct reopen *next_to_prepare(struct reopen *list)
+{
+	struct reopen *any = NULL;
+
+	for (struct reopen *r = list; r; r = r->next) {
+		if (r->prepared)
+			continue;
+		if (!waits_for_child(r, list))
+			return r;
+		any = r;
+	}
+	return any;
+}
+
+static void follow_read_only(struct reopen *r, struct reopen *list)
+{
+	const struct reopen_child *c = r->children;
+	const struct edge *e = r->node->children;
+	const struct reopen *below;
+	struct node *child;
+
+	while (e && !(e->role & ROLE_PRIMARY))
+		e = e->next_child;
+	while (c && !(c->role & ROLE_PRIMARY))
+		c = c->next;
+	child = c ? c->to : e ? e->child : NULL;
+	if (!child || !r->auto_read_only)
+		return;
+	below = find_in_list(list, child);
+	r->read_only |= below ? below->read_only : child->read_only;
+}
+
+int co_reopen_prepare_all(struct reopen *list, struct error **err)
+{
+	struct reopen *r;
+	int ret = 0;
+
+	while (ret == 0 && (r = next_to_prepare(list))) {
+		follow_read_only(r, list);
+		ret = co_reopen_prepare(r, err);
+	}
+	return ret;
+}
+
 /* ---- the change: transaction_reopen is transaction.c's ---- */
 
 void reopen_commit(struct reopen *r)
@@ -168,6 +250,7 @@ void reopen_commit(struct reopen *r)
 	node->cache_direct = r->cache_direct;
 	node->no_flush = r->no_flush;
 	node->discard_unmap = r->discard_unmap;
+	node->generic_given = r->generic_given;
 	if (r->opts) {
 		node->opts = r->opts;
 		r->opts = opts;
@@ -286,20 +369,40 @@ void co_reopen_end(struct reopen *list, bool committed)
 	}
 }
 
+/* Those that get another parent, or none. */
+static void wait_for_old_children(struct reopen *list, struct close_wait *wait)
+{
+	for (const struct reopen *r = list; r; r = r->next)
+		for (const struct reopen_child *c = r->children; c;
+		     c = c->next) {
+			struct edge *e = r->node->children;
+
+			while (e && strcmp(e->name, c->name))
+				e = e->next_child;
+			if (e)
+				close_wait_add(wait, e->child);
+		}
+}
+
 int graph_reopen(struct reopen *list, struct change_stats *stats,
 		 struct error **err)
 {
+	struct close_wait wait = { .links = NULL };
+	struct error *ignored CLEANUP_ERROR = NULL;
 	struct transaction *t;
-	int ret = 0;
+	int ret;
 
-	for (struct reopen *r = list; r && ret == 0; r = r->next)
-		ret = co_reopen_prepare(r, err);
+	ret = co_reopen_prepare_all(list, err);
 	if (ret == 0) {
 		t = transaction_begin();
 		for (struct reopen *r = list; r; r = r->next)
 			transaction_reopen(t, r);
+		wait_for_old_children(list, &wait);
 		ret = transaction_commit(t, stats, err);
 	}
 	co_reopen_end(list, ret == 0);
+	/* who asks next finds names and files free; what a close lost is heard
+	 * by who listens for closes */
+	(void)!co_close_wait(&wait, false, &ignored);
 	return ret;
 }

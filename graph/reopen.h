@@ -33,6 +33,7 @@ struct reopen {
 	struct node *node;
 	/* what shall be; as it is at first */
 	bool read_only, auto_read_only, cache_direct, no_flush, discard_unmap;
+	unsigned generic_given;	/* which were said, of generic.h's */
 	void *opts;		/* the driver's, owned; NULL: as they are */
 	struct json_t *given;	/* which of them were given */
 	struct reopen_child *children;
@@ -50,12 +51,31 @@ struct reopen *reopen_new(struct node *node, struct error **err) MUST_CHECK;
  * change. */
 int reopen_set_options(struct reopen *r, struct json_t *options,
 		       struct error **err) MUST_CHECK;
+/* The refusal: of what was said for it, or of its default. -EINVAL. */
+int reopen_cannot_be(const struct node *node, const char *option, bool said,
+		     struct error **err) MUST_CHECK;
 /* The child of that name becomes `to`, which must show as many bytes; NULL: no
  * child, where it is optional. */
 void reopen_set_child(struct reopen *r, const char *name, struct node *to);
 
+/*
+ * Reopenings as blockdev-reopen means them (C5): each member of the array is
+ * what blockdev-add takes, of a node that is there. What is not said goes back
+ * to what it is by default; a child that was opened with its parent has what it
+ * was given itself, and takes the rest from what the parent has now. A child is
+ * named, to keep it or put another in its place (`file`, `backing`), is null to
+ * have none (`backing`), or is an object that says what the one there becomes.
+ * The list, for who prepares it, in which nothing is that does not change; NULL
+ * also where nothing does, without *err. Does not wait.
+ */
+struct reopen *reopen_by_options(struct json_t *list, struct error **err)
+	MUST_CHECK;
+
 /* Without the change lock. */
 int co_reopen_prepare(struct reopen *r, struct error **err) MUST_CHECK;
+/* All of a list, what is below before what is above it: a node that cannot be
+ * written, and may be read-only then, has its parents follow it. */
+int co_reopen_prepare_all(struct reopen *list, struct error **err) MUST_CHECK;
 /* A step: after co_reopen_prepare. */
 void transaction_reopen(struct transaction *t, struct reopen *r);
 /* After the transaction's end, without its lock: pays what the change owes, or

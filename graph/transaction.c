@@ -358,6 +358,17 @@ static int too_deep(const struct node *node, struct error **err)
 			 node->name, DEPTH_MAX);
 }
 
+static int sort_down(struct sort *s, struct node *node, unsigned depth);
+
+static int sort_child(struct sort *s, const struct edge *e, unsigned depth)
+{
+	if (e->target->mark == s->open)
+		return error_set(s->err, EINVAL, "Making '%s' a %s child of"
+				 " '%s' would create a cycle", e->target->name,
+				 e->name, e->parent->name);
+	return sort_down(s, e->target, depth);
+}
+
 static int sort_down(struct sort *s, struct node *node, unsigned depth)
 {
 	struct edge *e;
@@ -365,17 +376,13 @@ static int sort_down(struct sort *s, struct node *node, unsigned depth)
 
 	if (node->mark == s->closed)
 		return 0;
-	if (node->mark == s->open)
-		return error_set(s->err, EINVAL,
-				 "Making '%s' a child would create a cycle",
-				 node->name);
 	if (depth > 2 * DEPTH_MAX)
 		return too_deep(node, s->err);
 	node->mark = s->open;
 	node->below = node->ways_below = 0;
 	for (e = transaction_first_child(s->t, node); e;
 	     e = transaction_next_child(s->t, node, e)) {
-		ret = sort_down(s, e->target, depth + 1);
+		ret = sort_child(s, e, depth + 1);
 		if (ret < 0)
 			return ret;
 		node->below = max(node->below, e->target->below + 1);
@@ -454,10 +461,12 @@ static int check_sort(struct transaction *t, struct error **err)
 	for (unsigned i = 0; i < t->count && ret == 0; i++) {
 		struct edge *e = t->edges[i];
 
-		if (e->parent)
-			ret = sort_down(&s, e->parent, 0);
-		if (ret == 0 && e->target)
+		/* of a circle the edge that changes is the one that is named:
+		 * the walk ends with it, having begun below it */
+		if (e->target)
 			ret = sort_down(&s, e->target, 0);
+		if (ret == 0 && e->parent)
+			ret = sort_down(&s, e->parent, 0);
 		if (ret == 0 && e->child)
 			ret = sort_down(&s, e->child, 0);
 	}

@@ -53,6 +53,11 @@ const struct command command_table[] = {
 		.takes = "node-name:str", .run = cmd_blockdev_del,
 	},
 	{
+		.name = "blockdev-reopen", .kind = COMMAND_CHANGE,
+		.takes = "options:[BlockdevOptions]",
+		.run = cmd_blockdev_reopen,
+	},
+	{
 		.name = "query-named-block-nodes", .takes = "flat?:bool",
 		.gives = "[BlockDeviceInfo]",
 		.run = cmd_query_named_block_nodes,

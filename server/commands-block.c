@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "graph/graph.h"
+#include "graph/reopen.h"
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/deadline.h"
@@ -84,6 +85,17 @@ json_t *cmd_blockdev_del(json_t *args, struct error **err)
 	const char *name = arg_string(args, "node-name", "");
 
 	return node_del(name, err) < 0 ? NULL : json_object();
+}
+
+json_t *cmd_blockdev_reopen(json_t *args, struct error **err)
+{
+	struct reopen *list = reopen_by_options(json_object_get(args,
+								"options"),
+						err);
+
+	if (!*err && list && graph_reopen(list, NULL, err) < 0)
+		assert(*err);
+	return *err ? NULL : json_object();
 }
 
 json_t *cmd_query_named_block_nodes(json_t *args, struct error **err)

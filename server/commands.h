@@ -42,6 +42,7 @@ json_t *cmd_query_chardev_backends(json_t *args, struct error **err);
 
 json_t *cmd_blockdev_add(json_t *args, struct error **err);
 json_t *cmd_blockdev_del(json_t *args, struct error **err);
+json_t *cmd_blockdev_reopen(json_t *args, struct error **err);
 json_t *cmd_query_named_block_nodes(json_t *args, struct error **err);
 json_t *cmd_query_block(json_t *args, struct error **err);
 json_t *cmd_query_blockstats(json_t *args, struct error **err);

@@ -727,6 +727,46 @@ static void command_remove(void)
 	call("blkgraph-remove", args);
 }
 
+/* With the children that it has, since others would put other bytes into a
+ * disk; but for the backing image of what is none. */
+static json_t *reopen_options(void)
+{
+	const char *name = any_name();
+	const struct node *node = node_find(name);
+	json_t *options;
+	struct edge *e;
+
+	if (!node)
+		return json_pack("{s:s,s:s}", "driver", "null-co", "node-name",
+				 name);
+	options = json_pack("{s:s,s:s,s:b,s:b,s:s,s:{s:b,s:b}}", "driver",
+			    node->driver->name, "node-name", name,
+			    "read-only", !sim_random_below(3),
+			    "auto-read-only", !sim_random_below(3),
+			    "discard", sim_random_below(4) ? "unmap" :
+			    "ignore", "cache", "direct", sim_random_below(2),
+			    "no-flush", 0);
+	json_object_update(options, node->given);
+	for (e = node->children; e; e = e->next_child)
+		json_object_set_new(options, e->name,
+				    json_string(e->child->name));
+	if (!strcmp(node->driver->name, "qcow2") && *name != 'd' &&
+	    sim_random_below(2))
+		json_object_set_new(options, "backing", sim_random_below(2) ?
+				    json_null() : json_string(any_name()));
+	return options;
+}
+
+static void command_reopen(void)
+{
+	json_t *list = json_array();
+
+	do
+		json_array_append_new(list, reopen_options());
+	while (!sim_random_below(3));
+	call("blockdev-reopen", json_pack("{s:o}", "options", list));
+}
+
 static void command_export(void)
 {
 	call("block-export-add", json_pack(
@@ -827,7 +867,7 @@ static void command_query(void)
 
 static void command_random(void)
 {
-	uint64_t kind = sim_random_below(64);
+	uint64_t kind = sim_random_below(72);
 
 	if (kind < 12)
 		command_add();
@@ -862,8 +902,10 @@ static void command_random(void)
 		command_object();
 	else if (kind < 61)
 		command_server();
-	else
+	else if (kind < 64)
 		command_attach();
+	else
+		command_reopen();
 }
 
 /* ---- clients ---- */

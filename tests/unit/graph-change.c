@@ -206,7 +206,8 @@ SIM_TEST(test_undo)
 	/* a cycle */
 	t = big_change(mid, extra, filter);
 	transaction_move(t, mid->file, top);
-	must_fail(t, EINVAL, "Making 'top' a child would create a cycle");
+	must_fail(t, EINVAL, "Making 'filter' a backing child of 'top' would"
+		  " create a cycle");
 	check_unchanged(before);
 
 	/* two children of one meaning */
@@ -362,7 +363,7 @@ SIM_TEST(test_reopen_undo)
 	/* what is not flushed cannot be answered for later */
 	toy_request(root, REQ_WRITE, 0, 512, sector, 0);
 	toy_wishes.fail_flush = -EIO;
-	must_not_reopen(both(img, leaf), "Could not flush node 'img':"
+	must_not_reopen(both(img, leaf), "Could not flush node 'leaf':"
 			" Input/output error");
 	toy_wishes.fail_flush = 0;
 	leaf->io->failed = false;
@@ -371,7 +372,8 @@ SIM_TEST(test_reopen_undo)
 	/* permissions: somebody writes */
 	r = both(img, leaf);
 	r->read_only = r->next->read_only = true;
-	must_not_reopen(r, "Block node is read-only");
+	must_not_reopen(r, "Read-only block node 'img' cannot support"
+			" read-write users");
 	check_unchanged(before);
 
 	/* a size that the new blocks do not divide */
@@ -498,6 +500,172 @@ SIM_TEST(test_reopen_debt)
 		CU_ASSERT_EQUAL(img->file->perm, RW | PERM_RESIZE);
 	}
 	toy_let_go(img);
+}
+
+/* ---- from options, as blockdev-reopen has them (C5) ---- */
+
+static int reopen_as(const char *text, struct error **err)
+{
+	json_t *options = toy_json(text);
+	struct reopen *list = reopen_by_options(options, err);
+	int ret = *err ? -1 : graph_reopen(list, NULL, err);
+
+	json_decref(options);
+	return ret;
+}
+
+static void must_reopen(const char *text)
+{
+	struct error *err = NULL;
+
+	CU_ASSERT_EQUAL(reopen_as(text, &err), 0);
+	if (err)
+		fprintf(stderr, "%s: %s\n", text, err->text);
+	error_clear(&err);
+}
+
+static void must_refuse(const char *text, const char *why)
+{
+	json_t *before = picture_take();
+	struct error *err = NULL;
+
+	CU_ASSERT(reopen_as(text, &err) < 0);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(err);
+	CU_ASSERT_STRING_EQUAL(err->text, why);
+	if (strcmp(err->text, why))
+		fprintf(stderr, "got:  %s\nwant: %s\n", err->text, why);
+	error_clear(&err);
+	check_unchanged(before);
+	json_decref(before);
+}
+
+#define IMG "{'driver':'toy-format','node-name':'img',"
+#define LEAF "{'driver':'toy','node-name':'leaf'"
+
+/* What is not said goes back to its default; children that were opened with
+ * the node keep what they were given, and take the rest from it. */
+SIM_TEST(test_reopen_options)
+{
+	struct node *img, *leaf, *base, *other;
+
+	toy_start();
+	other = toy_open("{'driver':'toy','node-name':'other'}");
+	toy_hold(other);
+	img = toy_open("{'driver':'toy-format','node-name':'img','discard':"
+		       "'unmap','file':{'driver':'toy','node-name':'leaf',"
+		       "'align':512,'cache':{'direct':true}},'backing':"
+		       "{'driver':'toy','node-name':'base'}}");
+	toy_hold(img);
+	leaf = node_find("leaf");
+	base = node_find("base");
+	CU_ASSERT(base->read_only && !img->read_only);
+
+	must_reopen("[" IMG "'file':'leaf','backing':'base','read-only':true,"
+		    "'cache':{'no-flush':true}}]");
+	CU_ASSERT(img->read_only && leaf->read_only);
+	CU_ASSERT(!img->discard_unmap && leaf->discard_unmap);
+	CU_ASSERT(img->no_flush && leaf->no_flush && base->no_flush);
+	CU_ASSERT(!img->cache_direct && leaf->cache_direct);
+	check_option(leaf, "align", json_integer(512));
+	must_reopen("[" IMG "'file':'leaf','backing':'base'}]");
+	CU_ASSERT(!img->read_only && !leaf->read_only && base->read_only);
+	CU_ASSERT(!img->no_flush && !leaf->no_flush && !base->no_flush);
+	/* what is said of a child is all that it is given from then on */
+	must_reopen("[" IMG "'backing':'base','file':" LEAF ",'read-only':"
+		    "false}}]");
+	CU_ASSERT(!leaf->cache_direct);
+	CU_ASSERT_PTR_NULL(json_object_get(leaf->given, "align"));
+	must_refuse("[" IMG "'file':'leaf','backing':'base','read-only':true},"
+		    "{'driver':'toy','node-name':'other','size':1024}]",
+		    "Cannot change the option 'size' of node 'other'");
+	must_reopen("[" IMG "'file':'leaf','backing':'base','read-only':true"
+		    "}]");
+	CU_ASSERT(img->read_only && !leaf->read_only);
+	must_reopen("[" IMG "'file':'leaf','backing':'base'}]");
+	must_refuse("[" LEAF ",'read-only':true}]", "Read-only block node"
+		    " 'leaf' cannot support read-write users");
+
+	/* a call may be about a node twice; its parent says less than it */
+	must_reopen("[" LEAF ",'read-only':true}," IMG "'file':'leaf',"
+		    "'backing':'base','read-only':true}]");
+	CU_ASSERT(img->read_only && leaf->read_only);
+	must_reopen("[" IMG "'file':'leaf','backing':'base'}," LEAF "}]");
+	CU_ASSERT(!img->read_only && !leaf->read_only);
+
+	/* the backing image is changed, left, and taken away */
+	must_refuse("[" IMG "'file':'leaf'}]", "backing is missing for 'img'");
+	must_refuse("[" IMG "'file':'leaf','backing':'img'}]",
+		    "Making 'img' a backing child of 'img' would create a"
+		    " cycle");
+	must_refuse("[" IMG "'file':'leaf','backing':'none'}]",
+		    "Cannot find device='' nor node-name='none'");
+	must_refuse("[" IMG "'file':'leaf','backing':{'driver':'nop','file':"
+		    "'base'}}]", "Cannot change the option 'driver' of node"
+		    " 'base'");
+	must_refuse("[" IMG "'file':null,'backing':'base'}]",
+		    "Cannot change the option 'file.driver' of node 'img'");
+	must_reopen("[" IMG "'file':'leaf','backing':'other'}]");
+	CU_ASSERT_PTR_EQUAL(img->backing->child, other);
+	CU_ASSERT_PTR_NULL(node_find("base"));
+	/* it was not opened with the node */
+	must_refuse("[" IMG "'file':'leaf','backing':{'driver':'toy'}}]",
+		    "Cannot change the option 'backing.driver' of node 'img'");
+	must_reopen("[" IMG "'file':'leaf','backing':'other','read-only':"
+		    "true}]");
+	CU_ASSERT(!other->read_only);
+	must_reopen("[" IMG "'file':'leaf','backing':null}]");
+	CU_ASSERT_PTR_NULL(img->backing);
+	must_reopen("[" IMG "'file':'leaf'}]");
+
+	/* names, drivers */
+	must_refuse("[{'driver':'toy'}]", "node-name not specified");
+	must_refuse("[{'driver':'toy','node-name':'none'}]",
+		    "Failed to find node with node-name='none'");
+	must_refuse("[{'driver':'toy','node-name':'img'}]",
+		    "Cannot change the option 'driver' of node 'img'");
+	must_refuse("[{'driver':'toy','node-name':'other','none':1}]",
+		    "Parameter 'none' is unexpected");
+	must_refuse("[{'driver':'toy','node-name':'other','force-share':true,"
+		    "'read-only':true}]",
+		    "Cannot change the option 'force-share' of node 'other'");
+	must_refuse("[{'driver':'toy','node-name':'leaf','align':512,"
+		    "'size':'1M'},{'driver':'toy','node-name':'none'}]",
+		    "Failed to find node with node-name='none'");
+	must_reopen("[]");
+	toy_let_go(img);
+	toy_let_go(other);
+	CU_ASSERT_PTR_NULL(node_next(NULL));
+}
+
+/* A circle that two reopenings make together, and one node below two others. */
+SIM_TEST(test_reopen_circle)
+{
+	struct node *a, *b, *base;
+
+	toy_start();
+	base = toy_open("{'driver':'toy','node-name':'base','read-only':true}");
+	toy_hold(base);
+	a = toy_open("{'driver':'toy-format','node-name':'a','file':"
+		     "{'driver':'toy','node-name':'af'},'backing':'base'}");
+	b = toy_open("{'driver':'toy-format','node-name':'b','file':"
+		     "{'driver':'toy','node-name':'bf'},'backing':'base'}");
+	toy_hold(a);
+	toy_hold(b);
+#define TOP(name, back) "{'driver':'toy-format','node-name':'" name "'," \
+	"'file':'" name "f','backing':'" back "'}"
+	must_refuse("[" TOP("a", "b") "," TOP("b", "a") "]",
+		    "Making 'b' a backing child of 'a' would create a cycle");
+	must_reopen("[" TOP("a", "b") "]");
+	must_refuse("[" TOP("b", "a") "]",
+		    "Making 'a' a backing child of 'b' would create a cycle");
+	/* the other way round in one step */
+	must_reopen("[" TOP("b", "a") "," TOP("a", "base") "]");
+	CU_ASSERT_PTR_EQUAL(node_cow_child(b), a);
+	CU_ASSERT_PTR_EQUAL(node_cow_child(a), base);
+	toy_let_go(b);
+	toy_let_go(a);
+	toy_let_go(base);
+	CU_ASSERT_PTR_NULL(node_next(NULL));
 }
 
 /* A graph may branch and join again, but not without end. */
@@ -646,6 +814,8 @@ TEST_MAIN("graph-change",
 	  TEST(test_undo),
 	  TEST(test_reopen_undo),
 	  TEST(test_reopen_debt),
+	  TEST(test_reopen_options),
+	  TEST(test_reopen_circle),
 	  TEST(test_ways),
 	  TEST(test_append),
 	  TEST(test_insert),
