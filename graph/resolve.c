@@ -106,10 +106,11 @@ static void count(uint64_t *counter, uint64_t n)
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
-static void request_count(const struct request *req, int res)
+static inline void request_count(const struct request *req,
+				 struct root_gate *gate, int res)
 {
-	struct root_counts *counts = &req->gate->counts;
-	struct op_counts *op = &counts->ops[req->op];
+	struct root_counts *counts = &gate->counts;
+	struct op_counts *op = counts->ops + (size_t)req->op;
 	uint64_t end = req->offset + req->len;
 
 	if (unlikely(res < 0)) {
@@ -124,28 +125,30 @@ static void request_count(const struct request *req, int res)
 		__atomic_store_n(&counts->highest, end, __ATOMIC_RELAXED);
 }
 
-static inline void request_leave(struct request *req, int res)
+static inline void request_leave(struct request *req, struct root_gate *gate,
+				 unsigned parity, int res)
 {
-	struct root_gate *gate = req->gate;
-	unsigned parity = req->parity;
-
 	node_path_leave(&req->path);
 	gate_unlist(gate, req);
 	req->done(req, res);
 	gate_leave(gate, parity);
 }
 
+/* What is used on both sides of a call is read before it, once. */
 void request_finish(struct request *req, int res)
 {
+	struct root_gate *gate = req->gate;
+	unsigned parity = req->parity;
+
 	if (unlikely(req->hooks.count))
 		op_hooks_run(&req->hooks, req->len, res);
-	request_count(req, res);
-	request_leave(req, res);
+	request_count(req, gate, res);
+	request_leave(req, gate, parity, res);
 }
 
 void request_hand_back(struct request *req)
 {
-	request_leave(req, STEER_WAIT);
+	request_leave(req, req->gate, req->parity, STEER_WAIT);
 }
 
 /* The rest of a read past the end of the file is zeroes; where the file should
@@ -222,7 +225,7 @@ static void request_submit(struct request *req, struct node *end,
 static bool request_is_one(const struct request *req, const struct node *end,
 			   const struct map *map)
 {
-	if (unlikely(map->offset + req->len > node_uncut(end)))
+	if (unlikely(node_is_cut(end)))
 		return false;
 	if (unlikely(req->op > REQ_FLUSH))
 		return !__atomic_load_n(map->io_op == IO_PUNCH ?

@@ -241,7 +241,7 @@ static struct root *root_alloc(const struct root_ops *ops, const char *name,
 
 	if (!root)
 		abort();
-	root->gates = aligned_alloc(64, size);
+	root->gates = aligned_alloc(_Alignof(struct root_gate), size);
 	root->name = strdup(name);
 	if (!root->gates || !root->name)
 		abort();

@@ -30,6 +30,12 @@ static inline uint64_t node_uncut(const struct node *node)
 	return __atomic_load_n(&node->io->cut, __ATOMIC_ACQUIRE);
 }
 
+/* Whether there is such an end: for who then looks more closely. */
+static inline bool node_is_cut(const struct node *node)
+{
+	return node_uncut(node) != UINT64_MAX;
+}
+
 /* The operation has ended well. thread: the caller's index. */
 static inline void node_spans_to(struct node *node, unsigned thread,
 				 const struct io *io)
