@@ -137,8 +137,8 @@ no_daemon() { [ -z "$(daemon_pid)" ]; }
 # loop_file DEVICE: what a loop device is on, if that is a file of ours.  "/"
 # is one whose mount is gone.
 loop_file() {
-	local file
-	file=$(cat "/sys/block/${1##*/}/loop/backing_file" 2>/dev/null)
+	local file=
+	{ read -r file <"/sys/block/${1##*/}/loop/backing_file"; } 2>/dev/null
 	case $file in "$fuse_dir"/* | /) echo "$file" ;; esac
 }
 
@@ -157,7 +157,9 @@ devices() {
 	nbd) for d in /sys/block/nbd*/pid; do echo "${d%/pid}"; done ;;
 	fuse)
 		{
-			for d in /sys/block/loop*; do
+			# those that are on a file; a machine may have hundreds
+			for d in /sys/block/loop*/loop; do
+				d=${d%/loop}
 				f=$(loop_file "$d")
 				[ "$f" != / ] || [ "$KERNEL" = native ] ||
 					echo "$d"
