@@ -50,5 +50,13 @@ struct file *file_from_fd(int fd, const char *path);
 /* Waits (coroutine) until fd is ready for the poll events; returns revents or
  * a negative errno. timeout_ns 0: for ever. */
 int co_poll(int fd, unsigned events, uint64_t timeout_ns);
+/*
+ * The same, for what may have to end the wait: while it lasts *poll is what
+ * poll_cancel takes, on the same thread; then it returns -ECANCELED, or what it
+ * was waited for, if that came first. Else *poll is NULL.
+ */
+struct poll;
+int co_poll_until_cancelled(int fd, unsigned events, struct poll **poll);
+void poll_cancel(struct poll *poll);	/* NULL: nobody waits */
 
 #endif

@@ -26,9 +26,6 @@
 #include "server/log.h"
 #include "server/monitor.h"
 
-/* How often one that waits for a client looks whether we are to leave. */
-#define WAIT_NS 100000000ull
-
 static struct chardev *chardevs;
 static bool stdio_forbidden;
 
@@ -54,17 +51,19 @@ static bool is_inet(const struct chardev *c)
 }
 
 /* The first client is there before whatever comes next is done. */
-static int co_wait_client(const struct chardev *c, struct error **err)
+static int co_wait_client(struct chardev *c, struct error **err)
 {
-	int ready;
-
 	log_write(LOG_WARNING, "Waiting for a client on chardev '%s'", c->id);
-	do {
-		ready = co_poll(c->listeners[0], POLLIN, WAIT_NS);
-		if (leave_asked())
-			return error_set(err, ECANCELED, "No client came");
-	} while (ready == -ETIMEDOUT);
+	if (leave_asked() ||
+	    co_poll_until_cancelled(c->listeners[0], POLLIN, &c->awaited) < 0)
+		return error_set(err, ECANCELED, "No client came");
 	return 0;
+}
+
+void chardevs_stop_waiting(void)
+{
+	for (struct chardev *c = chardevs; c; c = c->next)
+		poll_cancel(c->awaited);
 }
 
 /* The directory is resolved and the name is kept: somebody may put a link to

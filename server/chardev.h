@@ -24,6 +24,7 @@ struct chardev {
 	unsigned reconnect_s;	/* one that connects does so again; 0: once */
 	int in, out;		/* of the one connection; -1: none */
 	bool taken;		/* a monitor has it */
+	struct poll *awaited;	/* its first client; or NULL */
 	struct chardev *next;
 };
 
@@ -36,6 +37,8 @@ json_t *chardev_from_options(json_t *options, struct error **err);
 int co_chardev_add(json_t *args, struct error **err) MUST_CHECK;
 /* A monitor takes it: not found, or taken, is an error. */
 struct chardev *chardev_take(const char *id, struct error **err);
+/* We leave: who waits for a first client hears that none came. */
+void chardevs_stop_waiting(void);
 /*
  * The connection goes to the caller, who closes what is a socket (in equals
  * out); other descriptors stay the chardev's. False: there is none.

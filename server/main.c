@@ -245,6 +245,14 @@ static void own_client_ended(void)
 		log_error(LOG_ERROR, &err);
 }
 
+static void serve_signal(int signo)
+{
+	co_leave_signal(signo);
+	/* what the command line waits for is not there to be heard */
+	if (leave_asked())
+		chardevs_stop_waiting();
+}
+
 static void serve(void *arg)
 {
 	(void)arg;
@@ -257,7 +265,7 @@ static void serve(void *arg)
 	job_events_start();
 	graph_events_start();
 	leave_start();
-	signals_watch(co_leave_signal);
+	signals_watch(serve_signal);
 	if (server.socket >= 0)
 		monitor_add(server.socket);
 	if (server.cmd.client_fd >= 0)

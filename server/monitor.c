@@ -34,9 +34,6 @@
 /* How long a client that does not read keeps the daemon from leaving. */
 #define LEAVE_TIMEOUT_NS 1000000000ull
 #define STALL_NS 10000000ull
-/* How often a client that is no socket, and so cannot be shut down, looks
- * whether it is to end. */
-#define LOOK_NS 100000000ull
 
 /* Where clients come from. */
 struct point {
@@ -63,6 +60,7 @@ struct client {
 	bool writing;		/* client_write is at work */
 	bool closing;
 	uint64_t silent_since;	/* its input is waited for; 0: it is not */
+	struct poll *input;	/* this wait; or NULL */
 	unsigned stalls;	/* in a row, STALL_NS each */
 	struct co *reader;	/* waits for client_write to leave; or NULL */
 	struct client *next;
@@ -80,9 +78,12 @@ static struct {
 static void client_drop(struct client *c)
 {
 	c->closing = true;
-	/* wakes whoever waits for this descriptor */
+	/* wakes whoever waits for this descriptor; who writes to what is no
+	 * socket has a deadline */
 	if (c->socket)
 		shutdown(c->in, SHUT_RDWR);
+	else
+		poll_cancel(c->input);
 }
 
 static ssize_t client_put(const struct client *c, const char *data, size_t len)
@@ -245,7 +246,7 @@ static ssize_t co_client_get(struct client *c, char *data, size_t size)
 static void co_client_wait_input(struct client *c)
 {
 	c->silent_since = clock_ns();
-	co_poll(c->in, POLLIN, c->socket ? 0 : LOOK_NS);
+	co_poll_until_cancelled(c->in, POLLIN, &c->input);
 	c->silent_since = 0;
 }
 
@@ -562,6 +563,7 @@ static void points_free(void)
 bool co_monitor_stop(uint64_t timeout_ns)
 {
 	monitor.stopping = true;
+	chardevs_stop_waiting();
 	for (struct point *p = monitor.points; p; p = p->next) {
 		if (p->fd >= 0)
 			shutdown(p->fd, SHUT_RDWR);
@@ -570,6 +572,8 @@ bool co_monitor_stop(uint64_t timeout_ns)
 	for (struct client *c = monitor.clients; c; c = c->next)
 		if (c->socket)
 			shutdown(c->in, SHUT_RD);
+		else
+			poll_cancel(c->input);
 	if ((monitor.clients || monitor.accepting) &&
 	    !co_wait_event(&monitor.ended, timeout_ns)) {
 		for (struct client *c = monitor.clients; c; c = c->next)
