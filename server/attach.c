@@ -340,6 +340,7 @@ static json_t *attach_with_id(json_t *args, struct attach_id *id,
 json_t *cmd_attach(json_t *args, struct error **err)
 {
 	struct attach_id id;
+	uint64_t settled;
 	json_t *result;
 
 	if (arg_bool(args, "temporary", false) &&
@@ -352,9 +353,11 @@ json_t *cmd_attach(json_t *args, struct error **err)
 		return NULL;
 	id.promise.id = id.id;
 	export_id_promise(&id.promise);
-	co_gone_forget(id.id);
+	settled = co_gone_settle(id.id);
 	result = attach_with_id(args, &id, err);
-	if (!result)
+	if (result)
+		gone_replaced(id.id, settled);
+	else
 		command_name_user(arg_string(args, "filename", ""), err);
 	return result;
 }

@@ -200,11 +200,14 @@ static int take_bitmaps(json_t *args, struct error **err)
 json_t *cmd_block_export_add(json_t *args, struct error **err)
 {
 	json_auto_t *own = json_copy(args);
+	const char *id = arg_string(args, "id", "");
+	uint64_t settled = co_gone_settle(id);
 	struct export *exp = NULL;
 
-	co_gone_forget(arg_string(args, "id", ""));
 	if (take_iothreads(own, err) == 0 && take_bitmaps(own, err) == 0)
 		exp = export_add(own, err);
+	if (exp)
+		gone_replaced(id, settled);
 	/* what has no effect here was given too */
 	if (exp)
 		json_object_update_missing(exp->given, args);

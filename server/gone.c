@@ -24,10 +24,12 @@
 struct gone {
 	json_t *shown;		/* as of its last moment */
 	bool ended;		/* else it is being let go */
+	uint64_t number;	/* of all that there were */
 	struct gone *next;
 };
 
 static struct gone *gone;
+static uint64_t gone_count;	/* that there were */
 
 static const char *gone_member(const struct gone *g, const char *name)
 {
@@ -73,23 +75,55 @@ bool gone_is_ending(const char *id)
 void gone_list(json_t *list)
 {
 	for (const struct gone *g = gone; g; g = g->next)
-		if (g->ended)
+		/* at the begin of its end it still is one of them; and so is
+		 * one that takes its place, at once */
+		if (!export_find(gone_member(g, "id")))
 			json_array_append(list, g->shown);
 }
 
-bool co_gone_forget(const char *name)
+/* The one of this name; NULL: none, or none any more. */
+static struct gone *co_gone_let_go(const char *name)
 {
 	struct gone *g;
 
 	while ((g = gone_find(name)) != NULL && !g->ended)
 		co_sleep(LET_GO_LOOK_NS);
-	if (!g)
-		return false;
+	return g;
+}
+
+static void gone_forget(struct gone *g)
+{
 	monitor_event("BLOCK_EXPORT_DELETED",
 		      json_pack("{s:O}", "id", json_object_get(g->shown,
 							       "id")));
 	gone_unlink(g);
-	return true;
+}
+
+bool co_gone_forget(const char *name)
+{
+	struct gone *g = co_gone_let_go(name);
+
+	if (g)
+		gone_forget(g);
+	return g;
+}
+
+uint64_t co_gone_settle(const char *id)
+{
+	co_gone_let_go(id);
+	return gone_count;
+}
+
+void gone_replaced(const char *id, uint64_t settled)
+{
+	struct gone *g = gone;
+
+	/* what took its place may have been taken away as well */
+	while (g && (strcmp(gone_member(g, "id"), id) != 0 ||
+		     g->number > settled))
+		g = g->next;
+	if (g)
+		gone_forget(g);
 }
 
 /* raw over a file filters it, and is an image all the same. */
@@ -151,6 +185,7 @@ static void co_gone_end(struct export *exp)
 	g = calloc(1, sizeof(*g));
 	if (!g)
 		abort();
+	g->number = ++gone_count;
 	g->shown = gone_describe(exp);
 	/* or its end would wait for us */
 	export_put(exp, "gone");

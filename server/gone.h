@@ -14,12 +14,14 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct export;
 
 /* As export_listener.lost. */
 void gone_suspect(struct export *exp);
-/* Adds those that are gone to what query-block-exports shows. */
+/* Adds those that are gone, or are just being let go and not found among the
+ * exports any more, to what query-block-exports shows. */
 void gone_list(json_t *list);
 /* Whether one of this name (an id or a device's path) is gone. */
 bool gone_is_known(const char *name);
@@ -30,5 +32,11 @@ bool gone_is_ending(const char *id);
  * with its event; false: there was none.
  */
 bool co_gone_forget(const char *name);
+/*
+ * Around the making of an export, which may fail and then changes nothing: the
+ * same wait before it, and afterwards its place is taken, with the event.
+ */
+uint64_t co_gone_settle(const char *id);
+void gone_replaced(const char *id, uint64_t settled);
 
 #endif
