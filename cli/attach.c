@@ -205,8 +205,10 @@ int verb_attach(const struct args *args)
 	file_must_exist(args->operands[0]);
 	client_connect(CONNECT_OR_START);
 	made = client_call("blkgraph-attach", call, &why);
-	if (!made)
+	if (!made) {
+		end_started_daemon();
 		attach_refused(args, why);
+	}
 	attach_warn(args, made);
 	if (args_given(args, "json"))
 		print_json(made);

@@ -183,6 +183,9 @@ void client_wait_gone(void);
 /* A connected socket or -errno. */
 int client_socket(const char *path);
 void start_daemon(const char *path);
+/* What was to be done there failed: the daemon goes, if it was started for this
+ * and nobody else has come. */
+void end_started_daemon(void);
 /*
  * "blkgraphd died after TIME with 3 devices (...)"; NULL: none did, or there is
  * one that lives. *one: it is one device.

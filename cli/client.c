@@ -23,6 +23,7 @@
 #define GREETING_TIMEOUT_S 10
 /* It gives up what does not end within 110 s. */
 #define LEAVE_TIMEOUT_S 120
+#define STARTS_MOST 5
 #define SOCKET_PATH_MAX (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
 
 #define CLOSED "blkgraphd closed the connection (see its log)"
@@ -226,8 +227,8 @@ static void warn_of_dead(const char *path)
 bool client_connect(enum connect_mode mode)
 {
 	const char *path = socket_path();
-	bool one;
-	int fd;
+	bool one, greeted = false;
+	int fd, starts = 0;
 
 	if (from_daemon)
 		return true;
@@ -243,9 +244,14 @@ bool client_connect(enum connect_mode mode)
 		warn_of_dead(path);
 		fd = start_own_daemon();
 	}
-	if (nobody_serves(fd) && mode == CONNECT_OR_START) {
+	/* another's, which that one started in vain, may end as we come */
+	while (nobody_serves(fd) && mode == CONNECT_OR_START &&
+	       starts++ < STARTS_MOST) {
 		start_daemon(path);
 		fd = client_socket(path);
+		greeted = fd >= 0 && client_greet(fd);
+		if (fd >= 0 && !greeted)
+			fd = client_socket(path);
 	}
 	if (nobody_serves(fd)) {
 		char *none = format("no blkgraphd serves '%s'", path);
@@ -261,7 +267,7 @@ bool client_connect(enum connect_mode mode)
 	if (fd < 0)
 		die(errno_status(-fd), "cannot connect to '%s': %s", path,
 		    strerror(-fd));
-	if (!client_greet(fd)) {
+	if (!greeted && !client_greet(fd)) {
 		own_daemon_died();
 		no_daemon(CLOSED);
 	}

@@ -180,6 +180,8 @@ static void take_over(const char *socket)
 			 "they are");
 }
 
+static bool started_here;
+
 void start_daemon(const char *path)
 {
 	char *socket = path[0] == '/' ? checked(strdup(path)) :
@@ -188,12 +190,23 @@ void start_daemon(const char *path)
 	int fd = client_socket(socket);
 
 	/* somebody else was faster: the caller connects anew */
-	if (fd >= 0)
+	if (fd >= 0) {
 		close(fd);
-	else
+	} else {
 		take_over(socket);
+		started_here = true;
+	}
 	close(lock);
 	free(socket);
+}
+
+void end_started_daemon(void)
+{
+	json_t *in_use;
+
+	if (started_here &&
+	    client_call("blkgraph-quit-if-unused", NULL, &in_use))
+		client_wait_gone();
 }
 
 int verb_start(const struct args *args)

@@ -26,6 +26,7 @@ const struct command command_table[] = {
 		.run = cmd_query_qmp_schema,
 	},
 	{ .name = "quit", .run = cmd_quit },
+	{ .name = "blkgraph-quit-if-unused", .run = cmd_quit_if_unused },
 	{
 		.name = "chardev-add",
 		.takes = "id:str backend:ChardevBackend",

@@ -60,6 +60,11 @@ static void gone_unlink(struct gone *g)
 	free(g);
 }
 
+bool gone_is_any(void)
+{
+	return gone;
+}
+
 bool gone_is_known(const char *name)
 {
 	return gone_find(name);

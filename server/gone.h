@@ -23,6 +23,7 @@ void gone_suspect(struct export *exp);
 /* Adds those that are gone, or are just being let go and not found among the
  * exports any more, to what query-block-exports shows. */
 void gone_list(json_t *list);
+bool gone_is_any(void);
 /* Whether one of this name (an id or a device's path) is gone. */
 bool gone_is_known(const char *name);
 /* Whether the export that ends just now ends because it is gone. */

@@ -71,6 +71,7 @@ static struct {
 	struct client *clients;
 	unsigned count;
 	unsigned accepting;	/* points */
+	bool shut;		/* nobody comes in */
 	bool stopping;
 	struct wait_event ended;
 } monitor;
@@ -425,7 +426,9 @@ static void monitor_accept(void *arg)
 		int fd = accept4(p->fd, NULL, NULL,
 				 SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-		if (fd >= 0) {
+		if (fd >= 0 && monitor.shut) {
+			close(fd);
+		} else if (fd >= 0) {
 			monitor_admit(p, fd, fd);
 			/* whose place it got leaves before the next comes */
 			co_yield();
@@ -582,6 +585,27 @@ bool co_monitor_stop(uint64_t timeout_ns)
 	}
 	points_free();
 	return true;
+}
+
+static bool point_is_asked(const struct point *p)
+{
+	struct pollfd asked = { .fd = p->fd, .events = POLLIN };
+
+	return p->fd >= 0 && poll(&asked, 1, 0) != 0;
+}
+
+bool monitor_shut_door(void)
+{
+	for (const struct point *p = monitor.points; p; p = p->next)
+		if (point_is_asked(p))
+			return false;
+	monitor.shut = monitor.count == 1;
+	return monitor.shut;
+}
+
+void monitor_open_door(void)
+{
+	monitor.shut = false;
 }
 
 int monitor_client_socket(const struct chardev *chardev)

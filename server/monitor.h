@@ -34,6 +34,15 @@ int monitor_start(struct error **err) MUST_CHECK;
  * and their connections are shut. Coroutine. */
 bool co_monitor_stop(uint64_t timeout_ns) MUST_CHECK;
 
+/*
+ * Whether there is one client, who asks, and no other is coming. If so, the
+ * door is shut behind it: who comes from now on finds the connection closed
+ * before a word, as when we have ended already, until the door is opened. Does
+ * not wait.
+ */
+bool monitor_shut_door(void) MUST_CHECK;
+void monitor_open_door(void);
+
 /* The socket of a client that has come by it; -1: there is none. */
 int monitor_client_socket(const struct chardev *chardev);
 

@@ -158,6 +158,15 @@ void monitor_event(const char *name, json_t *data)
 	json_decref(data);
 }
 
+bool monitor_shut_door(void)
+{
+	return false;
+}
+
+void monitor_open_door(void)
+{
+}
+
 bool co_monitor_stop(uint64_t timeout_ns)
 {
 	uint64_t end = clock_ns() + timeout_ns;
