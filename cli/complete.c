@@ -166,6 +166,8 @@ static const struct {
 } kinds[] = {
 	{ "FILE", offer_files },
 	{ "DEV", offer_devices },
+	/* one that is to be made may have its place already */
+	{ "DEVICE", offer_files },
 	{ "FILTER", offer_filters },
 	{ "FILTER-NODE", offer_filter_nodes },
 	{ "COMMAND", offer_commands },
