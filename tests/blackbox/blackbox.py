@@ -276,6 +276,12 @@ def need_root():
             raise Skip(f"{path}: {why.strerror}") from why
 
 
+def need_nothing_of_tmp():
+    """For what has a /tmp of its own, and runs what was built."""
+    if os.path.realpath(BUILD).startswith("/tmp/"):
+        raise Skip("the build lies in /tmp")
+
+
 @contextlib.contextmanager
 def small_file_system(kind, size, *options):
     need_root()
