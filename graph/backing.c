@@ -348,6 +348,31 @@ void backing_file_free(struct backing_file *file)
 	memset(file, 0, sizeof(*file));
 }
 
+const char *backing_name_of(struct node *node, const char **format)
+{
+	const struct node *image = node_skip_filters(node);
+	bool raw = image->driver->kind != DRIVER_FORMAT;
+
+	*format = raw ? "raw" : image->driver->name;
+	/* a raw image that is no filter is a part of its file */
+	if (!raw && !strcmp(*format, "raw"))
+		return NULL;
+	return own_file_name(image);
+}
+
+bool co_backing_is(const struct node *overlay, const struct node *node)
+{
+	struct error *ignored CLEANUP_ERROR = NULL;
+	struct backing_file file;
+	bool same;
+
+	if (backing_resolve(overlay, NULL, 0, &file, &ignored) < 0)
+		return false;
+	same = file.ino && file.dev == node->dev && file.ino == node->ino;
+	backing_file_free(&file);
+	return same;
+}
+
 static char *copy_or_null(const char *text)
 {
 	char *copy = text ? strdup(text) : NULL;

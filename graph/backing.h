@@ -31,6 +31,13 @@ void backing_file_free(struct backing_file *file);
  */
 int co_backing_rename(struct node *node, const char *name, const char *format,
 		      struct error **err) MUST_CHECK;
+/* How a header would name the image that `node` shows: absolute, and with
+ * *format its format; NULL: no name would open that. Good as long as the node
+ * is. */
+const char *backing_name_of(struct node *node, const char **format);
+/* Whether the file that the header of `overlay` names is that of `node`. May
+ * wait. */
+bool co_backing_is(const struct node *overlay, const struct node *node);
 /* A node that shows just that, opened the same way (P3); or NULL. */
 struct node *backing_find_shared(const struct node *overlay,
 				 const struct backing_file *file);

@@ -32,7 +32,10 @@ struct create {
 	int ret;
 };
 
-static const struct root_ops create_root_ops = { .kind = "job" };
+static const struct root_ops create_root_ops = {
+	.kind = "job",
+	.stays = true,
+};
 
 /* ---- the work ---- */
 
@@ -116,8 +119,6 @@ static int create_run(struct job *job, struct error **err)
 	struct create *c = job->owner;
 
 	job->total = 1;
-	c->work.run = create_work;
-	c->work.undo = create_undo;
 	if (!co_late(&c->work, WAIT_FOREVER, &late, "Creating in job '%s'",
 		     job->id)) {
 		job->owner = NULL;
@@ -209,31 +210,69 @@ int co_create_in_node(json_t *options, struct node *node, const char *who,
 	return ret;
 }
 
-int create_start(const char *job_id, json_t *options, struct error **err)
+/* who: of its root; taken over. */
+static struct create *create_new(char *who, json_t *options,
+				 struct error **err)
 {
 	json_auto_t *copy = json_deep_copy(options);
 	const struct driver *driver = driver_take(copy, err);
+	struct create *c = NULL;
+
+	if (driver && !driver->create)
+		error_set(err, ENOTSUP,
+			  "Driver does not support blockdev-create");
+	else if (driver)
+		c = calloc(1, sizeof(*c));
+	if (!c) {
+		assert(*err);
+		free(who);
+		return NULL;
+	}
+	c->driver = driver;
+	c->root_name = who;
+	c->work.run = create_work;
+	c->work.undo = create_undo;
+	if (create_parse(copy, c, err) == 0)
+		return c;
+	create_free(c);
+	return NULL;
+}
+
+int create_start(const char *job_id, json_t *options, struct error **err)
+{
 	struct create *c;
 	struct job *job;
+	char *who;
 	int ret;
 
-	if (!driver)
-		return -EINVAL;
-	if (!driver->create)
-		return error_set(err, ENOTSUP,
-				 "Driver does not support blockdev-create");
-	c = calloc(1, sizeof(*c));
+	if (asprintf(&who, "job '%s'", job_id) < 0)
+		abort();
+	c = create_new(who, options, err);
 	if (!c)
-		abort();
-	c->driver = driver;
-	if (asprintf(&c->root_name, "job '%s'", job_id) < 0)
-		abort();
-	ret = create_parse(copy, c, err);
-	if (ret == 0) {
-		job = job_new(&create_ops, job_id, JOB_MANUAL_DISMISS, c, err);
-		ret = job ? job_start(job, err) : -EINVAL;
-	}
+		return -EINVAL;
+	job = job_new(&create_ops, job_id, JOB_MANUAL_DISMISS, c, err);
+	ret = job ? job_start(job, err) : -EINVAL;
 	if (ret < 0)
 		create_free(c);
+	return ret;
+}
+
+int co_create_image(const char *who, json_t *options, struct error **err)
+{
+	char *name = strdup(who);
+	struct create *c;
+	int ret;
+
+	if (!name)
+		abort();
+	c = create_new(name, options, err);
+	if (!c)
+		return -EINVAL;
+	if (!co_late(&c->work, late_bound_ns(), err, "Creating for %s", who))
+		return -ETIMEDOUT;
+	ret = c->ret;
+	if (c->err)
+		error_propagate(err, &c->err);
+	create_free(c);
 	return ret;
 }

@@ -25,5 +25,9 @@ int create_start(const char *job_id, struct json_t *options,
  */
 int co_create_in_node(struct json_t *options, struct node *node,
 		      const char *who, struct error **err) MUST_CHECK;
+/* The same without a job: waits for the image, at most late_bound_ns. who: as
+ * sentences name it. */
+int co_create_image(const char *who, struct json_t *options,
+		    struct error **err) MUST_CHECK;
 
 #endif

@@ -28,7 +28,8 @@
  *	permission.h	permissions of every touched node (P1-P3)
  *	limits.h	limits, and who serialises
  *	drain.h		closing the gates (A14); walk.h which ones
- *	insert.c	filters into and out of a live graph
+ *	action.h	what transactions are made of, several as one (B8):
+ *			insert.c filters in and out, overlay.c live snapshots
  *	job.h		jobs; create.h one that makes images
  *	export.h	export types
  *	query.c		the graph as JSON

@@ -7,10 +7,11 @@
  */
 #include <errno.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "graph/action.h"
 #include "graph/edge.h"
-#include "graph/graph.h"
 #include "graph/transaction.h"
 
 /* "export 'd0'" is also found as d0. */
@@ -26,11 +27,13 @@ static bool root_is_named(const struct root *root, const char *name)
 	       !strcmp(quote + 1 + len, "'");
 }
 
-static struct edge *find_parent(const struct node *node, const char *name)
+static struct edge *find_parent(const struct transaction *t,
+				const struct node *node, const char *name)
 {
 	struct edge *e;
 
-	for (e = node->parents; e; e = e->next_parent)
+	for (e = transaction_first_parent(t, node); e;
+	     e = transaction_next_parent(t, node, e))
 		if (e->root ? root_is_named(e->root, name) :
 			      !strcmp(e->parent->name, name))
 			return e;
@@ -83,75 +86,178 @@ static struct node *open_filter(struct node *below, json_t *options,
 	return filter;
 }
 
-/*
- * Under the change lock. While the filter was opened others made changes: who
- * put one above the same node came first, so ours is above that one.
- */
-static void move_to_filter(struct transaction *t, struct node *below,
-			   const char *parent, struct node *filter)
+/* ---- putting in ---- */
+
+struct insertion {
+	struct action action;
+	struct node *below;
+	char *parent;		/* NULL: all */
+	json_t *options;
+	struct node *filter, **out;
+};
+
+static int insertion_prepare(struct action *action, struct error **err)
 {
-	struct node *child = node_filtered_child(filter);
-	struct edge *e = parent ? find_parent(child, parent) : NULL;
+	struct insertion *i = container_of(action, struct insertion, action);
+
+	i->filter = open_filter(i->below, i->options, err);
+	return i->filter ? 0 : -EINVAL;
+}
+
+/*
+ * While the filter was opened others made changes: who put one above the same
+ * node came first, so ours is above that one.
+ */
+static void insertion_step(struct action *action, struct transaction *t)
+{
+	struct insertion *i = container_of(action, struct insertion, action);
+	struct node *child = node_filtered_child(i->filter);
+	struct edge *e = i->parent ? find_parent(t, child, i->parent) : NULL;
 	struct error *err = NULL;
 
-	if (e && e->parent != filter)
-		transaction_move(t, e, filter);
-	else if (parent)
+	if (e && e->parent != i->filter)
+		transaction_move(t, e, i->filter);
+	else if (i->parent)
 		error_set(&err, ENOENT, "'%s' is not a parent of node '%s'",
-			  parent, below->name);
-	else if (!transaction_move_parents(t, child, filter))
+			  i->parent, i->below->name);
+	else if (!transaction_move_parents(t, child, i->filter))
 		error_set(&err, EINVAL, "Node '%s' has no parent that could "
-			  "move to a filter", below->name);
+			  "move to a filter", i->below->name);
 	if (err)
 		transaction_fail(t, err);
+}
+
+static void insertion_end(struct action *action, bool committed)
+{
+	struct insertion *i = container_of(action, struct insertion, action);
+	struct error *ignored CLEANUP_ERROR = NULL;
+
+	if (committed)
+		*i->out = i->filter;
+	else if (i->filter)
+		(void)!co_node_put(i->filter, "opener", &ignored);
+	node_put(i->below, "insertion");
+	json_decref(i->options);
+	free(i->parent);
+	free(i);
+}
+
+static const struct action_ops insertion_ops = {
+	.prepare = insertion_prepare,
+	.step = insertion_step,
+	.end = insertion_end,
+};
+
+struct action *action_insert(struct node *below, const char *parent,
+			     json_t *options, struct node **filter)
+{
+	struct insertion *i = calloc(1, sizeof(*i));
+
+	if (!i)
+		abort();
+	i->action.ops = &insertion_ops;
+	i->below = node_get(below, "insertion");
+	i->parent = parent ? strdup(parent) : NULL;
+	if (parent && !i->parent)
+		abort();
+	i->options = json_incref(options);
+	i->out = filter;
+	*filter = NULL;
+	return &i->action;
 }
 
 struct node *graph_insert(struct node *below, const char *parent,
 			  json_t *options, struct change_stats *stats,
 			  struct error **err)
 {
-	struct error *ignored CLEANUP_ERROR = NULL;
-	struct transaction *t;
+	struct actions all = { NULL };
 	struct node *filter;
-	int ret;
 
 	assert(thread_is_main());
-	filter = open_filter(below, options, err);
-	if (!filter)
+	if (co_action_add(&all, action_insert(below, parent, options, &filter),
+			  err) < 0) {
+		co_actions_give_up(&all);
 		return NULL;
-	t = transaction_begin();
-	move_to_filter(t, below, parent, filter);
-	ret = transaction_commit(t, stats, err);
-	if (ret == 0)
-		return filter;
-	(void)!co_node_put(filter, "opener", &ignored);
-	return NULL;
+	}
+	return co_actions_commit(&all, stats, err) == 0 ? filter : NULL;
+}
+
+/* ---- taking out ---- */
+
+struct removal {
+	struct action action;
+	struct node *filter;
+};
+
+static int removal_prepare(struct action *action, struct error **err)
+{
+	const struct node *filter = container_of(action, struct removal,
+						 action)->filter;
+
+	if (filter->driver->kind == DRIVER_FILTER &&
+	    node_filtered_child(filter))
+		return 0;
+	return error_set(err, EINVAL, "Node '%s' is not a filter",
+			 filter->name);
+}
+
+/* What blockdev-add made stays until blockdev-del (G1). */
+static void removal_step(struct action *action, struct transaction *t)
+{
+	struct node *filter = container_of(action, struct removal,
+					   action)->filter;
+	const struct edge *frozen = edge_first_frozen(filter);
+	struct error *why = NULL;
+
+	/* as it is now that nobody else changes anything */
+	for (struct edge *e = transaction_first_child(t, filter); e;
+	     e = transaction_next_child(t, filter, e))
+		if (e->role & ROLE_FILTERED)
+			transaction_move_parents(t, filter, e->target);
+	if (!frozen)
+		return;
+	error_set(&why, EBUSY, "Cannot remove node '%s': its '%s' link to '%s'"
+		  " is used by %s", filter->name, frozen->name,
+		  frozen->child->name, frozen->frozen_by);
+	transaction_fail(t, why);
+}
+
+static void removal_end(struct action *action, bool committed)
+{
+	struct removal *r = container_of(action, struct removal, action);
+
+	(void)committed;
+	node_put(r->filter, "removal");
+	free(r);
+}
+
+static const struct action_ops removal_ops = {
+	.prepare = removal_prepare,
+	.step = removal_step,
+	.end = removal_end,
+};
+
+struct action *action_remove(struct node *filter)
+{
+	struct removal *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		abort();
+	r->action.ops = &removal_ops;
+	r->filter = node_get(filter, "removal");
+	return &r->action;
 }
 
 int graph_remove(struct node *filter, struct change_stats *stats,
 		 struct error **err)
 {
-	const struct edge *frozen;
-	struct error *why = NULL;
-	struct transaction *t;
-	struct node *child;
+	struct actions all = { NULL };
+	int ret;
 
 	assert(thread_is_main());
-	if (filter->driver->kind != DRIVER_FILTER ||
-	    !node_filtered_child(filter))
-		return error_set(err, EINVAL, "Node '%s' is not a filter",
-				 filter->name);
-	t = transaction_begin();
-	/* now that nobody else changes anything */
-	child = node_filtered_child(filter);
-	transaction_move_parents(t, filter, child);
-	frozen = edge_first_frozen(filter);
-	if (frozen)
-		error_set(&why, EBUSY, "Cannot remove node '%s': its '%s' link"
-			  " to '%s' is used by %s", filter->name, frozen->name,
-			  frozen->child->name, frozen->frozen_by);
-	if (why)
-		transaction_fail(t, why);
-	/* what blockdev-add made stays until blockdev-del (G1) */
-	return transaction_commit(t, stats, err);
+	ret = co_action_add(&all, action_remove(filter), err);
+	if (ret == 0)
+		return co_actions_commit(&all, stats, err);
+	co_actions_give_up(&all);
+	return ret;
 }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/action.h"
 #include "graph/edge.h"
 #include "graph/flush.h"
 #include "graph/node-io.h"
@@ -628,6 +629,72 @@ int node_del(const char *name, struct error **err)
 	close_wait_add(&wait, node);
 	node_let_go(node);
 	return co_close_wait_all(&wait, err);
+}
+
+struct deletion {
+	struct action action;
+	struct node *node;
+	struct close_wait wait;
+};
+
+/* As the others leave the graph. */
+static void deletion_check(struct action *action, struct transaction *t)
+{
+	struct node *node = container_of(action, struct deletion,
+					 action)->node;
+	struct edge *above = transaction_first_parent(t, node);
+	struct error *err = NULL;
+
+	if (!above && node->held && node_is_live(node) && !node->shown_soon &&
+	    !edge_first_frozen(node))
+		return;
+	if (above && above->parent && !node->parents)
+		error_set(&err, EBUSY, "Node '%s' is busy: node is used as"
+			  " child of '%s'", node->name, above->parent->name);
+	else
+		node_del_refuse(node, &err);
+	transaction_fail(t, err);
+}
+
+static void deletion_on_commit(void *arg)
+{
+	struct deletion *d = arg;
+
+	node_set_life(d->node, NODE_LEAVING);
+	close_wait_add(&d->wait, d->node);
+	node_let_go(d->node);
+}
+
+static void deletion_step(struct action *action, struct transaction *t)
+{
+	transaction_on_commit(t, deletion_on_commit,
+			      container_of(action, struct deletion, action));
+}
+
+static void deletion_end(struct action *action, bool committed)
+{
+	struct deletion *d = container_of(action, struct deletion, action);
+	struct error *ignored CLEANUP_ERROR = NULL;
+
+	node_put(d->node, "deletion");
+	if (committed)
+		(void)!co_close_wait_all(&d->wait, &ignored);
+	free(d);
+}
+
+static const struct action_ops deletion_ops = {
+	.step = deletion_step,
+	.check = deletion_check,
+	.end = deletion_end,
+};
+
+struct action *action_delete(struct node *node)
+{
+	struct deletion *d = xcalloc(sizeof(*d));
+
+	d->action.ops = &deletion_ops;
+	d->node = node_get(node, "deletion");
+	return &d->action;
 }
 
 /* ---- upwards ---- */

@@ -16,6 +16,8 @@ struct grace_step;
 struct root_ops {
 	const char *kind;	/* "export", "job", "control" */
 	bool gated;		/* false: closes when it is idle only (A16) */
+	bool stays;		/* where it is, when others go to an overlay or
+				 * a filter (C1) */
 	/*
 	 * Makes the payload of a fixed request visible: sets req->buf (with a
 	 * WRITE's bytes in it) and req->fixed = IO_NOT_FIXED. Coroutine of the

@@ -165,7 +165,8 @@ unsigned transaction_move_parents(struct transaction *t, struct node *from,
 
 		next = transaction_next_parent(t, from, e);
 		walk_begin(&walk);
-		if (e->parent && is_below(t, to, e->parent, walk.stamp))
+		if (e->parent ? is_below(t, to, e->parent, walk.stamp) :
+				e->root->ops->stays)
 			continue;
 		transaction_move(t, e, to);
 		moved++;

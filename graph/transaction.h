@@ -33,8 +33,9 @@ struct edge *transaction_attach(struct transaction *t, struct node *parent,
 void transaction_move(struct transaction *t, struct edge *edge,
 		      struct node *to);
 /*
- * All parents of `from` move to `to`, except those that lie below `to` (C1) and
- * roots that are the node's own. How many did.
+ * All parents of `from` move to `to`, except those that lie below `to`, roots
+ * that stay where they are (C1) and those that are the node's own. How many
+ * did.
  */
 unsigned transaction_move_parents(struct transaction *t, struct node *from,
 				  struct node *to);
