@@ -59,6 +59,21 @@ const struct command command_table[] = {
 		.run = cmd_blockdev_reopen,
 	},
 	{
+		.name = "blockdev-snapshot", .kind = COMMAND_CHANGE,
+		.takes = "BlockdevSnapshot", .run = cmd_blockdev_snapshot,
+	},
+	{
+		.name = "blockdev-snapshot-sync", .kind = COMMAND_CHANGE,
+		.takes = "BlockdevSnapshotSync",
+		.run = cmd_blockdev_snapshot_sync,
+	},
+	{
+		.name = "transaction", .kind = COMMAND_CHANGE,
+		.takes = "actions:[TransactionAction] "
+			"properties?:TransactionProperties",
+		.run = cmd_transaction,
+	},
+	{
 		.name = "query-named-block-nodes", .takes = "flat?:bool",
 		.gives = "[BlockDeviceInfo]",
 		.run = cmd_query_named_block_nodes,
@@ -155,14 +170,18 @@ const struct command command_table[] = {
 		.gives = "BlkgraphAttached", .run = cmd_attach,
 	},
 	{
+		.name = "blkgraph-snapshot", .kind = COMMAND_CHANGE,
+		.takes = "disks:[BlkgraphSnapshotDisk]",
+		.gives = "BlkgraphSnapshot", .run = cmd_snapshot,
+	},
+	{
 		.name = "blkgraph-insert", .kind = COMMAND_CHANGE,
-		.takes = "id?:str node-name?:str parent?:str "
-			"options:BlkgraphFilterOptions",
+		.takes = "BlkgraphInsert",
 		.gives = "BlkgraphChange", .run = cmd_insert,
 	},
 	{
 		.name = "blkgraph-remove", .kind = COMMAND_REMOVE,
-		.takes = "node-name:str id?:str", .gives = "BlkgraphChange",
+		.takes = "BlkgraphRemove", .gives = "BlkgraphChange",
 		.run = cmd_remove,
 	},
 	{

@@ -25,9 +25,7 @@ static json_t *filter_result(const struct change_stats *stats)
 			 "in-flight", (json_int_t)stats->in_flight);
 }
 
-/* The node that "node-name" names, or that the export "id" shows: a reference
- * of the "command". */
-static struct node *filter_place(json_t *args, struct error **err)
+struct node *filter_place(json_t *args, struct error **err)
 {
 	const char *id = arg_string(args, "id", NULL);
 	const char *name = arg_string(args, "node-name", NULL);
@@ -116,22 +114,28 @@ static struct node *filter_of_export(const char *id, const char *name,
 	return NULL;
 }
 
-json_t *cmd_remove(json_t *args, struct error **err)
+struct node *filter_to_remove(json_t *args, struct error **err)
 {
 	const char *id = arg_string(args, "id", NULL);
 	const char *name = arg_string(args, "node-name", "");
 	struct node *node = id ? filter_of_export(id, name, err) :
 		node_by_name(name, err);
+
+	if (!node || node->driver->kind == DRIVER_FILTER)
+		return node;
+	error_set(err, EINVAL, "Node '%s' is no filter but a '%s'", node->name,
+		  node->driver->name);
+	return NULL;
+}
+
+json_t *cmd_remove(json_t *args, struct error **err)
+{
+	struct node *node = filter_to_remove(args, err);
 	struct change_stats stats;
 	int rc;
 
 	if (!node)
 		return NULL;
-	if (node->driver->kind != DRIVER_FILTER) {
-		error_set(err, EINVAL, "Node '%s' is no filter but a '%s'",
-			  node->name, node->driver->name);
-		return NULL;
-	}
 	node_get(node, "command");
 	rc = graph_remove(node, &stats, err);
 	if (rc < 0)

@@ -7,6 +7,7 @@
  *	chardev.c		ends that monitors talk on
  *	commands-block.c	nodes
  *	commands-filter.c	live insertion and removal of filters
+ *	commands-snapshot.c	live snapshots, and transactions
  *	commands-export.c	exports
  *	commands-job.c		jobs, and making images by one
  *	commands-stats.c	what has been counted
@@ -47,6 +48,11 @@ json_t *cmd_query_named_block_nodes(json_t *args, struct error **err);
 json_t *cmd_query_block(json_t *args, struct error **err);
 json_t *cmd_query_blockstats(json_t *args, struct error **err);
 json_t *cmd_query_block_graph(json_t *args, struct error **err);
+
+json_t *cmd_blockdev_snapshot(json_t *args, struct error **err);
+json_t *cmd_blockdev_snapshot_sync(json_t *args, struct error **err);
+json_t *cmd_transaction(json_t *args, struct error **err);
+json_t *cmd_snapshot(json_t *args, struct error **err);
 
 json_t *cmd_insert(json_t *args, struct error **err);
 json_t *cmd_remove(json_t *args, struct error **err);
@@ -121,6 +127,12 @@ struct node *open_to_look(json_t *args, bool chain, struct error **err);
 /* As query-blockstats shows them; new reference. */
 json_t *counts_describe(const struct root_counts *counts);
 struct node *node_by_name(const char *name, struct error **err);
+/* The node that "node-name" names, or that the export "id" shows: a reference
+ * of the "command". */
+struct node *filter_place(json_t *args, struct error **err);
+/* The filter that "node-name" names, below the export "id" where that is given:
+ * the caller's only until it waits. */
+struct node *filter_to_remove(json_t *args, struct error **err);
 
 /*
  * Whoever is refused a file's lock, or a permission on its node, because of a

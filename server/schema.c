@@ -53,6 +53,11 @@ static const struct definition {
 	{ "JSONType",
 	  "string number int boolean null object array value" },
 	{ "JobType", "create" },
+	{ "NewImageMode", "existing absolute-paths" },
+	{ "ActionCompletionMode", "individual grouped" },
+	{ "TransactionActionKind",
+	  "abort blockdev-snapshot blockdev-snapshot-sync blockdev-add "
+	  "blockdev-del blkgraph-insert blkgraph-remove" },
 	{ "JobStatus",
 	  "created running paused ready standby waiting pending aborting "
 	  "concluded null" },
@@ -183,6 +188,29 @@ static const struct definition {
 	  "exclusive?:bool zero-copy?:bool offset?:int size-limit?:int "
 	  "partition?:int force?:bool temporary?:bool" },
 	{ "BlkgraphUsers", "in-use:bool users?:str" },
+	{ "BlockdevSnapshot", "node:str overlay:str" },
+	{ "BlockdevSnapshotSync",
+	  "device?:str node-name?:str snapshot-file:str "
+	  "snapshot-node-name?:str format?:str mode?:NewImageMode" },
+	{ "Abort", "" },
+	{ "BlockdevDel", "node-name:str" },
+	{ "AbortWrapper", "data:Abort" },
+	{ "BlockdevSnapshotWrapper", "data:BlockdevSnapshot" },
+	{ "BlockdevSnapshotSyncWrapper", "data:BlockdevSnapshotSync" },
+	{ "BlockdevAddWrapper", "data:BlockdevOptions" },
+	{ "BlockdevDelWrapper", "data:BlockdevDel" },
+	{ "BlkgraphInsertWrapper", "data:BlkgraphInsert" },
+	{ "BlkgraphRemoveWrapper", "data:BlkgraphRemove" },
+	{ "TransactionAction", "type:TransactionActionKind" },
+	{ "TransactionProperties", "completion-mode?:ActionCompletionMode" },
+	{ "BlkgraphInsert",
+	  "id?:str node-name?:str parent?:str "
+	  "options:BlkgraphFilterOptions" },
+	{ "BlkgraphRemove", "node-name:str id?:str" },
+	{ "BlkgraphSnapshotDisk", "id:str file?:str" },
+	{ "BlkgraphSnapshotDone", "id:str node-name:str file:str" },
+	{ "BlkgraphSnapshot",
+	  "pause-ns:int in-flight:int disks:[BlkgraphSnapshotDone]" },
 	{ "BlkgraphChange", "node-name?:str pause-ns:int in-flight:int" },
 	{ "BlkgraphExtent",
 	  "start:int length:int depth:int present:bool zero:bool data:bool "
@@ -250,6 +278,12 @@ static const struct union_definition {
 	  "socket:ChardevSocketWrapper file:ChardevFileWrapper "
 	  "pipe:ChardevHostdevWrapper stdio:ChardevStdioWrapper "
 	  "null:ChardevCommonWrapper" },
+	{ "TransactionAction", "type",
+	  "abort:AbortWrapper blockdev-snapshot:BlockdevSnapshotWrapper "
+	  "blockdev-snapshot-sync:BlockdevSnapshotSyncWrapper "
+	  "blockdev-add:BlockdevAddWrapper blockdev-del:BlockdevDelWrapper "
+	  "blkgraph-insert:BlkgraphInsertWrapper "
+	  "blkgraph-remove:BlkgraphRemoveWrapper" },
 	{ "ImageInfoSpecific", "type", "qcow2:ImageInfoSpecificQCow2Wrapper" },
 	{ "SchemaInfo", "meta-type",
 	  "builtin:SchemaInfoBuiltin enum:SchemaInfoEnum "
