@@ -15,8 +15,8 @@
  *	new-file.c	the file that create makes
  *	column.c	one table of columns: text and JSON
  *	human.c		sizes and times for people, and from them
- *	attach.c, detach.c, list.c, graph.c, info.c, filter.c,
- *	map.c, create.c, check.c, stats.c, qmp.c	the verbs
+ *	attach.c, detach.c, list.c, graph.c, info.c, snapshot.c,
+ *	filter.c, map.c, create.c, check.c, stats.c, qmp.c	the verbs
  *
  * One thread, one command, then exit: nothing is freed that the exit frees,
  * and what cannot go on ends the program (die).
@@ -111,6 +111,7 @@ int verb_create(const struct args *args);
 int verb_check(const struct args *args);
 int verb_map(const struct args *args);
 int verb_insert(const struct args *args);
+int verb_snapshot(const struct args *args);
 int verb_remove(const struct args *args);
 int verb_stats(const struct args *args);
 int verb_start(const struct args *args);
@@ -135,6 +136,11 @@ extern const struct image_option image_options[];
 /* The nodes below a device, as query-named-block-nodes has them; dies when
  * there is no such device. */
 json_t *nodes_below(const char *device);
+
+/* --- filter.c --- */
+
+/* "WHAT; I/O was held for 1.2 ms, 3 requests in flight" */
+void print_pause(const char *what, const json_t *result);
 
 /* --- complete.c --- */
 

@@ -23,7 +23,7 @@ static json_t *insert_options(const struct args *args)
 	return options;
 }
 
-static void print_pause(const char *what, const json_t *result)
+void print_pause(const char *what, const json_t *result)
 {
 	unsigned long long requests = get_uint(result, "in-flight");
 	char text[32];
