@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "graph/edge.h"
+#include "graph/reopen.h"
+#include "graph/transaction.h"
 
 static const char *const discard_values[] = { "ignore", "unmap", NULL };
 /* looking for zeroes in what is written is not done */
@@ -199,20 +201,27 @@ static struct generic generic_of(const struct node *node,
 static void describe_children(const struct node *node, json_t *options)
 {
 	const struct child_decl *decl = node->driver->children;
+	const struct transaction *t = transaction_announced();
+	const struct edge *e;
 
 	for (; decl && decl->name; decl++)
 		if (decl->optional)
 			json_object_set_new(options, decl->name, json_null());
-	for (const struct edge *e = node->children; e; e = e->next_child)
-		edge_describe(e, options, json_string(e->child->name));
+	for (e = t ? transaction_first_child(t, node) : node->children; e;
+	     e = t ? transaction_next_child(t, node, e) : e->next_child)
+		edge_describe(e, options, json_string(t ? e->target->name
+							: e->child->name));
 }
 
 json_t *node_describe(const struct node *node)
 {
 	char name[NODE_NAME_MAX + 1];
 	struct generic g = generic_of(node, name);
-	json_t *options = options_describe(node_options, &g);
+	json_t *options;
 
+	if (transaction_announced())
+		g.read_only = node_will_be_read_only(node);
+	options = options_describe(node_options, &g);
 	json_object_set_new(options, "driver",
 			    json_string(node->driver->name));
 	json_object_set_new(options, "cache",

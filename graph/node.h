@@ -204,7 +204,8 @@ struct node *node_open(struct json_t *options, unsigned flags,
 /*
  * The options that node_open makes the same node of, above children that are
  * there: what was given for this driver, what it got from its parents as if it
- * had been given, its children by name. New reference.
+ * had been given, its children by name; while a change is announced
+ * (transaction.h), as that will leave it. New reference.
  */
 struct json_t *node_describe(const struct node *node);
 /* Options for an image file as a user names it; format NULL: by name

@@ -6,11 +6,12 @@
  * Before the drain everything that can wait: the node is flushed, what it is
  * to be read by as read-only is opened, and where the overlay's header names no
  * image, it names this one from then on, durably (B4). That is so before the
- * first write can go to the overlay; and while none has, the overlay shows what
- * the node shows, whichever of the two a crash leaves as the disk. Under the
- * drain edges move. After it the node pays what its descriptors owe (M10); a
- * flush of the overlay, which goes down the chain, has that error where it
- * fails.
+ * first write can go to the overlay; and so is the graph as it will be in the
+ * log, since while the overlay is empty it shows what the node shows, whichever
+ * of the two a crash leaves as the disk (M5). Of one that is not empty that is
+ * decided under the drain (A36). There edges move. After it the node pays what
+ * its descriptors owe (M10); a flush of the overlay, which goes down the chain,
+ * has that error where it fails.
  *
  * The two nodes keep what is their own: options, flags, marks (S2). Main
  * thread, coroutines.
@@ -23,7 +24,9 @@
 #include "graph/action.h"
 #include "graph/backing.h"
 #include "graph/reopen.h"
+#include "graph/status.h"
 #include "graph/transaction.h"
+#include "graph/walk.h"
 
 struct overlay {
 	struct action action;
@@ -31,6 +34,8 @@ struct overlay {
 	struct reopen *reopens;
 	bool linked;		/* we wrote the name into its header */
 	bool by_header;		/* which names just the node */
+	bool empty;		/* it has nothing of its own to show */
+	bool stepped, was_given;	/* top->backing_given before */
 };
 
 /* ---- what is refused, in the words that the protocol's users know ---- */
@@ -164,6 +169,27 @@ static int prepare_link(struct overlay *o, struct error **err)
 	return ret;
 }
 
+static int look_for_data(struct overlay *o, struct error **err)
+{
+	struct node *top = o->top;
+	struct status status;
+	uint64_t at = 0;
+	int ret = 0;
+
+	co_node_busy(top);
+	for (o->empty = true; at < top->size && o->empty; at += status.len) {
+		ret = co_node_status(top, at, top->size - at, 1, 0, &status);
+		if (ret < 0)
+			break;
+		o->empty = status.depth == 0;
+	}
+	node_idle(top);
+	if (ret < 0)
+		error_set(err, -ret, "Could not look at what is in the overlay"
+			  " '%s': %s", top->name, strerror(-ret));
+	return ret;
+}
+
 static int overlay_prepare(struct action *action, struct error **err)
 {
 	struct overlay *o = container_of(action, struct overlay, action);
@@ -174,6 +200,8 @@ static int overlay_prepare(struct action *action, struct error **err)
 	if (ret == 0)
 		ret = check_top(NULL, o->node, o->top, err);
 	if (ret == 0)
+		ret = look_for_data(o, err);
+	if (ret == 0)
 		ret = prepare_read_only(o, err);
 	if (ret == 0)
 		ret = prepare_link(o, err);
@@ -181,14 +209,6 @@ static int overlay_prepare(struct action *action, struct error **err)
 }
 
 /* ---- the change ---- */
-
-/* What was opened without an image below has one now (S2). */
-static void overlay_on_commit(void *arg)
-{
-	struct overlay *o = arg;
-
-	o->top->backing_given = !o->by_header;
-}
 
 /* Others may have changed the graph since it was prepared. */
 static void overlay_step(struct action *action, struct transaction *t)
@@ -205,7 +225,11 @@ static void overlay_step(struct action *action, struct transaction *t)
 	transaction_move_parents(t, o->node, o->top);
 	for (struct reopen *r = o->reopens; r; r = r->next)
 		transaction_reopen(t, r);
-	transaction_on_commit(t, overlay_on_commit, o);
+	/* what was opened without an image below has one now (S2) */
+	o->stepped = true;
+	o->was_given = o->top->backing_given;
+	o->top->backing_given = !o->by_header;
+	transaction_announce(t, !o->empty);
 }
 
 /* ---- after it ---- */
@@ -215,6 +239,8 @@ static void overlay_end(struct action *action, bool committed)
 	struct overlay *o = container_of(action, struct overlay, action);
 	struct error *ignored CLEANUP_ERROR = NULL;
 
+	if (!committed && o->stepped)
+		o->top->backing_given = o->was_given;
 	/* left there it would harm nobody: it was never in use */
 	if (!committed && o->linked)
 		(void)!co_backing_rename(o->top, NULL, NULL, &ignored);

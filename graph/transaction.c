@@ -45,12 +45,15 @@ struct transaction {
 	struct error *failed;
 	const struct decision *decision;
 	void *decision_arg;
+	bool announces;		/* its record is made before the drain */
 	struct timer late;	/* of the decision */
 	struct drain drain;
 	bool loosening;
 };
 
 static struct transaction *current;	/* that has the change lock */
+static const struct transaction *announced;
+static int (*recorder)(bool decides, struct error **err);
 static struct co_mutex change_lock;
 static bool change_lock_ready;
 
@@ -203,6 +206,49 @@ void transaction_set_decision(struct transaction *t,
 	assert(!t->decision);
 	t->decision = decision;
 	t->decision_arg = arg;
+}
+
+void transaction_set_recorder(int (*fn)(bool decides, struct error **err))
+{
+	recorder = fn;
+}
+
+const struct transaction *transaction_announced(void)
+{
+	return announced;
+}
+
+/* One that failed may be the durable one until the next that does not. */
+static int record_take(void *arg, struct error **err)
+{
+	announced = arg;
+	return recorder(true, err) == 0 ? 0 : DECISION_UNKNOWN;
+}
+
+static int record_settle(void *arg, struct error **err)
+{
+	(void)arg;
+	announced = NULL;
+	return recorder(true, err);
+}
+
+static const struct decision record_decision = { record_take, record_settle };
+
+void transaction_announce(struct transaction *t, bool decides)
+{
+	if (!recorder)
+		return;
+	t->announces |= !decides;
+	if (decides && !t->decision)
+		transaction_set_decision(t, &record_decision, t);
+}
+
+static int announce(struct transaction *t, struct error **err)
+{
+	if (!t->announces || t->decision)
+		return 0;
+	announced = t;
+	return recorder(false, err);
 }
 
 void transaction_fail(struct transaction *t, struct error *err)
@@ -631,6 +677,7 @@ static void commit_edges(struct transaction *t)
 	}
 	/* others may look at us while the drain ends (T11) */
 	t->count = 0;
+	announced = NULL;
 }
 
 static void undo_freezes(struct transaction *t)
@@ -643,6 +690,7 @@ static void undo_freezes(struct transaction *t)
 
 static void undo_edges(struct transaction *t)
 {
+	announced = NULL;
 	for (unsigned i = t->count; i--;) {
 		struct edge *e = t->edges[i];
 
@@ -701,7 +749,9 @@ static int commit(struct transaction *t, struct change_stats *stats,
 
 	if (ret < 0)
 		return ret;
-	ret = begin_drain(t, err);
+	ret = announce(t, err);
+	if (ret == 0)
+		ret = begin_drain(t, err);
 	if (ret < 0) {
 		permission_abort(t, t->order.list, t->order.count);
 		return ret;

@@ -75,6 +75,24 @@ struct decision {
 #define DECISION_UNKNOWN 1
 void transaction_set_decision(struct transaction *t,
 			      const struct decision *decision, void *arg);
+/*
+ * Who keeps a record of the graph (A23): fn makes the graph durable as it is
+ * described, see transaction_announced. decides: it is the decision, or takes
+ * that back. 0, or -errno and *err. NULL: nobody does. Coroutine, under the
+ * change lock.
+ */
+void transaction_set_recorder(int (*fn)(bool decides, struct error **err));
+/*
+ * What is written from the commit on goes elsewhere, so that is recorded first.
+ * decides: whether the change happened makes a difference to what the graph
+ * shows, so the record is made under the drain, as the decision (A36); else
+ * before it, and a crash leaves the graph as it was or as it will be (M5).
+ */
+void transaction_announce(struct transaction *t, bool decides);
+/* The one under way whose record is being made or is: the graph is described as
+ * that will leave it. NULL: as it is. */
+const struct transaction *transaction_announced(void);
+
 /* Makes the commit fail with this error (taken over). */
 void transaction_fail(struct transaction *t, struct error *err);
 /* Only lets go of permissions: drivers' refusals do not count. */

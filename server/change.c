@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "graph/transaction.h"
 #include "server/log.h"
 #include "server/snapshot.h"
 #include "server/statelog.h"
@@ -19,10 +20,6 @@ static struct {
 	unsigned long count;
 } changes;
 
-void change_set_log(struct statelog *log)
-{
-	changes.log = log;
-}
 
 static json_t *change_state(void)
 {
@@ -31,6 +28,20 @@ static json_t *change_state(void)
 	if (changes.intents)
 		json_object_update(state, changes.intents);
 	return state;
+}
+
+/* What a change announces: it may not happen where that cannot be written. */
+static int co_change_record(bool decides, struct error **err)
+{
+	return changes.log && statelog_active(changes.log) ?
+		co_statelog_update(changes.log, change_state, !decides, err) :
+		0;
+}
+
+void change_set_log(struct statelog *log)
+{
+	changes.log = log;
+	transaction_set_recorder(co_change_record);
 }
 
 static void change_forget(struct change *change)

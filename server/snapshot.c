@@ -13,6 +13,7 @@
 
 #include "graph/export.h"
 #include "graph/graph.h"
+#include "graph/transaction.h"
 #include "server/commands.h"
 #include "server/object.h"
 
@@ -30,10 +31,12 @@ static json_t *snapshot_node(const struct node *node)
 static json_t *snapshot_export(const struct export *exp)
 {
 	json_t *options = json_deep_copy(exp->given), *entry;
+	const struct edge *edge = &exp->root->edge;
 
-	/* what is shown may be another node by now */
-	json_object_set_new(options, "node-name",
-			    json_string(exp->root->edge.child->name));
+	/* what is shown may be another node by now, or soon */
+	json_object_set_new(options, "node-name", json_string(
+			    transaction_announced() ? edge->target->name :
+			    edge->child->name));
 	entry = json_pack("{s:o,s:s}", "options", options, "device",
 			  exp->device);
 	if (exp->diskseq)

@@ -220,7 +220,7 @@ struct disks {
 static void open_disks(struct disks *d)
 {
 	for (int i = 0; i < DISKS; i++) {
-		char name[16];
+		char name[32];
 
 		snprintf(name, sizeof(name), "d%d", i);
 		d->disk[i] = open_disk(name, "");
@@ -278,7 +278,7 @@ SIM_TEST(all_or_none)
 	struct error *err = NULL;
 	struct node *filter;
 	json_t *before;
-	char name[16];
+	char name[32];
 
 	toy_start();
 	open_disks(&d);
@@ -395,6 +395,75 @@ SIM_TEST(one_above_the_other)
 	close_disks(&d);
 }
 
+/* ---- the record of it (A23) ---- */
+
+static struct {
+	unsigned calls, decisions, fail;
+	bool under_drain;
+	struct root *root;
+} record;
+
+static int record_graph(bool decides, struct error **err)
+{
+	const char *below = NULL;
+	json_t *top = node_describe(node_find("top"));
+
+	record.calls++;
+	record.decisions += decides;
+	record.under_drain = record.root->gates[1].drain != NULL;
+	/* as it will be, unless that is being taken back */
+	below = json_string_value(json_object_get(top, "backing"));
+	CU_ASSERT_EQUAL(!transaction_announced(), !below);
+	CU_ASSERT(!below || !strcmp(below, "disk"));
+	json_decref(top);
+	if (!record.fail)
+		return 0;
+	record.fail--;
+	return error_set(err, EIO, "no record");
+}
+
+/* M5, A36: before the drain where the overlay is empty, else under it; where
+ * it cannot be made nothing has changed. */
+SIM_TEST(recorded_before_writes_go_there)
+{
+	struct node *disk, *top;
+	struct error *err = NULL;
+	struct root *other;
+	json_t *before;
+
+	toy_start();
+	transaction_set_recorder(record_graph);
+	for (int full = 0; full < 2; full++) {
+		memset(&record, 0, sizeof(record));
+		disk = open_disk("disk", "");
+		top = open_disk("top", "");
+		toy_hold(top);
+		record.root = toy_root("export 'a'", disk, true, 512);
+		if (full) {
+			other = toy_root("export 'b'", top, true, 512);
+			CU_ASSERT_EQUAL(put(other, 0, 1), 0);
+			root_free(other);
+		}
+		CU_ASSERT_EQUAL(record.calls, 0);
+		before = picture_take();
+		record.fail = 1;
+		must_refuse(snapshot(disk, top, &err), &err, "no record");
+		/* what was decided is taken back by another (M3) */
+		CU_ASSERT_EQUAL(record.calls, full ? 2 : 1);
+		check_same(before);
+		json_decref(before);
+		record.calls = record.decisions = 0;
+		must_snapshot(disk, top);
+		CU_ASSERT_EQUAL(record.calls, 1);
+		CU_ASSERT_EQUAL(record.decisions, full);
+		CU_ASSERT_EQUAL(record.under_drain, full);
+		CU_ASSERT_PTR_NULL(transaction_announced());
+		root_free(record.root);
+		toy_let_go(top);
+	}
+	transaction_set_recorder(NULL);
+}
+
 /* ---- headers (B4) ---- */
 
 static void make_image(const char *path, const char *backing)
@@ -488,4 +557,5 @@ TEST_MAIN("graph-snapshot",
 	  TEST(all_or_none),
 	  TEST(flush_fails),
 	  TEST(one_above_the_other),
+	  TEST(recorded_before_writes_go_there),
 	  TEST(header_names_the_base))
