@@ -200,6 +200,16 @@ struct driver {
 	int (*reopen_finish)(struct node *node, struct reopen *r);
 	void (*reopen_end)(struct node *node, struct reopen *r);
 	/*
+	 * Resizing (C8, resize.h): makes the image of `from` bytes one of `to`,
+	 * durably. What is new reads as zeroes; on failure it is as it was, as
+	 * far as storage lets it be. Main thread, coroutine, may wait, while
+	 * the node is used: where it grows before anybody may reach behind
+	 * `from`, where it shrinks when nobody reaches behind `to` any more.
+	 * NULL: a filter shows as much as its child; another has one size.
+	 */
+	int (*resize)(struct node *node, uint64_t from, uint64_t to,
+		      struct error **err);
+	/*
 	 * Permissions (P2). child_perm: what this node needs of `child` given
 	 * what its parents hold (perm, shared in; out in place); NULL: the
 	 * default of the role. perm_check takes locks or what else perm needs,

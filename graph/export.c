@@ -401,6 +401,9 @@ static int export_begin(struct export *exp, json_t *options, struct node *node,
 {
 	int ret = parse_own(exp, options, err);
 
+	if (ret == 0 && node->resizing)
+		ret = error_set(err, EBUSY, "Node '%s' is being resized",
+				node->name);
 	if (ret == 0) {
 		node_get(node, "export");
 		node->shown_soon++;
@@ -439,8 +442,10 @@ struct root *export_root_new(struct export *exp, const struct root_ops *ops,
 	snprintf(name, sizeof(name), "export '%s'", exp->id);
 	exp->root = root_new(ops, owner, name, node, perm, shared, granularity,
 			     threads, err);
-	if (exp->root)
+	if (exp->root) {
+		exp->root->follows = exp->type->resize;
 		root_failures_listen(exp->root);
+	}
 	return exp->root;
 }
 

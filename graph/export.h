@@ -64,6 +64,14 @@ struct export_type {
 	 */
 	bool (*is_gone)(struct export *exp);
 	/*
+	 * Shows the world a disk of `size` bytes, the node's: after it has
+	 * grown, before it shrinks (C8). On failure it shows what it did.
+	 * NULL: it cannot change, nor can what it shows.
+	 */
+	int (*resize)(struct export *exp, uint64_t size, struct error **err);
+	/* Whether resize can work at all, on this kernel; NULL: it can. */
+	int (*resizable)(struct export *exp, struct error **err);
+	/*
 	 * Undoes open, when nobody refers to the export any more; the root is
 	 * freed by co_export_root_end, whose words for what was lost it hands
 	 * on.

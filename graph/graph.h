@@ -25,6 +25,7 @@
  *	transaction.h	all changes: prepare, recompute, drain, commit (A18)
  *	reopen.h	what a node was opened with changes (A37);
  *			reopen-options.c as options say
+ *	resize.h	another size for a disk that is in use (C8)
  *	permission.h	permissions of every touched node (P1-P3)
  *	limits.h	limits, and who serialises
  *	drain.h		closing the gates (A14); walk.h which ones

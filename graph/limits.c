@@ -199,7 +199,8 @@ int limits_check(const struct node_list *list, struct error **err)
 		if (node_is_open(node) && node->new_perm & PERM_WRITE &&
 		    !(node->new_perm & PERM_RESIZE) &&
 		    is_aligned(node->size, node->limits.align) &&
-		    !is_aligned(node->size, node->new_limits.align))
+		    !is_aligned(node_will_have(node),
+				node->new_limits.align))
 			return error_set(err, EINVAL, "Node '%s' would ask for"
 					 " blocks of %u bytes, and its size is"
 					 " no multiple of that", node->name,

@@ -96,6 +96,7 @@ struct node {
 	struct idle_waiter *waiters;	/* for busy to become 0 */
 	unsigned shown_soon;	/* exports that are being opened on it */
 	bool reopening;		/* reopen.h: one at a time */
+	bool resizing;		/* resize.h: nor is it shown meanwhile */
 	bool owes;		/* read-only, but writes what it has yet */
 	bool drained;		/* by the drain under way, or above such */
 	struct node *next_drained;
@@ -110,13 +111,20 @@ struct node {
 	unsigned new_perm, new_shared;
 	uint32_t granularity;	/* finest writes of parents; 0: none */
 	struct limits new_limits;
+	uint64_t new_size;	/* where has_new_size */
 	uint32_t new_own_mask;
-	bool new_serialise, checked;
+	bool new_serialise, checked, has_new_size;
 	struct reopen *reopen;	/* what it will be opened with */
 	struct upkeep *upkeep;	/* graph/upkeep.c; NULL: wants no flush */
 	struct thread_state *thread_states;	/* by thread, or NULL */
 	struct node_io *io;	/* graph/flush.c, graph/serialise.c */
 };
+
+/* Bytes, as the transaction under way will leave it. */
+static inline uint64_t node_will_have(const struct node *node)
+{
+	return node->has_new_size ? node->new_size : node->size;
+}
 
 /* Meaning, not shape (G4). NULL where there is none. */
 struct node *node_cow_child(const struct node *node);

@@ -71,6 +71,34 @@ static int permission_conflict(const struct node *node, const struct edge *a,
 	return ret;
 }
 
+/* Whether whoever has the edge sees its node's size change and lives with it:
+ * exports follow, and filters with all that is above them (C8). */
+static bool edge_follows(const struct transaction *t, const struct edge *edge)
+{
+	const struct edge *e;
+
+	if (edge->root)
+		return edge->root->follows;
+	if (!(edge->role & ROLE_FILTERED) || edge->parent->driver->resize)
+		return false;
+	for (e = transaction_first_parent(t, edge->parent); e;
+	     e = transaction_next_parent(t, edge->parent, e))
+		if (!(e->new_shared & PERM_RESIZE) && !edge_follows(t, e))
+			return false;
+	return true;
+}
+
+static bool permissions_conflict(const struct transaction *t,
+				 const struct edge *holder,
+				 const struct edge *asker)
+{
+	unsigned both = asker->new_perm & ~holder->new_shared;
+
+	if (both == PERM_RESIZE && asker->root && asker->root->ops->resizes)
+		return !edge_follows(t, holder);
+	return both;
+}
+
 static int permission_check_pairs(const struct transaction *t,
 				  const struct node *node, struct error **err)
 {
@@ -85,7 +113,7 @@ static int permission_check_pairs(const struct transaction *t,
 			continue;
 		for (b = transaction_first_parent(t, node); b;
 		     b = transaction_next_parent(t, node, b)) {
-			if (a == b || !(b->new_perm & ~a->new_shared))
+			if (a == b || !permissions_conflict(t, a, b))
 				continue;
 			if (holder && (holder == a || !a->changing))
 				continue;
@@ -122,7 +150,7 @@ static int permission_check_node(const struct transaction *t,
 			error_set(err, EPERM, "Read-only block node '%s' cannot"
 				  " support read-write users", node->name);
 	if (node_is_open(node) && perm & PERM_WRITES && !(perm & PERM_RESIZE) &&
-	    !is_aligned(node->size, node->limits.align))
+	    !is_aligned(node_will_have(node), node->limits.align))
 		return error_set(err, EPERM, "Cannot get 'write' permission"
 				 " without 'resize': Image size is not a"
 				 " multiple of request alignment");

@@ -25,6 +25,8 @@ struct root_ops {
 	 * negative errno. NULL when the root never sends fixed payloads.
 	 */
 	int (*materialise)(struct request *req);
+	/* A command's that resizes: exports that follow let it (C8). */
+	bool resizes;
 	/* A drain asks a job to stop (A16), main thread; NULL for others. */
 	void (*quiesce)(struct root *root);
 	void (*resume)(struct root *root);
@@ -110,6 +112,7 @@ struct root {
 	struct root_gate *gates;	/* by thread index */
 	bool writable;		/* may send more than READ and FLUSH */
 	bool quiesced;		/* asked to stop by the drain under way */
+	bool follows;		/* an export's, whose size follows the node's */
 	/* main thread: why its gates stay closed past every deadline, shown to
 	 * users; the drain's text, NULL: they do not (A36) */
 	const char *stuck;

@@ -28,3 +28,13 @@ uint64_t node_span(const struct node *node)
 	}
 	return most;
 }
+
+void node_span_end(struct node *node)
+{
+	for (unsigned i = 0; i < thread_count(); i++) {
+		uint64_t *span = &node->io->threads[i].span;
+
+		if (*span > node->size)
+			__atomic_store_n(span, node->size, __ATOMIC_RELEASE);
+	}
+}

@@ -24,6 +24,10 @@ uint64_t node_span(const struct node *node);
  */
 void node_cut(struct node *node, uint64_t end);
 
+/* Its size has been changed, under the drain: what was written behind its end
+ * is gone with that. */
+void node_span_end(struct node *node);
+
 /* Bytes from its start that a read or write may still touch. */
 static inline uint64_t node_uncut(const struct node *node)
 {

@@ -19,6 +19,7 @@
 #include "graph/limits.h"
 #include "graph/permission.h"
 #include "graph/reopen.h"
+#include "graph/span.h"
 #include "runtime/co.h"
 
 struct hook {
@@ -37,6 +38,7 @@ struct transaction {
 	struct edge **edges;	/* that change, in the order of the steps */
 	unsigned count, room;
 	struct node_list touched, refreshed;
+	struct node_list resized;
 	struct reopen *reopens;
 	struct freeze *freezes;
 	struct node_list order;	/* permissions: parents before children */
@@ -73,6 +75,7 @@ struct transaction *transaction_begin(void)
 	t->last_hook = &t->hooks;
 	t->touched.owner = t->refreshed.owner = "transaction";
 	t->order.owner = t->above.owner = "transaction";
+	t->resized.owner = "transaction";
 	co_lock(&change_lock);
 	current = t;
 	return t;
@@ -180,6 +183,15 @@ unsigned transaction_move_parents(struct transaction *t, struct node *from,
 void transaction_touch(struct transaction *t, struct node *node)
 {
 	node_list_add(&t->touched, node);
+}
+
+void transaction_resize(struct transaction *t, struct node *node,
+			uint64_t size)
+{
+	node->new_size = size;
+	node->has_new_size = true;
+	node_list_add(&t->resized, node);
+	transaction_touch(t, node);
 }
 
 void transaction_refresh(struct transaction *t, struct node *node)
@@ -720,6 +732,25 @@ static void undo_reopens(struct transaction *t)
 	t->reopens = NULL;
 }
 
+/* What a protocol node's file once reached beyond is no longer asked of it
+ * (D6). */
+static void commit_sizes(struct transaction *t)
+{
+	for (unsigned i = 0; i < t->resized.count; i++) {
+		struct node *node = t->resized.list[i];
+
+		node->has_new_size = false;
+		node->size = node->new_size;
+		node_span_end(node);
+	}
+}
+
+static void undo_sizes(struct transaction *t)
+{
+	for (unsigned i = 0; i < t->resized.count; i++)
+		t->resized.list[i]->has_new_size = false;
+}
+
 static void transaction_free(struct transaction *t)
 {
 	struct freeze *freeze;
@@ -737,6 +768,7 @@ static void transaction_free(struct transaction *t)
 	free(t->edges);
 	node_list_free(&t->touched);
 	node_list_free(&t->refreshed);
+	node_list_free(&t->resized);
 	node_list_free(&t->order);
 	node_list_free(&t->above);
 	free(t);
@@ -765,6 +797,7 @@ static int commit(struct transaction *t, struct change_stats *stats,
 	/* from here to drain_end nothing waits and nothing fails */
 	permission_commit(t, t->order.list, t->order.count);
 	limits_commit(&t->above);
+	commit_sizes(t);
 	commit_edges(t);
 	commit_reopens(t);
 	for (struct hook *hook = t->hooks; hook; hook = hook->next)
@@ -794,6 +827,7 @@ int transaction_commit(struct transaction *t, struct change_stats *stats,
 		undo_freezes(t);
 		undo_edges(t);
 		undo_reopens(t);
+		undo_sizes(t);
 	}
 	error_clear(&failure);
 	transaction_unlock();
@@ -807,6 +841,7 @@ void transaction_abort(struct transaction *t)
 	undo_freezes(t);
 	undo_edges(t);
 	undo_reopens(t);
+	undo_sizes(t);
 	transaction_unlock();
 	transaction_free(t);
 }

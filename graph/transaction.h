@@ -49,6 +49,10 @@ void transaction_freeze(struct transaction *t, struct edge *edge,
 			const char *by);
 /* Limits or options of the node change: it is drained at commit. */
 void transaction_touch(struct transaction *t, struct node *node);
+/* The node shows so many bytes: it is drained. Who shows what it shows, a
+ * filter above it, is a step of its own. */
+void transaction_resize(struct transaction *t, struct node *node,
+			uint64_t size);
 /* Permissions of the node and below are computed anew; nothing else of it
  * changes, so nobody is drained. */
 void transaction_refresh(struct transaction *t, struct node *node);

@@ -18,6 +18,7 @@
 
 #include "drivers/drivers.h"
 #include "drivers/protocol/file.h"
+#include "graph/node-io.h"
 #include "graph/reopen.h"
 #include "graph/span.h"
 #include "runtime/co.h"
@@ -222,6 +223,72 @@ static int file_close(struct node *node, struct error **err)
 	co_file_close(s->first);
 	(void)err;
 	return 0;
+}
+
+/* ---- another size ---- */
+
+/* A command of the main thread is in no epoch: reopening must not close what
+ * it asks. */
+static struct file *file_ask(struct node *node)
+{
+	struct file_state *s = node->state;
+
+	s->asking++;
+	return s->io;
+}
+
+static void file_asked(struct node *node)
+{
+	struct file_state *s = node->state;
+
+	if (--s->asking == 0 && s->closer) {
+		co_wake(s->closer);
+		s->closer = NULL;
+	}
+}
+
+static int file_resize(struct node *node, uint64_t from, uint64_t to,
+		       struct error **err)
+{
+	struct file_state *s = node->state;
+	struct file *f = file_ask(node);
+	char text[STORAGE_TEXT_MAX];
+	int ret = co_file_truncate(f, to), undone;
+
+	/* what is cut off cannot come back: that is durable with a flush */
+	if (ret == 0 && to > from && !node->no_flush) {
+		ret = co_file_sync(f);
+		undone = ret < 0 ? co_file_truncate(f, from) : 0;
+		(void)undone;
+	}
+	if (ret == 0) {
+		/* the drain before or behind it shows it to who maps */
+		__atomic_store_n(&s->info.size, to, __ATOMIC_RELAXED);
+		node_wrote(node, MAIN_THREAD);
+	}
+	file_asked(node);
+	return ret == 0 ? 0 : error_set(err, -ret, "Failed to resize file"
+					" '%s': %s", node->filename,
+					storage_why(ret, text));
+}
+
+/* It is as large as it is; only what is above learns of it. */
+static int device_resize(struct node *node, uint64_t from, uint64_t to,
+			 struct error **err)
+{
+	struct file_info info;
+	int ret = co_file_info(file_ask(node), &info);
+
+	(void)from;
+	file_asked(node);
+	if (ret < 0)
+		return error_set(err, -ret, "Could not get the size of '%s':"
+				 " %s", node->filename, strerror(-ret));
+	if (to == info.size || to == node->size)
+		return 0;
+	return error_set(err, to > info.size ? EINVAL : ENOTSUP,
+			 to > info.size ? "Cannot grow device files" :
+			 "Cannot resize device files");
 }
 
 /* ---- reopening ---- */
@@ -439,7 +506,8 @@ static void file_map_zeroes(struct node *node, struct map *map)
 {
 	const struct file_state *s = node->state;
 	bool unmap = !(map->flags & REQ_NO_UNMAP) && node->discard_unmap &&
-		     map->offset + map->len <= s->info.size;
+		     map->offset + map->len <=
+		     __atomic_load_n(&s->info.size, __ATOMIC_RELAXED);
 
 	/* fallocate has no FUA: asked again without it, then flushed */
 	if (map->flags & REQ_FUA || !file_divides(s, map))
@@ -524,21 +592,14 @@ static int file_status(struct node *node, struct extent *e)
 	return 0;
 }
 
-/* A command of the main thread is in no epoch: reopening must not close what it
- * asks. */
 static int file_identify(struct node *node, struct file_info *info)
 {
-	struct file_state *s = node->state;
 	int ret;
 
 	if (!thread_is_main())
 		return co_file_info(file_io(node), info);
-	s->asking++;
-	ret = co_file_info(file_io(node), info);
-	if (--s->asking == 0 && s->closer) {
-		co_wake(s->closer);
-		s->closer = NULL;
-	}
+	ret = co_file_info(file_ask(node), info);
+	file_asked(node);
 	return ret;
 }
 
@@ -560,6 +621,7 @@ const struct driver file_driver = {
 	.open = file_open,
 	.close = file_close,
 	.limits = file_limits,
+	.resize = file_resize,
 	.reopen_prepare = file_reopen_prepare,
 	.reopen_commit = file_reopen_commit,
 	.reopen_abort = file_reopen_abort,
@@ -585,6 +647,7 @@ const struct driver host_device_driver = {
 	.open = file_open,
 	.close = file_close,
 	.limits = file_limits,
+	.resize = device_resize,
 	.reopen_prepare = file_reopen_prepare,
 	.reopen_commit = file_reopen_commit,
 	.reopen_abort = file_reopen_abort,
