@@ -285,6 +285,11 @@ static int fuse_stop(struct export *exp, enum export_stop mode,
 	return rc;
 }
 
+static int fuse_resize(struct export *exp, uint64_t size, struct error **err)
+{
+	return co_fuse_file_resize(fuse_file_of(exp), size, err);
+}
+
 static int fuse_check_idle(struct export *exp, bool patient,
 			   struct error **err)
 {
@@ -323,7 +328,8 @@ static void fuse_query(struct export *exp, json_t *object)
 				    json_string(exp->device));
 	json_object_set_new(object, "mountpoint", json_string(f->path));
 	json_object_set_new(object, "size",
-			    json_integer((json_int_t)f->common.shape.size));
+			    json_integer((json_int_t)
+					 fuse_size(&f->common.shape)));
 	json_object_set_new(object, "queues", json_integer(f->queues));
 	json_object_set_new(object, "depth", json_integer(f->opts.depth));
 	json_object_set_new(object, "logical-block-size",
@@ -348,6 +354,7 @@ static const struct export_type fuse_export_type = {
 	.open = fuse_open,
 	.start = fuse_start,
 	.stop = fuse_stop,
+	.resize = fuse_resize,
 	.check_idle = fuse_check_idle,
 	.is_gone = fuse_is_gone,
 	.close = fuse_close,

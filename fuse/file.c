@@ -249,6 +249,21 @@ int co_fuse_file_start(struct fuse_file *f, struct error **err)
 	return rc;
 }
 
+int co_fuse_file_resize(struct fuse_file *f, uint64_t size,
+			struct error **err)
+{
+	uint64_t *shown = &f->common.shape.size, before = *shown;
+	int rc;
+
+	size = align_down(size, f->opts.logical_block_size);
+	/* users of the file see it when they ask next: no answer is kept */
+	__atomic_store_n(shown, size, __ATOMIC_RELAXED);
+	rc = f->loop.disk.name[0] ? co_loop_resize(&f->loop, err) : 0;
+	if (rc)
+		__atomic_store_n(shown, before, __ATOMIC_RELAXED);
+	return rc;
+}
+
 /* --- stop --- */
 
 /* The kernel ends the connection with the last mount and open file. */

@@ -55,6 +55,10 @@ int co_fuse_file_start(struct fuse_file *f, struct error **err) MUST_CHECK;
 /* C9. On failure it goes on as it was, or is STUCK. */
 int co_fuse_file_stop(struct fuse_file *f, enum export_stop mode,
 		      struct error **err) MUST_CHECK;
+/* Another size of the file, and of the loop device on it; on failure it stays
+ * as it was. */
+int co_fuse_file_resize(struct fuse_file *f, uint64_t size,
+			struct error **err) MUST_CHECK;
 /* As co_disk_idle. */
 int co_fuse_file_idle(struct fuse_file *f, bool patient, struct error **err)
 	MUST_CHECK;

@@ -504,6 +504,60 @@ bool loop_is(const char *disk, uint64_t seq)
 	return !access(path, F_OK) && !loop_read_seq(disk, &now) && now == seq;
 }
 
+struct size_job {
+	struct late work;
+	char disk[16];
+	int error;
+};
+
+static void loop_size_run(struct late *late)
+{
+	struct size_job *job = container_of(late, struct size_job, work);
+	struct loop_info64 info;
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/%s", job->disk);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* asked for the status, the kernel asks us for the file's size first;
+	 * the device gets the one that it knows */
+	if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info) ||
+	    ioctl(fd, LOOP_SET_CAPACITY, 0))
+		job->error = errno;
+	if (fd >= 0)
+		close(fd);
+}
+
+static void loop_size_late(struct late *late)
+{
+	free(container_of(late, struct size_job, work));
+}
+
+int co_loop_resize(struct loop *loop, struct error **err)
+{
+	struct size_job *job;
+	int error;
+
+	if (!co_loop_there(loop))
+		return error_set(err, ENODEV, "/dev/%s is gone: somebody has"
+				 " taken it away", loop->disk.name);
+	job = calloc(1, sizeof(*job));
+	if (!job)
+		return error_set(err, ENOMEM, "no memory to resize /dev/%s",
+				 loop->disk.name);
+	job->work.call = loop_size_run;
+	job->work.undo = loop_size_late;
+	memcpy(job->disk, loop->disk.name, sizeof(job->disk));
+	if (!co_late(&job->work, LATE_NS, err, "LOOP_SET_CAPACITY of /dev/%s",
+		     loop->disk.name))
+		return -ETIMEDOUT;
+	error = job->error;
+	free(job);
+	return error ? error_set(err, error, "cannot change the size of"
+				 " /dev/%s: %s", loop->disk.name,
+				 strerror(error)) : 0;
+}
+
 int loop_clear(const char *disk)
 {
 	char path[32];

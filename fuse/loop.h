@@ -42,6 +42,8 @@ int co_loop_attach(struct loop *loop, const char *name,
 /* C9: refused while somebody has it open, naming him. When it returns 0 the
  * kernel has written and closed the file. */
 int co_loop_detach(struct loop *loop, struct error **err) MUST_CHECK;
+/* The file has another size: so has the device. */
+int co_loop_resize(struct loop *loop, struct error **err) MUST_CHECK;
 /* Whether it is still on the file: somebody may have taken it away. */
 bool co_loop_there(const struct loop *loop);
 /* Nobody is to use it any more: it goes now, or when its last user closes it.

@@ -42,9 +42,10 @@ bool fuse_fill_init(const struct fuse_init_in *in, uint32_t depth,
  */
 static uint64_t attr_blocks(const struct fuse_shape *shape, uint64_t written)
 {
-	uint64_t most = div_up(shape->size, SECTOR_SIZE);
-	uint64_t used = div_up(min(shape->allocated, shape->size) +
-			       min(written, shape->size), SECTOR_SIZE);
+	uint64_t size = fuse_size(shape);
+	uint64_t most = div_up(size, SECTOR_SIZE);
+	uint64_t used = div_up(min(shape->allocated, size) +
+			       min(written, size), SECTOR_SIZE);
 
 	return min(max(used, UINT64_C(1)), most);
 }
@@ -55,7 +56,7 @@ void fuse_fill_attr(const struct fuse_shape *shape,
 {
 	memset(out, 0, sizeof(*out));
 	out->attr.ino = FUSE_ROOT_ID;
-	out->attr.size = shape->size;
+	out->attr.size = fuse_size(shape);
 	out->attr.blocks = attr_blocks(shape, written);
 	out->attr.mode = S_IFREG | owner->mode;
 	out->attr.nlink = 1;
@@ -70,7 +71,7 @@ void fuse_fill_statfs(const struct fuse_shape *shape,
 	memset(out, 0, sizeof(*out));
 	out->st.bsize = BLOCK_SIZE;
 	out->st.frsize = BLOCK_SIZE;
-	out->st.blocks = div_up(shape->size, BLOCK_SIZE);
+	out->st.blocks = div_up(fuse_size(shape), BLOCK_SIZE);
 	out->st.files = 1;
 	out->st.namelen = 255;
 }
@@ -88,7 +89,7 @@ int fuse_set_owner(const struct fuse_shape *shape,
 		may |= FATTR_MODE | FATTR_UID | FATTR_GID;
 	if (what & ~may)
 		return -EOPNOTSUPP;
-	if (what & FATTR_SIZE && in->size != shape->size)
+	if (what & FATTR_SIZE && in->size != fuse_size(shape))
 		return -EOPNOTSUPP;
 	if (what & FATTR_MODE && !shape->writable && in->mode & 0222)
 		return -EROFS;
@@ -104,13 +105,15 @@ int fuse_set_owner(const struct fuse_shape *shape,
 int64_t fuse_clip(const struct fuse_shape *shape, bool write, uint64_t offset,
 		  uint32_t len)
 {
+	uint64_t size = fuse_size(shape);
+
 	if (write && !shape->writable)
 		return -EROFS;
 	if (len > FUSE_IO_MAX)
 		return -EINVAL;
-	if (offset >= shape->size)
+	if (offset >= size)
 		return write && len ? -ENOSPC : 0;
-	return (int64_t)min(len, shape->size - offset);
+	return (int64_t)min(len, size - offset);
 }
 
 int fuse_map_fallocate(const struct fuse_shape *shape,
@@ -119,6 +122,7 @@ int fuse_map_fallocate(const struct fuse_shape *shape,
 {
 	uint32_t mode = in->mode & ~(uint32_t)FALLOC_FL_KEEP_SIZE;
 	bool keep = in->mode & FALLOC_FL_KEEP_SIZE;
+	uint64_t size = fuse_size(shape);
 
 	if (!shape->writable)
 		return -EROFS;
@@ -130,20 +134,22 @@ int fuse_map_fallocate(const struct fuse_shape *shape,
 		out->flags = REQ_NO_UNMAP;
 	else
 		return -EOPNOTSUPP;
-	if (!keep && in->offset + in->length > shape->size)
+	if (!keep && in->offset + in->length > size)
 		return -ENOSPC;
 	out->op = REQ_ZEROES;
-	out->offset = min(in->offset, shape->size);
-	out->len = min(in->length, shape->size - out->offset);
+	out->offset = min(in->offset, size);
+	out->len = min(in->length, size - out->offset);
 	return 0;
 }
 
 bool fuse_seek_step(const struct fuse_shape *shape, bool want_data,
 		    bool zeroes, uint64_t len, uint64_t *at)
 {
+	uint64_t size = fuse_size(shape);
+
 	if (want_data != zeroes)
 		return true;
-	*at = min(*at + len, shape->size);
+	*at = min(*at + len, size);
 	/* the end of the file is a hole */
-	return !want_data && *at == shape->size;
+	return !want_data && *at == size;
 }

@@ -21,11 +21,17 @@
 
 /* What the file is, for as long as it is shown. */
 struct fuse_shape {
-	uint64_t size;		/* bytes */
+	uint64_t size;		/* bytes; atomic: fuse_size */
 	uint64_t allocated;	/* bytes of its images when it was opened */
 	bool writable;
 	bool allow_other;
 };
+
+/* Any thread. */
+static inline uint64_t fuse_size(const struct fuse_shape *shape)
+{
+	return __atomic_load_n(&shape->size, __ATOMIC_RELAXED);
+}
 
 /* What users may change of it. */
 struct fuse_owner {

@@ -242,7 +242,7 @@ static void slot_fallocate(struct fuse_slot *s)
 
 static void seek_next(struct fuse_slot *s)
 {
-	uint64_t size = s->queue->common->shape.size;
+	uint64_t size = fuse_size(&s->queue->common->shape);
 	uint32_t block = s->queue->common->root->granularity;
 
 	s->req.offset = align_down(s->done, block);
@@ -266,7 +266,7 @@ static void seek_done(struct request *req, int res)
 				    s->status.flags & STATUS_ZERO,
 				    req->offset + s->status.len - s->done,
 				    &s->done)) {
-		if (s->done < shape->size) {
+		if (s->done < fuse_size(shape)) {
 			s->ask.fn = seek_again;
 			thread_post(s->queue->thread, &s->ask);
 			return;
@@ -286,7 +286,7 @@ static void slot_lseek(struct fuse_slot *s)
 		slot_end(s, -EINVAL);
 		return;
 	}
-	if (in->offset >= s->queue->common->shape.size) {
+	if (in->offset >= fuse_size(&s->queue->common->shape)) {
 		slot_end(s, -ENXIO);
 		return;
 	}

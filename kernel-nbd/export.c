@@ -627,6 +627,72 @@ static int knbd_close(struct export *exp, struct error **err)
 	return rc;
 }
 
+/* --- resize --- */
+
+struct size_job {
+	struct late work;
+	unsigned index;
+	char backend[KNBD_BACKEND_MAX];
+	uint64_t size;
+	struct error *err;
+	int rc;
+};
+
+static void size_run(struct late *late)
+{
+	struct size_job *job = container_of(late, struct size_job, work);
+
+	job->rc = knbd_resize(job->index, job->backend, job->size, &job->err);
+}
+
+static void size_late(struct late *late)
+{
+	struct size_job *job = container_of(late, struct size_job, work);
+
+	error_clear(&job->err);
+	free(job);
+}
+
+/* The kernel waits for the requests in flight, which we serve meanwhile. */
+static int co_tell_size(struct knbd *k, uint64_t size, struct error **err)
+{
+	struct size_job *job = calloc(1, sizeof(*job));
+	int rc;
+
+	if (!job)
+		return error_set(err, ENOMEM, "no memory to resize /dev/%s",
+				 k->disk.name);
+	job->work.call = size_run;
+	job->work.undo = size_late;
+	job->index = k->index;
+	job->size = size;
+	strcpy(job->backend, k->backend);
+	if (!co_late(&job->work, LATE_NS, err, "NBD_CMD_RECONFIGURE of "
+		     "/dev/%s", k->disk.name))
+		return -ETIMEDOUT;
+	rc = job->rc;
+	if (job->err)
+		error_propagate(err, &job->err);
+	free(job);
+	return rc;
+}
+
+static int knbd_resize_export(struct export *exp, uint64_t size,
+			      struct error **err)
+{
+	struct knbd *k = knbd_of(exp);
+	uint64_t before = k->target.size;
+	int rc;
+
+	size = align_down(size, k->block_size);
+	/* the kernel never has more than its connections */
+	if (size > before)
+		nbd_target_resize(&k->target, size);
+	rc = co_tell_size(k, size, err);
+	nbd_target_resize(&k->target, rc ? before : size);
+	return rc;
+}
+
 static void knbd_query(struct export *exp, json_t *object)
 {
 	const struct knbd *k = knbd_of(exp);
@@ -656,6 +722,7 @@ static const struct export_type knbd_export_type = {
 	.open = knbd_open,
 	.start = knbd_start,
 	.stop = knbd_stop,
+	.resize = knbd_resize_export,
 	.check_idle = knbd_check_idle,
 	.is_gone = knbd_is_gone,
 	.close = knbd_close,

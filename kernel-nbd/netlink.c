@@ -147,6 +147,30 @@ int knbd_connect(const struct knbd_connect *connect, unsigned index,
 			      nl_geterror(rc)) : 0;
 }
 
+int knbd_resize(unsigned index, const char *backend, uint64_t size,
+		struct error **err)
+{
+	struct nl_msg *msg;
+	struct client c;
+	int rc = netlink_open(&c, err);
+
+	if (rc)
+		return rc;
+	msg = message_new(&c, NBD_CMD_RECONFIGURE, index);
+	rc = msg ? nla_put_u64(msg, NBD_ATTR_SIZE_BYTES, size) : -NLE_NOMEM;
+	/* else the kernel takes us for somebody else */
+	if (!rc)
+		rc = nla_put_string(msg, NBD_ATTR_BACKEND_IDENTIFIER, backend);
+	if (!rc)
+		rc = message_send(&c, msg);
+	else
+		nlmsg_free(msg);
+	netlink_close(&c);
+	return rc ? error_set(err, EIO, "the kernel's NBD client does not "
+			      "change the size of /dev/nbd%u: %s", index,
+			      nl_geterror(rc)) : 0;
+}
+
 int knbd_disconnect(unsigned index, struct error **err)
 {
 	struct client c;

@@ -2,7 +2,8 @@
 /*
  * netlink.h - the kernel's NBD client: connecting devices and taking them away
  * by generic netlink, and what sysfs says of them. Blocking, for helper
- * threads; none of it waits for the device's I/O but disconnecting.
+ * threads; none of it waits for the device's I/O but
+ * disconnecting and resizing.
  *
  * A device of ours carries "blkgraph:PID:ID" as its backend identifier, with
  * the pid of the daemon that serves it and the export's id (K4).
@@ -33,6 +34,9 @@ int knbd_available(struct error **err) MUST_CHECK;
  * sentence: it is in use. */
 int knbd_connect(const struct knbd_connect *c, unsigned index,
 		 struct error **err) MUST_CHECK;
+/* The device has so many bytes from here on. Waits for what is in flight. */
+int knbd_resize(unsigned index, const char *backend, uint64_t size,
+		struct error **err) MUST_CHECK;
 /* Ends the device's I/O. Fails only where the kernel cannot be asked. */
 int knbd_disconnect(unsigned index, struct error **err) MUST_CHECK;
 

@@ -366,7 +366,6 @@ static struct nbd_conn *conn_new(struct nbd_target *target,
 	}
 	c->target = target;
 	c->root = target->root;
-	c->size = target->size;
 	c->writable = target->writable;
 	c->writethrough = target->writethrough;
 	c->service = *service;

@@ -51,7 +51,6 @@ struct nbd_conn {
 	/* constant */
 	struct nbd_target *target;
 	struct root *root;
-	uint64_t size;
 	bool writable, writethrough;
 	struct nbd_service service;
 	struct io_thread *thread;

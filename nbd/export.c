@@ -202,6 +202,18 @@ static int nbd_close(struct export *exp, struct error **err)
 	return co_export_root_end(exp, e->target.root, err);
 }
 
+/* Clients that are there learn it when they connect again: NBD has no word for
+ * it. */
+static int nbd_resize(struct export *exp, uint64_t size, struct error **err)
+{
+	struct nbd_export *e = exp->state;
+
+	(void)err;
+	e->offer.size = size;
+	nbd_target_resize(&e->target, size);
+	return 0;
+}
+
 static void nbd_query(struct export *exp, json_t *object)
 {
 	const struct nbd_export *e = exp->state;
@@ -218,6 +230,7 @@ static const struct export_type nbd_export_type = {
 	.open = nbd_open,
 	.start = nbd_start,
 	.stop = nbd_stop,
+	.resize = nbd_resize,
 	.close = nbd_close,
 	.query = nbd_query,
 };

@@ -323,7 +323,8 @@ void nbd_slot_start(struct nbd_slot *slot)
 	const struct nbd_conn *c = slot->conn;
 
 	slot->error = c->closing ? NBD_ESHUTDOWN :
-		      nbd_request_check(&slot->ask, &c->service.terms, c->size,
+		      nbd_request_check(&slot->ask, &c->service.terms,
+					nbd_target_size(c->target),
 					c->writable);
 	if (slot->error)
 		reply_simple(slot);

@@ -25,7 +25,8 @@ struct nbd_conn;
 struct nbd_target {
 	/* its owner's; constant while there are connections */
 	struct root *root;	/* threads: nbd_target_threads */
-	uint64_t size;		/* bytes, at most the node's */
+	/* bytes, at most the node's; changes with it: atomic */
+	uint64_t size;
 	bool writable;
 	bool writethrough;	/* every write is durable when done */
 	/* its own; zero at first */
@@ -34,6 +35,19 @@ struct nbd_target {
 	bool closing;
 	struct wait_event closed;
 };
+
+/* Its connections may reach so far from here on; their clients hear of it in
+ * ways of their own. */
+static inline void nbd_target_resize(struct nbd_target *target, uint64_t size)
+{
+	__atomic_store_n(&target->size, size, __ATOMIC_RELAXED);
+}
+
+/* Any thread. */
+static inline uint64_t nbd_target_size(const struct nbd_target *target)
+{
+	return __atomic_load_n(&target->size, __ATOMIC_RELAXED);
+}
 
 /* What root_new is to be given: bit per I/O thread, all of them. */
 uint64_t nbd_target_threads(void);

@@ -282,6 +282,8 @@ static const char *op_name(unsigned op)
 		return "SET_PARAMS";
 	case UBLK_U_CMD_GET_DEV_INFO:
 		return "GET_DEV_INFO";
+	case UBLK_U_CMD_UPDATE_SIZE:
+		return "UPDATE_SIZE";
 	default:
 		return "GET_FEATURES";
 	}
@@ -462,6 +464,11 @@ int co_ublk_start(uint32_t id, struct error **err)
 int co_ublk_stop(uint32_t id, struct error **err)
 {
 	return co_simple(UBLK_U_CMD_STOP_DEV, id, 0, err);
+}
+
+int co_ublk_update_size(uint32_t id, uint64_t size, struct error **err)
+{
+	return co_simple(UBLK_U_CMD_UPDATE_SIZE, id, size >> 9, err);
 }
 
 int co_ublk_try_stop(uint32_t id, struct error **err)

@@ -45,6 +45,9 @@ int co_ublk_stop(uint32_t id, struct error **err) MUST_CHECK;
 /* Only with SAFE_STOP_DEV. -EBUSY: somebody has it open. */
 int co_ublk_try_stop(uint32_t id, struct error **err) MUST_CHECK;
 /* wait: until the id is free again. */
+/* Bytes; UBLK_F_UPDATE_SIZE. The driver takes any size. */
+int co_ublk_update_size(uint32_t id, uint64_t size, struct error **err)
+	MUST_CHECK;
 int co_ublk_del(uint32_t id, bool wait, struct error **err) MUST_CHECK;
 int co_ublk_get_info(uint32_t id, struct ublksrv_ctrl_dev_info *info,
 		     struct error **err) MUST_CHECK;

@@ -196,6 +196,28 @@ static int ublk_close(struct export *exp, struct error **err)
 	return rc;
 }
 
+static int ublk_resizable(struct export *exp, struct error **err)
+{
+	if (device_of(exp)->flags & UBLK_F_UPDATE_SIZE)
+		return 0;
+	return error_set(err, ENOTSUP, "the size of %s cannot change while it"
+			 " is attached: this kernel's ublk cannot do that"
+			 " (Linux 6.16 can; so can 'attach --via nbd')",
+			 exp->device);
+}
+
+static int ublk_resize(struct export *exp, uint64_t size, struct error **err)
+{
+	struct ublk_device *dev = device_of(exp);
+	int rc;
+
+	size = align_down(size, dev->opts.logical_block_size);
+	rc = co_ublk_update_size(dev->id, size, err);
+	if (!rc)
+		dev->size = size;
+	return rc;
+}
+
 static void add_text(json_t *object, const char *key, const char *text)
 {
 	if (text)
@@ -262,6 +284,8 @@ static const struct export_type ublk_export_type = {
 	.open = ublk_open,
 	.start = ublk_start,
 	.stop = ublk_stop_export,
+	.resize = ublk_resize,
+	.resizable = ublk_resizable,
 	.check_idle = ublk_check_idle,
 	.is_gone = ublk_is_gone,
 	.close = ublk_close,
