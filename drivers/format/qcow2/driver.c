@@ -103,13 +103,13 @@ static void *carve(struct carve *c, uint64_t bytes)
 
 static void carve_tables(struct qcow2 *s, struct carve *c)
 {
-	uint64_t l1_entries = align_up(s->header.l1_entries + UINT64_C(1),
-				       512);
+	const uint64_t l1_max = QCOW2_L1_BYTES_MAX;
 
-	s->l1 = carve(c, l1_entries * 8);
-	s->l1_state = carve(c, l1_entries);
-	s->l1_dirty = carve(c, l1_entries);
-	s->l1_claimed = carve(c, l1_entries);
+	/* one more: what is asked about ends behind the last */
+	s->l1 = carve(c, l1_max + 8);
+	s->l1_state = carve(c, l1_max / 8);
+	s->l1_dirty = carve(c, l1_max / QCOW2_SECTOR);
+	s->l1_claimed = carve(c, l1_max / QCOW2_SECTOR);
 	s->reftable = carve(c, QCOW2_REFTABLE_BYTES_MAX);
 	s->reftable_dirty = carve(c, QCOW2_REFTABLE_BYTES_MAX / QCOW2_SECTOR);
 	s->reftable_claimed = carve(c, QCOW2_REFTABLE_BYTES_MAX /
@@ -599,7 +599,7 @@ static void qcow2_limits(const struct node *node, struct limits *lim)
 
 	/* the file realigns what needs it; a disk whose size is no multiple of
 	 * the file's blocks can be written all the same */
-	while (!is_aligned(node->size, lim->align))
+	while (!is_aligned(node_will_have(node), lim->align))
 		lim->align /= 2;
 	lim->placement = s->geo.cluster_size;
 	lim->discard_align = s->geo.cluster_size;
@@ -622,6 +622,7 @@ const struct driver qcow2_driver = {
 	.open = qcow2_open,
 	.close = qcow2_close,
 	.limits = qcow2_limits,
+	.resize = qcow2_resize,
 	.reopen_prepare = qcow2_reopen_prepare,
 	.reopen_commit = qcow2_reopen_commit,
 	.reopen_finish = qcow2_reopen_finish,

@@ -49,12 +49,11 @@ struct flush {
 int flush_area_init(struct qcow2 *s)
 {
 	struct flush_area *a = &s->area;
-	uint64_t l1_bytes = align_up(s->header.l1_entries * UINT64_C(8), 4096);
 	void *mem;
 
 	a->copies_max = (size_t)s->l2.count * s->geo.slice_size +
 			(size_t)s->refs.count * s->geo.slice_size +
-			l1_bytes + QCOW2_REFTABLE_BYTES_MAX;
+			QCOW2_L1_BYTES_MAX + QCOW2_REFTABLE_BYTES_MAX;
 	a->copies_max = align_up(a->copies_max, 4096);
 	a->snap_max = (uint32_t)(a->copies_max >> s->geo.slice_bits);
 	a->mapped = a->copies_max + a->snap_max * sizeof(struct snap);
@@ -373,12 +372,28 @@ static int switch_reftable(struct qcow2 *s, const struct flush *f)
 	return ret;
 }
 
+int qcow2_settle_header(struct qcow2 *s)
+{
+	int ret;
+
+	co_lock(&s->lock);
+	ret = qcow2_write_header(s);
+	co_unlock(&s->lock);
+	if (ret == 0)
+		ret = co_edge_flush(qcow2_file(s));
+	if (ret == 0)
+		__atomic_store_n(&s->header_unsure, false, __ATOMIC_RELAXED);
+	return ret;
+}
+
 static int write_phases(struct qcow2 *s, struct flush *f)
 {
 	struct edge *file = qcow2_file(s);
 	int ret = 0;
 
-	if (f->mark_dirty)
+	if (s->header_unsure)
+		ret = qcow2_settle_header(s);
+	if (ret == 0 && f->mark_dirty)
 		ret = mark_dirty(s);
 	if (ret == 0)
 		ret = batch_write(s, &f->early);
@@ -462,7 +477,7 @@ static void flush_finish(struct qcow2 *s, const struct flush *f, bool ok)
 
 static bool is_clean(const struct qcow2 *s, bool all)
 {
-	if (qcow2_is_undurable(s))
+	if (qcow2_is_undurable(s) || s->header_unsure)
 		return false;
 	return !all || (!s->refs.dirty_count && !s->reftable_dirty_count &&
 			!s->l2.dirty_count && !s->l1_dirty_count &&
@@ -495,12 +510,17 @@ static int flush_locked(struct qcow2 *s, bool all)
 	return ret;
 }
 
+int qcow2_flush_held(struct qcow2 *s)
+{
+	return flush_locked(s, true);
+}
+
 int qcow2_flush_all(struct qcow2 *s)
 {
 	int ret;
 
 	co_lock(&s->flush_lock);
-	ret = flush_locked(s, true);
+	ret = qcow2_flush_held(s);
 	co_unlock(&s->flush_lock);
 	return ret;
 }
@@ -520,14 +540,15 @@ int qcow2_flush(struct node *node)
 	struct qcow2 *s = node->state;
 	uint64_t want = __atomic_load_n(&s->gen, __ATOMIC_ACQUIRE);
 	bool durable = __atomic_load_n(&s->durable_gen,
-				       __ATOMIC_ACQUIRE) >= want;
+				       __ATOMIC_ACQUIRE) >= want &&
+		       !__atomic_load_n(&s->header_unsure, __ATOMIC_RELAXED);
 	int ret = 0;
 
 	/* a disk that is trimmed and then left alone gives space back too */
 	if (durable && !anything_in_limbo(s))
 		return 0;
 	co_lock(&s->flush_lock);
-	if (durable ||
+	if (durable || s->header_unsure ||
 	    __atomic_load_n(&s->durable_gen, __ATOMIC_ACQUIRE) < want)
 		ret = flush_locked(s, false);
 	co_unlock(&s->flush_lock);

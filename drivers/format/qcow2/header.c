@@ -291,6 +291,9 @@ int qcow2_header_writable(const struct qcow2_header *h, struct error **err)
 
 void qcow2_header_store(const struct qcow2_header *h, uint8_t *sector)
 {
+	be64_put(sector + QCOW2_H_SIZE, h->size);
+	be32_put(sector + QCOW2_H_L1_ENTRIES, h->l1_entries);
+	be64_put(sector + QCOW2_H_L1_OFFSET, h->l1_offset);
 	be64_put(sector + QCOW2_H_REFTABLE_OFFSET, h->reftable_offset);
 	be32_put(sector + QCOW2_H_REFTABLE_CLUSTERS, h->reftable_clusters);
 	if (h->version < 3)

@@ -24,6 +24,7 @@
  *	lost.c		what lies behind the end of the file
  *	backing.c	the name of the image below is changed
  *	create.h	a new image
+ *	resize.c	another size for one that is open
  *	driver.c	open, close, and the table of operations
  *
  * Documentation/qcow2.md has the numbered invariants (Q1, ...).
@@ -123,12 +124,14 @@ struct qcow2 {
 	bool lost;		/* data is missing (Q16); so it is read-only */
 
 	/* any thread, atomic */
-	struct be64 *l1;	/* l1_entries, padded to a slice */
+	struct be64 *l1;	/* l1_entries, and room for the largest */
 	struct meta_set meta;
 	uint64_t gen;		/* changes of the mapping so far */
 	uint64_t durable_gen;	/* of these, on disk */
 	bool fast_writes;	/* nothing has to be done before a write */
 	bool corrupt;		/* found out since open; writes fail */
+	bool header_unsure;	/* a change of sector 0 failed: another than
+				 * memory's may be on disk; flush_lock */
 	uint64_t end;		/* byte of the file: data that starts there or
 				 * behind it is lost (Q16); only grows */
 
@@ -136,6 +139,7 @@ struct qcow2 {
 	/* lock */
 	struct qcow2_header header;	/* as on disk */
 	uint8_t *sector;	/* sector 0 as on disk */
+	uint64_t l1_changes;	/* so far */
 	struct slice_cache l2, refs;
 	uint64_t retire_seq;	/* of the slices of l2 taken from readers */
 	uint8_t *l1_state;	/* by entry, enum l1_state */
@@ -321,13 +325,15 @@ int64_t qcow2_answer(struct qcow2 *s, int64_t ret) MUST_CHECK;
  * says whether lock is held. Returns -EIO. */
 int qcow2_corrupt(struct qcow2 *s, bool locked);
 
-/* --- write.c, discard.c: driver operations --- */
+/* --- write.c, discard.c, resize.c: driver operations --- */
 
 int64_t qcow2_write(struct node *node, uint64_t offset, uint32_t len,
 		    const void *buf, unsigned flags);
 int64_t qcow2_zeroes(struct node *node, uint64_t offset, uint32_t len,
 		     unsigned flags);
 int64_t qcow2_discard(struct node *node, uint64_t offset, uint32_t len);
+int qcow2_resize(struct node *node, uint64_t from, uint64_t to,
+		 struct error **err);
 /* What has to happen before the first write of an image. 0 or errno. */
 int qcow2_begin_write(struct qcow2 *s) MUST_CHECK;
 /* Lock held. Waits while an allocating write works on these guest clusters:
@@ -372,6 +378,11 @@ int qcow2_flush(struct node *node);
 /* No lock held. Also what a flush may leave (lowered refcounts; with lazy
  * refcounts all of them). */
 int qcow2_flush_all(struct qcow2 *s) MUST_CHECK;
+/* The same, flush_lock held. */
+int qcow2_flush_held(struct qcow2 *s) MUST_CHECK;
+/* flush_lock held: sector 0 says what memory says, before what it names may
+ * change. 0 or errno; then header_unsure stays. */
+int qcow2_settle_header(struct qcow2 *s) MUST_CHECK;
 /* Lock held: whether a writer has to flush before it makes more dirty. */
 bool qcow2_is_crowded(const struct qcow2 *s);
 /* Lock held: writes sector 0 from s->header. */

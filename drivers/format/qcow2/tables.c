@@ -154,6 +154,7 @@ static void set_l1(struct qcow2 *s, uint32_t l1, uint64_t host)
 	s->l1_dirty_count += !*dirty;
 	*dirty = 1;
 	s->l1_state[l1] = L1_NEW;
+	s->l1_changes++;
 	meta_set_add(&s->meta, qcow2_host_cluster(&s->geo, host));
 	changed(s);
 	be64_publish(&s->l1[l1], host | QCOW2_COPIED);
