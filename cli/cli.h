@@ -16,7 +16,8 @@
  *	column.c	one table of columns: text and JSON
  *	human.c		sizes and times for people, and from them
  *	attach.c, detach.c, list.c, graph.c, info.c, snapshot.c,
- *	filter.c, map.c, create.c, check.c, stats.c, qmp.c	the verbs
+ *	filter.c, resize.c, map.c, create.c, check.c, stats.c,
+ *	qmp.c						the verbs
  *
  * One thread, one command, then exit: nothing is freed that the exit frees,
  * and what cannot go on ends the program (die).
@@ -113,6 +114,7 @@ int verb_map(const struct args *args);
 int verb_insert(const struct args *args);
 int verb_snapshot(const struct args *args);
 int verb_remove(const struct args *args);
+int verb_resize(const struct args *args);
 int verb_stats(const struct args *args);
 int verb_start(const struct args *args);
 int verb_stop(const struct args *args);
@@ -136,11 +138,6 @@ extern const struct image_option image_options[];
 /* The nodes below a device, as query-named-block-nodes has them; dies when
  * there is no such device. */
 json_t *nodes_below(const char *device);
-
-/* --- filter.c --- */
-
-/* "WHAT; I/O was held for 1.2 ms, 3 requests in flight" */
-void print_pause(const char *what, const json_t *result);
 
 /* --- complete.c --- */
 
@@ -299,6 +296,8 @@ const char *human_size(char text[32], uint64_t bytes);
 /* A copy without what a terminal would obey: images hold names, and images
  * are not trusted. */
 char *printable(const char *text);
+/* "I/O was held for 1.2 ms, 3 requests in flight": a change's result. */
+char *pause_words(const json_t *result);
 /* "1.2 ms" */
 const char *human_time(char text[32], uint64_t ns);
 /* "2026-01-31 12:00:00" */

@@ -23,16 +23,6 @@ static json_t *insert_options(const struct args *args)
 	return options;
 }
 
-void print_pause(const char *what, const json_t *result)
-{
-	unsigned long long requests = get_uint(result, "in-flight");
-	char text[32];
-
-	printf("%s; I/O was held for %s, %llu request%s in flight\n", what,
-	       human_time(text, get_uint(result, "pause-ns")), requests,
-	       requests == 1 ? "" : "s");
-}
-
 int verb_insert(const struct args *args)
 {
 	json_t *call = json_pack("{s:o,s:o}", "id",
@@ -49,8 +39,8 @@ int verb_insert(const struct args *args)
 	if (args_given(args, "json"))
 		print_json(result);
 	else
-		print_pause(format("%s inserted",
-				   get_string(result, "node-name")), result);
+		printf("%s inserted; %s\n", get_string(result, "node-name"),
+		       pause_words(result));
 	return EXIT_DONE;
 }
 
@@ -66,6 +56,7 @@ int verb_remove(const struct args *args)
 	if (args_given(args, "json"))
 		print_json(result);
 	else
-		print_pause(format("%s removed", args->operands[1]), result);
+		printf("%s removed; %s\n", args->operands[1],
+		       pause_words(result));
 	return EXIT_DONE;
 }

@@ -123,3 +123,13 @@ void print_json(json_t *value)
 	putchar('\n');
 	json_decref(value);
 }
+
+char *pause_words(const json_t *result)
+{
+	unsigned long long requests = get_uint(result, "in-flight");
+	char text[32];
+
+	return format("I/O was held for %s, %llu request%s in flight",
+		      human_time(text, get_uint(result, "pause-ns")), requests,
+		      requests == 1 ? "" : "s");
+}

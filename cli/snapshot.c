@@ -56,14 +56,16 @@ static void print_disks(json_t *result)
 	size_t i;
 
 	if (json_array_size(disks) == 1) {
-		print_pause(get_string(json_array_get(disks, 0), "file"),
-			    result);
+		printf("%s; %s\n",
+		       get_string(json_array_get(disks, 0), "file"),
+		       pause_words(result));
 		return;
 	}
 	json_array_foreach(disks, i, disk)
 		printf("%s: %s\n", get_string(disk, "id"),
 		       get_string(disk, "file"));
-	print_pause(format("%zu disks", json_array_size(disks)), result);
+	printf("%zu disks; %s\n", json_array_size(disks),
+	       pause_words(result));
 }
 
 int verb_snapshot(const struct args *args)

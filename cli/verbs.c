@@ -88,6 +88,12 @@ static const struct cli_option change_options[] = {
 	{ NULL, 0, NULL, NULL }
 };
 
+static const struct cli_option resize_options[] = {
+	{ "force", 0, NULL, "also where data, or a file system, is cut off" },
+	{ "json", 0, NULL, "print the result as JSON" },
+	{ NULL, 0, NULL, NULL }
+};
+
 static const struct cli_option stats_options[] = {
 	{ "json", 0, NULL, "print JSON, numbers exact" },
 	{ "output", 'o', "COLS", "columns: A,B,C; +A,B: besides the usual" },
@@ -148,6 +154,10 @@ const struct verb verbs[] = {
 	  "take a filter away while the device is used",
 	  "blkgraph remove /dev/ublkb0 f",
 	  2, 2, change_options, verb_remove, NULL, NULL },
+	{ "resize", "DEV [SIZE|+SIZE]",
+	  "give a disk another size while it is used",
+	  "blkgraph resize /dev/ublkb0 +10G",
+	  1, 2, resize_options, verb_resize, NULL, NULL },
 	{ "stats", "[DEV]", "show what devices have done",
 	  "blkgraph stats -o NAME,READS,WRITES",
 	  0, 1, stats_options, verb_stats, stats_columns, NULL },

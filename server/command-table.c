@@ -74,6 +74,11 @@ const struct command command_table[] = {
 		.run = cmd_transaction,
 	},
 	{
+		.name = "block_resize", .kind = COMMAND_CHANGE,
+		.takes = "device?:str node-name?:str size:int",
+		.run = cmd_block_resize,
+	},
+	{
 		.name = "query-named-block-nodes", .takes = "flat?:bool",
 		.gives = "[BlockDeviceInfo]",
 		.run = cmd_query_named_block_nodes,
@@ -183,6 +188,12 @@ const struct command command_table[] = {
 		.name = "blkgraph-remove", .kind = COMMAND_REMOVE,
 		.takes = "BlkgraphRemove", .gives = "BlkgraphChange",
 		.run = cmd_remove,
+	},
+	{
+		.name = "blkgraph-resize", .kind = COMMAND_CHANGE,
+		.takes = "id?:str node-name?:str size?:int grow-by?:int "
+			"force?:bool",
+		.gives = "BlkgraphResized", .run = cmd_resize,
 	},
 	{
 		.name = "blkgraph-info", .takes = "filename:str format?:str",

@@ -8,6 +8,7 @@
  *	commands-block.c	nodes
  *	commands-filter.c	live insertion and removal of filters
  *	commands-snapshot.c	live snapshots, and transactions
+ *	commands-resize.c	another size for a disk in use
  *	commands-export.c	exports
  *	commands-job.c		jobs, and making images by one
  *	commands-stats.c	what has been counted
@@ -56,6 +57,9 @@ json_t *cmd_snapshot(json_t *args, struct error **err);
 
 json_t *cmd_insert(json_t *args, struct error **err);
 json_t *cmd_remove(json_t *args, struct error **err);
+
+json_t *cmd_block_resize(json_t *args, struct error **err);
+json_t *cmd_resize(json_t *args, struct error **err);
 
 json_t *cmd_block_export_add(json_t *args, struct error **err);
 json_t *cmd_block_export_del(json_t *args, struct error **err);

@@ -47,6 +47,8 @@ struct search {
 	/* the numbers there are, for people */
 	char there[160];
 	unsigned found;
+	uint64_t last_end;	/* block; of partition last_number */
+	unsigned last_number;
 };
 
 static uint32_t le32_at(const uint8_t *p)
@@ -87,6 +89,11 @@ static void search_found(struct search *s, unsigned number, uint64_t first,
 	else if (at && s->there[at - 1] != '.')
 		strcat(s->there, ", ...");
 	s->found++;
+	if (first < s->blocks && count <= UINT64_MAX - first &&
+	    first + count > s->last_end) {
+		s->last_end = first + count;
+		s->last_number = number;
+	}
 	if (number != s->number)
 		return;
 	s->first = first;
@@ -293,5 +300,21 @@ int co_partition_find(struct root *root, unsigned number, uint32_t block,
 				 " bytes", number, what,
 				 root->edge.child->size);
 	*out = (struct partition){ s.first * s.block, s.count * s.block };
+	return 0;
+}
+
+int co_partition_last(struct root *root, const char *what, unsigned *number,
+		      uint64_t *end, struct error **err)
+{
+	struct search s = { .root = root, .what = what, .err = err,
+			    .buf = xcalloc(BLOCK_MAX) };
+	uint64_t size = root->edge.child->size;
+	int ret = co_table_find(&s, size, 512);
+
+	free(s.buf);
+	if (ret < 0)
+		return ret;
+	*number = s.last_number;
+	*end = s.last_end > size / s.block ? size : s.last_end * s.block;
 	return 0;
 }

@@ -30,4 +30,11 @@ int co_partition_find(struct root *root, unsigned number, uint32_t block,
 		      const char *what, struct partition *out,
 		      struct error **err) MUST_CHECK;
 
+/*
+ * The partition that ends last, and the byte where it ends; *end 0: there is
+ * none. The rest as above; tables of either size of block are looked for.
+ */
+int co_partition_last(struct root *root, const char *what, unsigned *number,
+		      uint64_t *end, struct error **err) MUST_CHECK;
+
 #endif

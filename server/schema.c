@@ -212,6 +212,8 @@ static const struct definition {
 	{ "BlkgraphSnapshot",
 	  "pause-ns:int in-flight:int disks:[BlkgraphSnapshotDone]" },
 	{ "BlkgraphChange", "node-name?:str pause-ns:int in-flight:int" },
+	{ "BlkgraphResized",
+	  "size:int size-before:int pause-ns:int in-flight:int" },
 	{ "BlkgraphExtent",
 	  "start:int length:int depth:int present:bool zero:bool data:bool "
 	  "compressed:bool offset?:int filename?:str" },
