@@ -31,6 +31,7 @@
  *	drain.h		closing the gates (A14); walk.h which ones
  *	action.h	what transactions are made of, several as one (B8):
  *			insert.c filters in and out, overlay.c live snapshots
+ *	replace.h	another node in the place of one, for one parent
  *	job.h		jobs; create.h one that makes images
  *	export.h	export types
  *	query.c		the graph as JSON

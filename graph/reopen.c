@@ -16,6 +16,7 @@
 #include "graph/epoch.h"
 #include "graph/io.h"
 #include "graph/node-io.h"
+#include "graph/replace.h"
 #include "graph/transaction.h"
 #include "graph/walk.h"
 #include "runtime/co.h"
@@ -116,7 +117,6 @@ void reopen_set_child(struct reopen *r, const char *name, struct node *to)
 
 /* ---- before the change ---- */
 
-/* The image that a format has its tables of must be the same afterwards. */
 static int check_child(const struct node *node, const struct reopen_child *c,
 		       struct error **err)
 {
@@ -124,19 +124,7 @@ static int check_child(const struct node *node, const struct reopen_child *c,
 
 	while (e && strcmp(e->name, c->name))
 		e = e->next_child;
-	if (!e || !c->to || e->role & ROLE_COW)
-		return 0;
-	if (e->role & ROLE_METADATA &&
-	    (c->to->dev != e->child->dev || c->to->ino != e->child->ino ||
-	     !c->to->ino))
-		return error_set(err, EINVAL, "Cannot replace '%s' of node"
-				 " '%s' by '%s': it is not the same file",
-				 e->name, node->name, c->to->name);
-	if (c->to->size != e->child->size)
-		return error_set(err, EINVAL, "Cannot replace '%s' of node"
-				 " '%s' by '%s': their sizes differ", e->name,
-				 node->name, c->to->name);
-	return 0;
+	return e && c->to ? edge_check_new_child(e, c->to, err) : 0;
 }
 
 int co_reopen_prepare(struct reopen *r, struct error **err)

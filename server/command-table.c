@@ -79,6 +79,16 @@ const struct command command_table[] = {
 		.run = cmd_block_resize,
 	},
 	{
+		.name = "blockdev-replace", .kind = COMMAND_CHANGE,
+		.takes = "parent:str child:str new-child:str",
+		.gives = "BlkgraphChange", .run = cmd_blockdev_replace,
+	},
+	{
+		.name = "change-backing-file", .kind = COMMAND_CHANGE,
+		.takes = "device:str image-node-name:str backing-file:str",
+		.run = cmd_change_backing_file,
+	},
+	{
 		.name = "query-named-block-nodes", .takes = "flat?:bool",
 		.gives = "[BlockDeviceInfo]",
 		.run = cmd_query_named_block_nodes,

@@ -9,6 +9,7 @@
  *	commands-filter.c	live insertion and removal of filters
  *	commands-snapshot.c	live snapshots, and transactions
  *	commands-resize.c	another size for a disk in use
+ *	commands-chain.c	which node is where, and which image names which
  *	commands-export.c	exports
  *	commands-job.c		jobs, and making images by one
  *	commands-stats.c	what has been counted
@@ -55,6 +56,8 @@ json_t *cmd_blockdev_snapshot_sync(json_t *args, struct error **err);
 json_t *cmd_transaction(json_t *args, struct error **err);
 json_t *cmd_snapshot(json_t *args, struct error **err);
 
+json_t *cmd_blockdev_replace(json_t *args, struct error **err);
+json_t *cmd_change_backing_file(json_t *args, struct error **err);
 json_t *cmd_insert(json_t *args, struct error **err);
 json_t *cmd_remove(json_t *args, struct error **err);
 

@@ -776,6 +776,40 @@ static void command_reopen(void)
 	call("blockdev-reopen", json_pack("{s:o}", "options", list));
 }
 
+/* One of the exports that show the node; NULL: none does. */
+static const char *export_on(const struct node *node)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(exports); i++) {
+		const struct export *exp = export_find(exports[i]);
+
+		if (exp && exp->root && exp->root->edge.child == node)
+			return exports[i];
+	}
+	return NULL;
+}
+
+/* As above: a filter goes out for one export alone; and what is no disk's base
+ * gets another one. */
+static void command_replace(void)
+{
+	const struct node *node = node_find(ONE_OF(names));
+	const char *out = node && node_filtered_child(node) ?
+			  export_on(node) : NULL;
+
+	call("blockdev-replace", json_pack(
+		"{s:s,s:s,s:s}", "parent", out ? out : any_name(), "child",
+		out ? "root" : "backing", "new-child",
+		out ? node_filtered_child(node)->name : any_name()));
+}
+
+static void command_header(void)
+{
+	call("change-backing-file", json_pack(
+		"{s:s,s:s,s:s}", "device", sim_random_below(2) ? any_name() :
+		ONE_OF(exports), "image-node-name", any_name(),
+		"backing-file", ONE_OF(images)));
+}
+
 static void command_export(void)
 {
 	call("block-export-add", json_pack(
@@ -876,7 +910,7 @@ static void command_query(void)
 
 static void command_random(void)
 {
-	uint64_t kind = sim_random_below(72);
+	uint64_t kind = sim_random_below(76);
 
 	if (kind < 12)
 		command_add();
@@ -913,8 +947,12 @@ static void command_random(void)
 		command_server();
 	else if (kind < 64)
 		command_attach();
-	else
+	else if (kind < 72)
 		command_reopen();
+	else if (kind < 74)
+		command_replace();
+	else
+		command_header();
 }
 
 /* ---- clients ---- */

@@ -12,6 +12,7 @@
 #include "graph/io.h"
 #include "graph/node-io.h"
 #include "graph/reopen.h"
+#include "graph/replace.h"
 #include "graph/transaction.h"
 #include "runtime/sim.h"
 #include "tests/lib/crew.h"
@@ -727,6 +728,215 @@ SIM_TEST(test_append)
 	CU_ASSERT_PTR_NULL(node_next(NULL));
 }
 
+static void must_not_replace(const struct place *place, struct node *to,
+			     const char *why)
+{
+	json_t *before = picture_take();
+	struct change_stats stats;
+	struct error *err = NULL;
+
+	CU_ASSERT(graph_replace(place, to, &stats, &err) < 0);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(err);
+	CU_ASSERT_STRING_EQUAL(err->text, why);
+	if (strcmp(err->text, why))
+		fprintf(stderr, "got:  %s\nwant: %s\n", err->text, why);
+	error_clear(&err);
+	check_unchanged(before);
+	json_decref(before);
+}
+
+static void must_replace(const struct place *place, struct node *to)
+{
+	struct change_stats stats;
+	struct error *err = NULL;
+
+	CU_ASSERT_EQUAL(graph_replace(place, to, &stats, &err), 0);
+	if (err)
+		fprintf(stderr, "%s\n", err->text);
+	error_clear(&err);
+}
+
+/* C2: another node for one parent, a root or a node; sizes, files and
+ * permissions must fit, else nothing changes. */
+SIM_TEST(test_replace)
+{
+	struct node *n, *same, *small, *img, *over;
+	struct place at_root = { .child = "root" }, at_file, at_base;
+	char sector[512] = "x";
+	struct root *a, *b;
+
+	toy_start();
+	n = toy_open("{'driver':'toy','node-name':'n'}");
+	same = toy_open("{'driver':'toy','node-name':'same'}");
+	small = toy_open("{'driver':'toy','node-name':'small','size':65536}");
+	toy_hold(same);
+	toy_hold(small);
+	a = toy_root("export 'a'", n, true, 512);
+	b = toy_root("export 'b'", n, true, 512);
+	at_root.root = a;
+	must_not_replace(&at_root, small, "Cannot replace 'root' of export 'a'"
+			 " by 'small': their sizes differ");
+	at_root.child = "file";
+	must_not_replace(&at_root, same, "The child of export 'a' is 'root',"
+			 " not 'file'");
+	at_root.child = "root";
+	/* what was written before is flushed where it was written to */
+	CU_ASSERT_EQUAL(toy_request(a, REQ_WRITE, 0, 512, sector, 0), 0);
+	toy_wishes.fail_flush = -EIO;
+	must_not_replace(&at_root, same, "Could not flush node 'n':"
+			 " Input/output error");
+	toy_wishes.fail_flush = 0;
+	n->io->failed = false;
+	CU_ASSERT_EQUAL(toy_request(a, REQ_WRITE, 0, 512, sector, 0), 0);
+	must_replace(&at_root, same);
+	CU_ASSERT_PTR_EQUAL(a->edge.child, same);
+	CU_ASSERT_PTR_EQUAL(b->edge.child, n);
+	CU_ASSERT_EQUAL(toy_of(n)->stable[0], 'x');
+	CU_ASSERT_EQUAL(same->perm, PERM_ALL);
+	/* b was not held up */
+	CU_ASSERT_EQUAL(a->drains.count, 1);
+	CU_ASSERT_EQUAL(b->drains.count, 0);
+	must_replace(&at_root, same);
+	CU_ASSERT_EQUAL(a->drains.count, 1);
+
+	/* what a format lies in is the same file; what is below it may be of
+	 * any size */
+	img = toy_open("{'driver':'toy-format','node-name':'img','file':"
+		       "{'driver':'toy','node-name':'leaf'},'backing':"
+		       "{'driver':'toy','node-name':'base'}}");
+	toy_hold(img);
+	at_file = (struct place){ .parent = img, .child = "file" };
+	at_base = (struct place){ .parent = img, .child = "backing" };
+	must_not_replace(&at_file, same, "Cannot replace 'file' of node 'img'"
+			 " by 'same': it is not the same file");
+	must_not_replace(&at_base, img, "Making 'img' a backing child of 'img'"
+			 " would create a cycle");
+	at_base.child = "backup";
+	must_not_replace(&at_base, small,
+			 "Node 'img' doesn't have child 'backup'");
+	at_base.child = "backing";
+	over = toy_open("{'driver':'toy-format','node-name':'over','file':"
+			"{'driver':'toy'},'backing':'img'}");
+	root_free(b);
+	b = try_root("export 'b'", over, RW, PERM_CONSISTENT_READ, NULL);
+	must_not_replace(&at_base, same, "Permission conflict on node 'same':"
+			 " permissions 'write, resize' are both required by"
+			 " export 'a' (uses node 'same' as 'root' child) and"
+			 " unshared by node 'img' (uses node 'same' as"
+			 " 'backing' child).");
+	must_replace(&at_base, small);
+	CU_ASSERT_PTR_EQUAL(node_cow_child(img), small);
+	CU_ASSERT(img->backing_given);
+	/* what nobody else had is closed */
+	CU_ASSERT_PTR_NULL(node_find("base"));
+	root_free(a);
+	root_free(b);
+	toy_let_go(img);
+	toy_let_go(same);
+	toy_let_go(small);
+	CU_ASSERT_PTR_NULL(node_next(NULL));
+}
+
+/*
+ * G3: `file` and `backing` are what the edges say, and a detach that is rolled
+ * back has touched neither. One that is done clears both, and attaching sets
+ * them again.
+ */
+SIM_TEST(test_pointers)
+{
+	struct node *img, *leaf, *base, *flt;
+	struct error *err = NULL;
+	struct transaction *t;
+	json_t *before;
+
+	toy_start();
+	leaf = toy_open("{'driver':'toy','node-name':'leaf'}");
+	base = toy_open("{'driver':'toy','node-name':'base','read-only':true}");
+	toy_hold(leaf);
+	toy_hold(base);
+	img = toy_open("{'driver':'toy-format','node-name':'img','file':'leaf',"
+		       "'backing':'base'}");
+	toy_hold(img);
+	flt = toy_open("{'driver':'nop','node-name':'flt','file':'img'}");
+	CU_ASSERT_PTR_NULL(flt->backing);
+	before = picture_take();
+	t = transaction_begin();
+	transaction_move(t, img->file, NULL);
+	transaction_move(t, img->backing, NULL);
+	CU_ASSERT_PTR_EQUAL(img->file->child, leaf);
+	error_set(&err, EIO, "not now");
+	transaction_fail(t, err);
+	err = NULL;
+	must_fail(t, EIO, "not now");
+	CU_ASSERT_PTR_EQUAL(img->file->child, leaf);
+	CU_ASSERT_PTR_EQUAL(img->backing->child, base);
+	CU_ASSERT_PTR_EQUAL(node_primary_child(img), leaf);
+	CU_ASSERT_PTR_EQUAL(node_cow_child(img), base);
+	check_unchanged(before);
+	/* the order of the edges is part of the picture */
+	t = transaction_begin();
+	transaction_move(t, img->backing, NULL);
+	transaction_move(t, img->file, NULL);
+	CU_ASSERT_EQUAL(transaction_commit(t, NULL, &err), 0);
+	CU_ASSERT(!img->file && !img->backing && !img->children);
+	t = transaction_begin();
+	transaction_attach(t, img, "file", ROLE_IMAGE, leaf);
+	transaction_attach(t, img, "backing", ROLE_COW, base);
+	CU_ASSERT_EQUAL(transaction_commit(t, NULL, &err), 0);
+	check_unchanged(before);
+	json_decref(before);
+	toy_let_go(flt);
+	toy_let_go(img);
+	toy_let_go(leaf);
+	toy_let_go(base);
+	CU_ASSERT_PTR_NULL(node_next(NULL));
+}
+
+/* P2: all parents of a node move to another in one step, as at the end of a
+ * commit into it; one that may not keeps all of them. */
+SIM_TEST(test_all_parents)
+{
+	struct node *top, *base, *over;
+	struct error *err = NULL;
+	struct transaction *t;
+	struct root *a, *w;
+	json_t *before;
+
+	toy_start();
+	base = toy_open("{'driver':'toy','node-name':'base'}");
+	top = toy_open("{'driver':'toy','node-name':'top'}");
+	toy_hold(base);
+	toy_hold(top);
+	/* one writes to base and lets nobody else do so */
+	w = try_root("export 'w'", base, RW, PERM_CONSISTENT_READ, NULL);
+	a = try_root("export 'a'", top, RW, PERM_ALL, NULL);
+	over = toy_open("{'driver':'toy-format','node-name':'over','read-only':"
+			"true,'file':{'driver':'toy'},'backing':'top'}");
+	toy_hold(over);
+	before = picture_take();
+	t = transaction_begin();
+	CU_ASSERT_EQUAL(transaction_move_parents(t, top, base), 2);
+	must_fail(t, EPERM, "Permission conflict on node 'base': permissions"
+		  " 'write' are both required by export 'a' (uses node 'base'"
+		  " as 'root' child) and unshared by export 'w' (uses node"
+		  " 'base' as 'root' child).");
+	CU_ASSERT_PTR_EQUAL(node_cow_child(over), top);
+	check_unchanged(before);
+	json_decref(before);
+	root_free(w);
+	t = transaction_begin();
+	CU_ASSERT_EQUAL(transaction_move_parents(t, top, base), 2);
+	CU_ASSERT_EQUAL(transaction_commit(t, NULL, &err), 0);
+	CU_ASSERT_PTR_EQUAL(a->edge.child, base);
+	CU_ASSERT_PTR_EQUAL(node_cow_child(over), base);
+	CU_ASSERT_PTR_NULL(top->parents);
+	root_free(a);
+	toy_let_go(over);
+	toy_let_go(top);
+	toy_let_go(base);
+	CU_ASSERT_PTR_NULL(node_next(NULL));
+}
+
 /* Insert and remove on one parent's edge; what they refuse. */
 SIM_TEST(test_insert)
 {
@@ -818,5 +1028,8 @@ TEST_MAIN("graph-change",
 	  TEST(test_reopen_circle),
 	  TEST(test_ways),
 	  TEST(test_append),
+	  TEST(test_replace),
+	  TEST(test_pointers),
+	  TEST(test_all_parents),
 	  TEST(test_insert),
 	  TEST(test_serialise))
