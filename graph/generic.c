@@ -66,7 +66,8 @@ struct inherit inherit_from_node(const struct node *node, bool cow)
 	return (struct inherit){
 		.child = true,
 		.cow = cow,
-		.read_only = node->read_only,
+		.read_only = transaction_announced() ?
+			     node_will_be_read_only(node) : node->read_only,
 		.auto_read_only = node->auto_read_only,
 		.direct = node->cache_direct,
 		.no_flush = node->no_flush,
@@ -188,7 +189,8 @@ static struct generic generic_of(const struct node *node,
 	memcpy(name, node->name, sizeof(node->name));
 	return (struct generic){
 		.node_name = name,
-		.read_only = node->read_only,
+		.read_only = transaction_announced() ?
+			     node_will_be_read_only(node) : node->read_only,
 		.auto_read_only = node->auto_read_only,
 		.force_share = node->force_share,
 		.discard = node->discard_unmap,
@@ -217,11 +219,8 @@ json_t *node_describe(const struct node *node)
 {
 	char name[NODE_NAME_MAX + 1];
 	struct generic g = generic_of(node, name);
-	json_t *options;
+	json_t *options = options_describe(node_options, &g);
 
-	if (transaction_announced())
-		g.read_only = node_will_be_read_only(node);
-	options = options_describe(node_options, &g);
 	json_object_set_new(options, "driver",
 			    json_string(node->driver->name));
 	json_object_set_new(options, "cache",

@@ -183,7 +183,8 @@ SIM_TEST(refused)
 		    " child of 'top' would create a cycle");
 	/* its own file: a loop that is not seen at once */
 	must_refuse(snapshot(node_find("top-file"), top, &err), &err,
-		    "Block node is read-only");
+		    "Read-only block node 'top-file' cannot support read-write"
+		    " users");
 	check_same(before);
 	other = toy_root("export 'b'", top, true, 512);
 	must_refuse(snapshot(disk, top, &err), &err,
