@@ -2,9 +2,11 @@
 /*
  * held.c - see held.h. Main thread; looking runs on a helper.
  *
- * The kernel decides: an exclusive open fails while anybody has the device
- * exclusively, as mounts, swap and devices on top have. Loop devices have not,
- * and are looked for. What is found in /proc and /sys is for naming them.
+ * Mounts, swap and devices on top are looked for in /proc and /sys first, which
+ * disturbs nobody. Only where there are none the kernel is asked, for a program
+ * that has the device exclusively, or for what we may not see: by an exclusive
+ * open, which is closed at once, since a mount that somebody else begins in
+ * that moment fails.
  */
 #include "export/held.h"
 
@@ -25,7 +27,7 @@
 struct held_job {
 	struct late work;
 	dev_t dev;
-	bool exclusively;	/* somebody has it */
+	bool exclusively;	/* somebody has it: who it may be */
 	struct users users;
 };
 
@@ -59,7 +61,7 @@ static void held_look(struct held_job *job)
 	if (!held_names(job->dev, name, disk))
 		return;
 	if (!job->exclusively) {
-		users_find_above(name, &job->users);
+		users_find_holders(name, &job->users);
 		return;
 	}
 	users_find_disk(name, -1, &job->users);
@@ -77,37 +79,38 @@ static void held_undo(struct late *work)
 	free(container_of(work, struct held_job, work));
 }
 
-/* 1: a block device, *dev; whether somebody has it exclusively. */
-static int co_try_exclusive(const char *path, dev_t *dev, bool *exclusively)
+/* Whether it is a block device, and which. */
+static bool co_held_is_device(const char *path, dev_t *dev)
 {
 	struct file_info info;
 	struct file *f;
 	int rc = co_file_open(path, O_RDONLY, 0, &f);
 
 	if (rc < 0)
-		return 0;
+		return false;
 	rc = co_file_info(f, &info);
 	co_file_close(f);
 	if (rc < 0 || info.kind != FILE_BLOCK)
-		return 0;
+		return false;
 	*dev = (dev_t)info.dev;
-	rc = co_file_open(path, O_RDONLY | O_EXCL, 0, &f);
-	if (rc == 0)
-		co_file_close(f);
-	*exclusively = rc == -EBUSY;
-	return 1;
+	return true;
 }
 
-int co_refuse_held(const char *path, const char *advice, struct error **err)
+static bool co_held_exclusively(const char *path)
 {
-	struct held_job *job;
-	bool exclusively;
-	dev_t dev;
-	int rc = 0;
+	struct file *f;
+	int rc = co_file_open(path, O_RDONLY | O_EXCL, 0, &f);
 
-	if (!co_try_exclusive(path, &dev, &exclusively))
-		return 0;
-	job = calloc(1, sizeof(*job));
+	if (rc == 0)
+		co_file_close(f);
+	return rc == -EBUSY;
+}
+
+static int co_find_holders(const char *path, dev_t dev, bool exclusively,
+			   struct users *users, struct error **err)
+{
+	struct held_job *job = calloc(1, sizeof(*job));
+
 	if (!job)
 		abort();
 	job->dev = dev;
@@ -117,13 +120,31 @@ int co_refuse_held(const char *path, const char *advice, struct error **err)
 	if (!co_late(&job->work, HELD_LOOK_NS, err, "Looking who uses '%s'",
 		     path))
 		return -ETIMEDOUT;
-	if (exclusively || job->users.count)
-		rc = error_set(err, EBUSY, "'%s' is in use: %s%s", path,
-			       job->users.count ? job->users.text :
-			       !job->users.unseen[0] ?
-			       "somebody has it exclusively" :
-			       "somebody who cannot be seen has it exclusively",
-			       advice);
+	*users = job->users;
 	free(job);
-	return rc;
+	return 0;
+}
+
+int co_refuse_held(const char *path, const char *advice, struct error **err)
+{
+	bool exclusively = false;
+	struct users users;
+	dev_t dev;
+	int rc;
+
+	if (!co_held_is_device(path, &dev))
+		return 0;
+	rc = co_find_holders(path, dev, false, &users, err);
+	if (rc == 0 && !users.count) {
+		exclusively = co_held_exclusively(path);
+		if (exclusively)
+			rc = co_find_holders(path, dev, true, &users, err);
+	}
+	if (rc < 0 || (!users.count && !exclusively))
+		return rc;
+	return error_set(err, EBUSY, "'%s' is in use: %s%s", path,
+			 users.count ? users.text : !users.unseen[0] ?
+			 "somebody has it exclusively" :
+			 "somebody who cannot be seen has it exclusively",
+			 advice);
 }

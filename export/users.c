@@ -38,6 +38,7 @@ struct search {
 	ino_t namespaces[NAMESPACES_MAX];
 	unsigned seen;
 	int skip_fd;
+	bool holders;			/* descriptors do not count */
 };
 
 void users_name(struct users *out, const char *fmt, ...)
@@ -367,7 +368,8 @@ static void find_processes(struct search *s)
 		hidden &= strcmp(e->d_name, "1") != 0;
 		if (!s->file)
 			find_mounts(s, e->d_name);
-		find_open_files(s, e->d_name);
+		if (!s->holders)
+			find_open_files(s, e->d_name);
 	}
 	closedir(proc);
 	/* the first process is always there, unless others' are not shown */
@@ -438,18 +440,14 @@ void users_find_disk(const char *disk, int skip_fd, struct users *out)
 	free(s);
 }
 
-static void find_above_there(void *arg)
-{
-	look_at_disk(arg);
-	find_loops_on(arg);
-}
-
-void users_find_above(const char *disk, struct users *out)
+void users_find_holders(const char *disk, struct users *out)
 {
 	struct search *s = search_new(out);
 
+	s->holders = true;
+	s->skip_fd = -1;
 	snprintf(s->name, sizeof(s->name), "%s", disk);
-	search_there(s, find_above_there, s);
+	search_there(s, find_disk_there, s);
 	free(s);
 }
 

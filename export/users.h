@@ -32,8 +32,9 @@ void users_name(struct users *out, const char *fmt, ...) PRINTF(2, 3);
  * process that does not count, or -1.
  */
 void users_find_disk(const char *disk, int skip_fd, struct users *out);
-/* Of these the devices on top alone, which need not hold it exclusively. */
-void users_find_above(const char *disk, struct users *out);
+/* Of these all but open descriptors: whoever has it for himself, but a program
+ * that opened it exclusively. */
+void users_find_holders(const char *disk, struct users *out);
 /* Longer paths of files are not found. */
 #define USERS_PATH_MAX 1024
 
