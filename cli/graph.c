@@ -3,10 +3,16 @@
  * graph.c - blkgraph graph: the nodes below devices, as a tree, as JSON or as
  * a picture for dot(1).
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <langinfo.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -281,6 +287,38 @@ static void print_dot(const struct picture *p)
 	printf("}\n");
 }
 
+/* graphviz's program draws what --dot prints. */
+static int print_svg(const struct picture *p)
+{
+	char name[] = "dot", language[] = "-Tsvg";
+	char *const words[] = { name, language, NULL };
+	posix_spawn_file_actions_t actions;
+	int ends[2], error, status;
+	pid_t dot;
+
+	if (pipe2(ends, O_CLOEXEC) || posix_spawn_file_actions_init(&actions) ||
+	    posix_spawn_file_actions_adddup2(&actions, ends[0], 0))
+		die(EXIT_ERROR, "graph: no pipe to dot: %s", strerror(errno));
+	fflush(stdout);
+	error = posix_spawnp(&dot, "dot", &actions, NULL, words, environ);
+	if (error == ENOENT)
+		die(EXIT_ERROR, "graph: --svg needs the program 'dot' of"
+		    " graphviz, which is not installed; --dot does not");
+	if (error)
+		die(EXIT_ERROR, "graph: dot cannot be run: %s",
+		    strerror(error));
+	/* should it end before it has read all, its status says so */
+	signal(SIGPIPE, SIG_IGN);
+	dup2(ends[1], 1);
+	close(ends[1]);
+	print_dot(p);
+	fflush(stdout);
+	close(1);
+	if (waitpid(dot, &status, 0) < 0 || status)
+		die(EXIT_ERROR, "graph: dot has failed");
+	return EXIT_DONE;
+}
+
 int verb_graph(const struct args *args)
 {
 	struct picture p;
@@ -289,6 +327,10 @@ int verb_graph(const struct args *args)
 
 	if (args_given(args, "json") && args_given(args, "dot"))
 		die(EXIT_USAGE, "graph: --json and --dot exclude each other");
+	if (args_given(args, "svg") &&
+	    (args_given(args, "json") || args_given(args, "dot")))
+		die(EXIT_USAGE, "graph: --svg and --%s exclude each other",
+		    args_given(args, "json") ? "json" : "dot");
 	exact_sizes = args_given(args, "bytes");
 	picture_get(&p, args->count ? CONNECT_ONLY : CONNECT_IF_THERE);
 	if (args->count)
@@ -299,6 +341,8 @@ int verb_graph(const struct args *args)
 				     "edges", p.edges));
 	} else if (args_given(args, "dot")) {
 		print_dot(&p);
+	} else if (args_given(args, "svg")) {
+		return print_svg(&p);
 	} else {
 		json_array_foreach(p.exports, i, exp)
 			draw_export(&p, exp);

@@ -65,6 +65,7 @@ static const struct cli_option list_options[] = {
 static const struct cli_option graph_options[] = {
 	{ "json", 0, NULL, "print nodes and edges as JSON" },
 	{ "dot", 0, NULL, "print a picture for dot(1)" },
+	{ "svg", 0, NULL, "print a picture, drawn by dot(1)" },
 	{ "bytes", 'b', NULL, "sizes in bytes" },
 	{ NULL, 0, NULL, NULL }
 };
