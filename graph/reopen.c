@@ -27,6 +27,11 @@ struct reopen *reopen_new(struct node *node, struct error **err)
 {
 	struct reopen *r;
 
+	if (node->resizing) {
+		error_set(err, EBUSY, "Node '%s' is being resized",
+			  node->name);
+		return NULL;
+	}
 	if (node->reopening) {
 		error_set(err, EBUSY, "Node '%s' is being reopened",
 			  node->name);

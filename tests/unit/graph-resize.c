@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/reopen.h"
 #include "graph/resize.h"
 #include "runtime/sim.h"
 #include "tests/lib/crew.h"
@@ -334,4 +335,32 @@ static void a_cut_at_each_write(void)
 	CU_ASSERT(cuts > 50 && old_sizes > 10 && new_sizes > 10);
 }
 
-TEST_MAIN("resize", TEST(each_call_fails), TEST(a_cut_at_each_write))
+/* One change of an image at a time, whichever came first. */
+SIM_TEST(reopening_and_resizing_keep_apart)
+{
+	struct trial t = { .way = ways[0], .step = steps[0] };
+	struct change_stats stats;
+	struct error *err = NULL;
+	struct reopen *r;
+	struct disk d;
+
+	make_image(&t);
+	if (!open_disk(&t, &d))
+		return;
+	r = reopen_new(d.node, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(r);
+	CU_ASSERT_EQUAL(graph_resize(d.node, t.step.to, &stats, &err), -EBUSY);
+	CU_ASSERT_STRING_EQUAL(err->text, "Node 'd' is being reopened");
+	error_clear(&err);
+	CU_ASSERT_EQUAL(graph_reopen(r, NULL, &err), 0);
+	d.node->resizing = true;
+	CU_ASSERT_PTR_NULL(reopen_new(d.node, &err));
+	CU_ASSERT_STRING_EQUAL(err->text, "Node 'd' is being resized");
+	error_clear(&err);
+	d.node->resizing = false;
+	CU_ASSERT_EQUAL(graph_resize(d.node, t.step.to, &stats, &err), 0);
+	disk_close(&d);
+}
+
+TEST_MAIN("resize", TEST(each_call_fails), TEST(a_cut_at_each_write),
+	  TEST(reopening_and_resizing_keep_apart))
