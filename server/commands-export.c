@@ -57,14 +57,31 @@ static uint64_t drain_p99(const struct drain_stats *drains)
 	return drains->max_ns;
 }
 
+/* By power of two; those that none was in are left out. */
+static json_t *drain_histogram(const struct drain_stats *drains)
+{
+	json_t *list = json_array();
+
+	/* the last would not fit into the protocol's numbers, nor into a life */
+	for (unsigned i = 0; i < ARRAY_SIZE(drains->histogram) - 2; i++) {
+		if (!drains->histogram[i])
+			continue;
+		json_array_append_new(list, json_pack("{s:I,s:I}",
+			"below-ns", (json_int_t)(UINT64_C(2) << i),
+			"count", (json_int_t)drains->histogram[i]));
+	}
+	return list;
+}
+
 static json_t *export_drains(const struct drain_stats *drains)
 {
-	return json_pack("{s:I,s:I,s:I,s:I,s:I}",
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:o}",
 			 "count", (json_int_t)drains->count,
 			 "last-ns", (json_int_t)drains->last_ns,
 			 "max-ns", (json_int_t)drains->max_ns,
 			 "p99-ns", (json_int_t)drain_p99(drains),
-			 "in-flight", (json_int_t)drains->total_in_flight);
+			 "in-flight", (json_int_t)drains->total_in_flight,
+			 "histogram", drain_histogram(drains));
 }
 
 /* Of the image's file, however its name reads today. What is written to a

@@ -162,8 +162,10 @@ static const struct definition {
 	  "backing?:BlockStats" },
 	{ "ObjectPropertyInfo", "name:str type:str" },
 	{ "ObjectTypeInfo", "name:str parent?:str" },
+	{ "BlkgraphPauses", "below-ns:int count:int" },
 	{ "BlkgraphDrains",
-	  "count:int last-ns:int max-ns:int p99-ns:int in-flight:int" },
+	  "count:int last-ns:int max-ns:int p99-ns:int in-flight:int "
+	  "histogram:[BlkgraphPauses]" },
 	{ "BlkgraphQueueInfo", "thread:int requests:int copied:int" },
 	{ "BlockExportInfo", EXPORT_INFO },
 	{ "BlkgraphAttached", EXPORT_INFO " format:str guessed:bool "
