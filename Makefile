@@ -71,8 +71,8 @@ RUNTIME := $(call src,runtime)
 REAL := $(RUNTIME) $(call src,runtime/real)
 SIM := $(RUNTIME) $(call src,runtime/sim)
 GRAPH := $(call src,graph)
-DRIVERS := $(call src,drivers drivers/protocol drivers/format \
-	$(patsubst %/,%,$(sort $(dir $(wildcard drivers/format/*/*.c)))) drivers/filter)
+DRIVERS := $(call src,drivers drivers/protocol drivers/format drivers/filter \
+	$(patsubst %/,%,$(sort $(dir $(wildcard drivers/*/*/*.c)))))
 EXPORT := $(call src,export)
 UBLK := $(call src,ublk)
 FUSE := $(call src,fuse)

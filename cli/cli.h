@@ -125,7 +125,7 @@ int verb_version(const struct args *args);
 
 /* those of drivers/format and drivers/filter */
 #define FORMATS "qcow2|raw"
-#define FILTERS "nop"
+#define FILTERS "nop|throttle"
 
 /* The keys of create's -o; ends with name NULL. */
 struct image_option {

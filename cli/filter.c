@@ -9,6 +9,8 @@
 void insert_help(void)
 {
 	printf("\nFilters:\n  nop            does nothing\n"
+	       "  throttle       lets pass what the limits of throttle-group "
+	       "allow\n"
 	       "KEY=VALUE, of each: node-name, read-only, discard, ...\n");
 }
 

@@ -14,6 +14,7 @@ void driver_register_all(void)
 		&raw_driver,
 		&qcow2_driver,
 		&nop_driver,
+		&throttle_driver,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)

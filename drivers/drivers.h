@@ -13,5 +13,6 @@ extern const struct driver null_co_driver;
 extern const struct driver raw_driver;
 extern const struct driver qcow2_driver;
 extern const struct driver nop_driver;
+extern const struct driver throttle_driver;
 
 #endif

@@ -89,6 +89,7 @@ struct map {
 	struct edge *child;
 	struct file *file;
 	struct op_hooks *hooks;	/* by map_hook (hook.h) */
+	struct request *req;	/* on its fast path; else NULL */
 };
 
 /*
@@ -245,6 +246,11 @@ struct driver {
 	int64_t (*zeroes)(struct node *node, uint64_t offset, uint32_t len,
 			  unsigned flags);
 	int64_t (*discard)(struct node *node, uint64_t offset, uint32_t len);
+	/*
+	 * Somebody is listed in a line of the calling thread (co_wait_turn).
+	 * Neither waits nor ends that wait yet. NULL: the driver looks itself.
+	 */
+	void (*turn_awaited)(struct node *node, unsigned line);
 	/*
 	 * Makes this node's own metadata durable, with whatever flushes of its
 	 * file that needs; the wrapper then descends into all children (A29),

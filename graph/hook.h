@@ -37,7 +37,8 @@ struct op_hook {
 
 #define HOOKS_MAX 4
 struct op_hooks {
-	uint32_t count;
+	uint16_t count;
+	uint16_t charged;	/* of a request: map_charge (wait.h) */
 	struct op_hook hook[HOOKS_MAX];
 };
 

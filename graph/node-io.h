@@ -19,7 +19,7 @@ struct node_thread {
 	uint64_t writes;
 	uint64_t span;		/* atomic: span.h */
 	/* wait.c: who waits here, in order of coming */
-	struct waiter_list turns, graces;
+	struct waiter_list turns[TURN_LINES], graces;
 	struct grace grace;
 	bool grace_runs;
 #ifdef NODE_COUNTS

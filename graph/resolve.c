@@ -297,9 +297,11 @@ void request_begin(struct request *req)
 		.len = req->len,
 		.offset = req->offset,
 		.hooks = &req->hooks,
+		.req = req,
 	};
 
 	req->hooks.count = 0;
+	req->hooks.charged = 0;
 	req->start_ns = clock_turn_ns();
 	req->end = NULL;
 	if (unlikely(req->op == REQ_FLUSH || !request_is_plain(req, node))) {

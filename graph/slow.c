@@ -572,7 +572,7 @@ void request_slow(struct request *req)
 {
 	if (!(req->flags & REQ_AGAIN)) {
 		req->finished = 0;
-		req->charged = 0;
+		req->charged = (uint8_t)req->hooks.charged;
 		req->waited = false;
 	}
 	req->hooks.count = 0;

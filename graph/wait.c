@@ -210,13 +210,16 @@ static void waiter_enlist(struct waiter *w, const struct errand *wish,
 	w->list = NULL;
 	w->node = wish->node;
 	w->kind = wish->kind;
+	w->line = wish->line;
 	w->due = wish->due;
 	w->covered = false;
 	w->drained = false;
 	w->gate = gate;
 	waiter_come(w);
 	if (w->kind == WAIT_TURN) {
-		waiter_append(&here->turns, w);
+		waiter_append(&here->turns[w->line], w);
+		if (w->node->driver->turn_awaited)
+			w->node->driver->turn_awaited(w->node, w->line);
 		return;
 	}
 	waiter_append(&here->graces, w);
@@ -271,6 +274,7 @@ void request_wait(struct request *req, const struct errand *errand)
 	if (req->flags & REQ_HAND_BACK) {
 		req->waiter.node = errand->node;
 		req->waiter.kind = errand->kind;
+		req->waiter.line = errand->line;
 		req->waiter.due = errand->due;
 		request_hand_back(req);
 		return;
@@ -299,6 +303,7 @@ bool co_wait_wish(struct request *req)
 	struct errand wish = {
 		.node = req->waiter.node,
 		.kind = req->waiter.kind,
+		.line = req->waiter.line,
 		.due = req->waiter.due,
 	};
 
@@ -313,19 +318,21 @@ bool co_wait_wish(struct request *req)
 
 /* ---- drivers' part ---- */
 
-static void errand_wish(struct errand *errand, struct node *node,
-		      enum wait_kind kind, uint64_t due)
+static void errand_wish(struct errand *errand, const struct errand *wish)
 {
 	while (errand->of)
 		errand = errand->of;
-	errand->node = node;
-	errand->kind = kind;
-	errand->due = due;
+	errand->node = wish->node;
+	errand->kind = wish->kind;
+	errand->line = wish->line;
+	errand->due = wish->due;
 }
 
 int wish_grace(struct node *node)
 {
-	errand_wish(errand_self(), node, WAIT_GRACE, 0);
+	struct errand wish = { .node = node, .kind = WAIT_GRACE };
+
+	errand_wish(errand_self(), &wish);
 	return STEER_WAIT;
 }
 
@@ -357,33 +364,38 @@ static struct request *request_above(const struct errand *errand,
 	       is_below_filters(errand->req, node) ? errand->req : NULL;
 }
 
-int co_wait_turn(struct node *node, uint64_t due)
+int co_wait_turn(struct node *node, unsigned line, uint64_t due)
 {
 	struct errand *errand = errand_self();
 	struct root_gate *gate = errand->req ? errand->req->gate : NULL;
-	struct errand wish = { .node = node, .kind = WAIT_TURN, .due = due };
+	struct errand wish = {
+		.node = node,
+		.kind = WAIT_TURN,
+		.line = (uint8_t)line,
+		.due = due,
+	};
 	struct request *above = request_above(errand, node);
 
 	/* a job's or a command's always goes on (A16) */
 	if (gate && gate->answer_drain && !gate->closed)
-		return 0;
+		return TURN_SKIPPED;
 	if (above && charge_find(above, node)) {
-		errand_wish(errand, node, WAIT_TURN, due);
+		errand_wish(errand, &wish);
 		return STEER_WAIT;
 	}
 	if (gate ? !gate->answer_drain : !graph_self()->draining)
-		(void)co_stand(&wish, gate);
-	return 0;
+		return co_stand(&wish, gate) ? TURN_CAME : TURN_SKIPPED;
+	return TURN_SKIPPED;
 }
 
-const struct waiter *wait_turn_first(const struct node *node)
+const struct waiter *wait_turn_first(const struct node *node, unsigned line)
 {
-	return node_here(node)->turns.first;
+	return node_here(node)->turns[line].first;
 }
 
-void wait_turn_over(struct node *node)
+void wait_turn_over(struct node *node, unsigned line)
 {
-	waiter_go(node_here(node)->turns.first);
+	waiter_go(node_here(node)->turns[line].first);
 }
 
 struct charge *charge_here(const struct node *node)
@@ -396,6 +408,33 @@ struct charge *charge_here(const struct node *node)
 	charge = &req->charges[req->charged++];
 	*charge = (struct charge){ .node = node };
 	return charge;
+}
+
+struct charge *charge_of_waiter(const struct waiter *w)
+{
+	return w->req ? charge_find(w->req, w->node) : NULL;
+}
+
+bool map_charge(struct map *map, const struct node *node, unsigned line)
+{
+	struct request *req = map->req;
+	struct charge *charge;
+
+	/* what a job submits again has its charges from before */
+	if (!req || map->len != req->len || map->flags & REQ_AGAIN ||
+	    map->hooks->charged == CHARGES_MAX ||
+	    node->io->threads[req->gate->index].turns[line].first)
+		return false;
+	charge = &req->charges[map->hooks->charged++];
+	charge->node = node;
+	charge->end = map->offset + map->len;
+	charge->due = 0;
+	return true;
+}
+
+void map_uncharge(struct map *map)
+{
+	map->hooks->charged--;
 }
 
 /* ---- drains ---- */

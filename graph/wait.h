@@ -25,6 +25,7 @@
 #include "runtime/compiler.h"
 
 struct epochs;
+struct map;
 struct node;
 struct request;
 struct root_gate;
@@ -47,6 +48,9 @@ enum wait_kind {
 	WAIT_TURN,	/* until the node says so (wait_turn_over) */
 };
 
+/* A node's turns have two lines, for what passes each other there. */
+#define TURN_LINES 2
+
 /* Somebody in a node's list. */
 struct waiter {
 	struct waiter *next, *prev;
@@ -54,6 +58,7 @@ struct waiter {
 	struct node *node;
 	uint64_t due;		/* the node's own */
 	enum wait_kind kind;
+	uint8_t line;		/* of a turn */
 	bool covered;		/* by the grace period that runs */
 	bool drained;		/* let go by a drain, not by the node */
 	/* one of the two: */
@@ -77,18 +82,21 @@ struct waiter_list {
 int wish_grace(struct node *node) MUST_CHECK;
 
 /*
- * The operation is to wait for its turn at `node`. STEER_WAIT: return this, the
- * operation is called again in its turn. 0: it has waited here, or a drain
- * wants it to go on now, so it goes on, and what it costs stays a debt. Only
- * what is reached through filters alone is unwound: a format above may be in
- * the middle of something. Coroutine, no lock held. due: for the node to find
- * in its list.
+ * The operation is to wait for its turn at `node`, in one of its lines.
+ * STEER_WAIT: return this, the operation is called again in its turn, or when a
+ * drain that took it back to the gate is over. TURN_CAME: it has waited here.
+ * TURN_SKIPPED: a drain wants it to go on now, without a turn, and what it
+ * costs stays a debt. Only what is reached through filters alone is unwound: a
+ * format above may be in the middle of something. Coroutine, no lock held. due:
+ * for the node to find in its list. When it is in the list, driver->turn_awaited
+ * hears of it.
  */
-int co_wait_turn(struct node *node, uint64_t due) MUST_CHECK;
-/* The first of the calling thread in the node's list, by wait_turn; NULL. */
-const struct waiter *wait_turn_first(const struct node *node);
+enum { TURN_CAME, TURN_SKIPPED };
+int co_wait_turn(struct node *node, unsigned line, uint64_t due) MUST_CHECK;
+/* The first of the calling thread in that line of the node; NULL. */
+const struct waiter *wait_turn_first(const struct node *node, unsigned line);
 /* The first goes on. */
-void wait_turn_over(struct node *node);
+void wait_turn_over(struct node *node, unsigned line);
 
 /*
  * What a node has asked of the running request for bytes up to `end` of it:
@@ -102,6 +110,18 @@ struct charge {
 	uint64_t end, due;
 };
 struct charge *charge_here(const struct node *node);
+/* The same for a request in one of the node's lines; NULL also for an operation
+ * that stands where it is. */
+struct charge *charge_of_waiter(const struct waiter *w);
+/*
+ * In node's map, of a whole request that has not left the fast path, while
+ * nobody waits in that line here: notes that it was asked for all of its bytes,
+ * so that its operation, should it come to that, is not asked again. False:
+ * it is something else, and nothing is noted. map_uncharge: takes that back.
+ */
+bool map_charge(struct map *map, const struct node *node, unsigned line)
+	MUST_CHECK;
+void map_uncharge(struct map *map);
 
 /* ---- whose work a coroutine does ---- */
 
@@ -113,6 +133,7 @@ struct errand {
 	/* the wish that an operation returned STEER_WAIT for */
 	struct node *node;
 	enum wait_kind kind;
+	uint8_t line;
 	uint64_t due;
 	struct errand *next, **prev;
 };

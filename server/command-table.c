@@ -166,7 +166,8 @@ const struct command command_table[] = {
 		.gives = "any", .run = cmd_qom_get,
 	},
 	{
-		.name = "qom-set", .takes = "path:str property:str value:any",
+		.name = "qom-set", .kind = COMMAND_CHANGE,
+		.takes = "path:str property:str value:any",
 		.run = cmd_qom_set,
 	},
 	{

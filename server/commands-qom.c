@@ -3,8 +3,8 @@
  * commands-qom.c - objects as the protocol's tree of them: "/objects/ID" has
  * the options of that object as properties. Main thread.
  *
- * Nothing of an object changes once it is made, and what is secret of it is
- * not shown.
+ * Of an object nothing but its type's bundle (object.h) changes once it is
+ * made, and what is secret of it is not shown.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@
 /* What a path leads to. */
 struct place {
 	enum { PLACE_TOP, PLACE_OBJECTS, PLACE_OBJECT } kind;
-	const struct object *object;
+	struct object *object;
 };
 
 /* A path may leave out its beginning: "objects/o", "o". */
@@ -72,10 +72,12 @@ static const char *property_type(const struct option *o)
 	return "string";
 }
 
-static void add_option_properties(json_t *list, const struct option *o)
+static void add_type_properties(json_t *list, const struct object_type *type)
 {
-	for (; o && o->name; o++)
+	for (const struct option *o = type->options; o && o->name; o++)
 		add_property(list, o->name, property_type(o));
+	if (type->bundle)
+		add_property(list, type->bundle, type->bundle_type);
 }
 
 static void add_object_properties(json_t *list)
@@ -104,7 +106,7 @@ json_t *cmd_qom_list(json_t *args, struct error **err)
 	else if (place.kind == PLACE_OBJECTS)
 		add_object_properties(list);
 	else
-		add_option_properties(list, place.object->type->options);
+		add_type_properties(list, place.object->type);
 	return list;
 }
 
@@ -123,6 +125,12 @@ static json_t *property_value(const struct option *o, const void *opts)
 		return value;
 	text = *(char *const *)(const void *)((const char *)opts + o->offset);
 	return json_text(text ? text : "");
+}
+
+static bool is_bundle(const struct place *place, const char *name)
+{
+	return place->object && place->object->type->bundle &&
+		!strcmp(place->object->type->bundle, name);
 }
 
 static const struct option *find_property(const struct place *place,
@@ -149,6 +157,8 @@ json_t *cmd_qom_get(json_t *args, struct error **err)
 		return NULL;
 	if (!strcmp(name, "type"))
 		return json_string(place_type(&place));
+	if (is_bundle(&place, name))
+		return object_bundle(place.object);
 	o = find_property(&place, name, err);
 	if (o && !o->secret)
 		return property_value(o, place.object->opts);
@@ -158,14 +168,33 @@ json_t *cmd_qom_get(json_t *args, struct error **err)
 	return NULL;
 }
 
+static json_t *set_bundle(struct object *object, json_t *args,
+			  struct error **err)
+{
+	int rc;
+
+	object_get(object, "command");
+	rc = object_set_bundle(object, json_object_get(args, "value"), err);
+	object_put(object, "command");
+	return rc < 0 ? NULL : json_object();
+}
+
 json_t *cmd_qom_set(json_t *args, struct error **err)
 {
 	const char *name = arg_string(args, "property", "");
+	bool is_type = !strcmp(name, "type");
 	struct place place;
 
 	if (!find_place(arg_string(args, "path", ""), &place, err))
 		return NULL;
-	if (!strcmp(name, "type") || find_property(&place, name, err))
+	if (is_bundle(&place, name))
+		return set_bundle(place.object, args, err);
+	if (!is_type && !find_property(&place, name, err))
+		return NULL;
+	if (!is_type && place.object->type->bundle)
+		error_set(err, EROFS, "Property cannot be set after "
+			  "initialization");
+	else
 		error_set(err, EROFS, "Property '%s.%s' is not writable",
 			  place_type(&place), name);
 	return NULL;
@@ -200,6 +229,6 @@ json_t *cmd_qom_list_properties(json_t *args, struct error **err)
 	}
 	list = json_array();
 	add_property(list, "type", "string");
-	add_option_properties(list, type->options);
+	add_type_properties(list, type);
 	return list;
 }

@@ -8,6 +8,7 @@
 #include "server/object.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/object-tls.h"
+#include "server/types.h"
 
 #define BIT(life) (1u << OBJECT_##life)
 
@@ -29,6 +31,7 @@ static struct object *objects;
 const struct object_type *const object_types[] = {
 	&object_iothread,
 	&object_secret,
+	&object_throttle_group,
 	&object_tls_psk,
 	&object_tls_x509,
 	NULL
@@ -149,6 +152,67 @@ static struct object *object_new(const struct object_type *type,
 	return obj;
 }
 
+/* Members of the bundle become options. */
+static void bundle_undo(const struct object_type *type, json_t *options)
+{
+	json_t *bundle = type->bundle ?
+		json_object_get(options, type->bundle) : NULL;
+	char key[80];
+	const char *name;
+	json_t *value;
+
+	if (!bundle)
+		return;
+	json_object_foreach(bundle, name, value) {
+		snprintf(key, sizeof(key), BUNDLE_PREFIX "%s", name);
+		json_object_set(options, key, value);
+	}
+	json_object_del(options, type->bundle);
+}
+
+json_t *object_bundle(const struct object *obj)
+{
+	json_auto_t *options = options_describe(obj->type->options, obj->opts);
+	json_t *bundle = json_object(), *value;
+	const char *name;
+
+	json_object_foreach(options, name, value)
+		json_object_set(bundle, name + strlen(BUNDLE_PREFIX), value);
+	return bundle;
+}
+
+int object_set_bundle(struct object *obj, json_t *value, struct error **err)
+{
+	const struct object_type *type = obj->type;
+	json_t *checked = json_deep_copy(value);
+	json_auto_t *options = options_describe(type->options, obj->opts);
+	void *opts = calloc(1, type->options_size + 1);
+	int rc = 0;
+
+	if (!opts)
+		abort();
+	if (!type_check(type_named(type->bundle_type), type->bundle, &checked,
+			FROM_JSON, err))
+		rc = -EINVAL;
+	json_object_set_new(options, type->bundle, checked);
+	if (rc == 0) {
+		bundle_undo(type, options);
+		rc = options_parse(options, type->options, NULL, opts, err);
+	}
+	if (rc == 0)
+		rc = type->check(opts, err);
+	if (rc == 0) {
+		memcpy(obj->opts, opts, type->options_size);
+		for (const struct option *o = type->options; o->name; o++)
+			json_object_del(obj->given, o->name);
+		json_object_set_new(obj->given, type->bundle,
+				    object_bundle(obj));
+		type->changed(obj);
+	}
+	free(opts);
+	return rc;
+}
+
 static int object_open(struct object *obj, json_t *options,
 		       struct error **err)
 {
@@ -157,6 +221,7 @@ static int object_open(struct object *obj, json_t *options,
 
 	json_object_del(options, "qom-type");
 	json_object_del(options, "id");
+	bundle_undo(obj->type, options);
 	if (obj->type->options)
 		rc = options_parse(options, obj->type->options, NULL,
 				   obj->opts, err);
@@ -217,7 +282,8 @@ static int object_del(const char *id, struct error **err)
 
 	if (!obj)
 		return error_set(err, ENOENT, "object '%s' not found", id);
-	if (obj->ref.count > 1)
+	if (obj->ref.count > 1 ||
+	    (obj->type->is_used && obj->type->is_used(obj)))
 		return error_set(err, EBUSY, "object '%s' is in use, can not "
 				 "be deleted", id);
 	object_take_out(obj);
@@ -230,8 +296,9 @@ void object_del_all(void)
 
 	for (obj = objects; obj; obj = next) {
 		next = obj->next;
-		/* else it is still being made */
-		if (object_is_found(obj))
+		/* else it is still being made, or what is left uses it */
+		if (object_is_found(obj) &&
+		    !(obj->type->is_used && obj->type->is_used(obj)))
 			object_take_out(obj);
 	}
 }

@@ -6,6 +6,7 @@
  *	object.c	the registry
  *	object-secret.c	secret, iothread
  *	object-tls.c	tls-creds-x509, tls-creds-psk
+ *	object-throttle.c	throttle-group
  */
 #ifndef SERVER_OBJECT_H
 #define SERVER_OBJECT_H
@@ -27,7 +28,20 @@ struct object_type {
 	int (*open)(struct object *obj, struct error **err);
 	/* After open has succeeded; nobody uses it any more. */
 	void (*close)(struct object *obj);
+	/*
+	 * A property that has all options, which are those of its members with
+	 * BUNDLE_PREFIX before: what is set in both is as the bundle says. Only
+	 * it can be set while the object lives. NULL: there is none.
+	 */
+	const char *bundle, *bundle_type;	/* "limits", "ThrottleLimits" */
+	/* Whether opts could be set; then obj->opts are new, and it may wait
+	 * until that is so for all. */
+	int (*check)(const void *opts, struct error **err);
+	void (*changed)(struct object *obj);
+	/* Whether something refers to it beside references. NULL: nothing. */
+	bool (*is_used)(const struct object *obj);
 };
+#define BUNDLE_PREFIX "x-"
 
 /* The life of an object (A33); object.c has the table of what may follow
  * what. */
@@ -53,6 +67,7 @@ struct object {
 /* Every type, ends with NULL. */
 extern const struct object_type *const object_types[];
 extern const struct object_type object_secret, object_iothread;
+extern const struct object_type object_throttle_group;
 
 const struct object_type *object_type_find(const char *name);
 /*
@@ -69,6 +84,11 @@ bool object_is_found(const struct object *obj);
  * What anybody refers to cannot be deleted. */
 #define object_get(obj, owner) ref_get(&(obj)->ref, owner)
 void object_put(struct object *obj, const char *owner);
+/* The bundle as it is; new reference. */
+json_t *object_bundle(const struct object *obj);
+/* Sets members of it: all or none. Coroutine. */
+int object_set_bundle(struct object *obj, json_t *value, struct error **err)
+	MUST_CHECK;
 /* At the daemon's end: what a late load still uses goes with that. */
 void object_del_all(void);
 

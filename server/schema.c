@@ -508,6 +508,20 @@ static void add_filters(void)
 	}
 }
 
+/* The same options without their prefix, as one member. */
+static void add_bundle(struct type *owner, const struct object_type *object)
+{
+	struct type *type;
+
+	if (!object->bundle)
+		return;
+	type = type_named(object->bundle_type);
+	for (const struct option *o = object->options; o->name; o++)
+		type_add_member(type, o->name + strlen(BUNDLE_PREFIX),
+				option_type(type, o), true)->help = o->help;
+	type_add_member(owner, object->bundle, type, true);
+}
+
 static void add_objects(void)
 {
 	struct type *base = type_named("ObjectOptions"), *type;
@@ -520,6 +534,7 @@ static void add_objects(void)
 			 object_types[i]->name);
 		type = type_named(name);
 		add_options(type, object_types[i]->options, base);
+		add_bundle(type, object_types[i]);
 		type_add_variant(base, object_types[i]->name, type);
 		type_add_value(type_named("ObjectType"),
 			       object_types[i]->name);

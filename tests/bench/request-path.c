@@ -7,12 +7,14 @@
  *	request-path OPTIONS read|write COUNT [IMAGE]
  *
  * OPTIONS are blockdev-add's; a file node finds 1 MiB at /sim/raw, and IMAGE,
- * if there is one, at /sim/image.
+ * if there is one, at /sim/image; a throttle node finds the group "far", whose
+ * limits nobody reaches, and "off", without any.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "drivers/filter/throttle/group.h"
 #include "graph/root.h"
 #include "runtime/sim.h"
 #include "tests/lib/crew.h"
@@ -67,8 +69,24 @@ static void bring_image(const char *path)
 	free(data);
 }
 
+static struct throttle_group *group_with(const char *name, int64_t iops,
+					 int64_t bps)
+{
+	struct throttle_limits l = { .iops_size = 0 };
+
+	for (unsigned i = 0; i < THROTTLE_LIMITS; i++)
+		l.rate[i].length = 1;
+	l.rate[THROTTLE_IOPS_READ].avg = iops;
+	l.rate[THROTTLE_IOPS_WRITE].avg = iops;
+	l.rate[THROTTLE_BPS_TOTAL].avg = bps;
+	return throttle_group_new(name, &l);
+}
+
 static void load_body(void *arg)
 {
+	struct throttle_group *far = group_with("far", 100000000,
+						INT64_C(400000000000));
+	struct throttle_group *off = group_with("off", 0, 0);
 	struct crew crew = { .working = 0 };
 	struct crew_member member;
 	struct error *err = NULL;
@@ -85,6 +103,8 @@ static void load_body(void *arg)
 	crew_start(&crew, &member, 1, load_run, l);
 	crew_wait(&crew);
 	disk_close(&l->disk);
+	throttle_group_put_last(far);
+	throttle_group_put_last(off);
 }
 
 int main(int argc, char **argv)

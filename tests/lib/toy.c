@@ -663,7 +663,7 @@ static const struct driver writes_driver = {
 
 /* ---- toy-throttle ---- */
 
-struct throttle_opts {
+struct toy_throttle_opts {
 	uint32_t step;
 };
 
@@ -672,16 +672,17 @@ struct toy_throttle *toy_throttle_of(struct node *node)
 	return node->state;
 }
 
-static void throttle_map(struct node *node, struct map *map)
+static void toy_throttle_map(struct node *node, struct map *map)
 {
 	map->kind = map->op == REQ_READ ? MAP_FORWARD : MAP_SLOW;
 	map->child = filter_edge(node);
 }
 
-static int64_t throttle_write(struct node *node, uint64_t offset, uint32_t len,
-			      const void *buf, unsigned flags)
+static int64_t toy_throttle_write(struct node *node, uint64_t offset,
+				  uint32_t len, const void *buf,
+				  unsigned flags)
 {
-	const struct throttle_opts *opts = node->opts;
+	const struct toy_throttle_opts *opts = node->opts;
 	unsigned self = thread_index(thread_self());
 	struct toy_throttle *t = node->state;
 	struct charge here = { .node = node }, *c = charge_here(node);
@@ -696,8 +697,8 @@ static int64_t throttle_write(struct node *node, uint64_t offset, uint32_t len,
 		c->due = t->charged[self];
 	}
 	if (c->due > t->given[self])
-		ret = co_wait_turn(node, c->due);
-	if (ret)
+		ret = co_wait_turn(node, 0, c->due);
+	if (ret < 0)
 		return ret;
 	t->log[self][t->passed[self]++ % 64] = offset;
 	ret = co_edge_write(filter_edge(node), offset, len, buf, flags);
@@ -711,25 +712,26 @@ void toy_throttle_give(struct node *node, uint64_t bytes)
 	const struct waiter *first;
 
 	t->given[self] += bytes;
-	while ((first = wait_turn_first(node)) && first->due <= t->given[self])
-		wait_turn_over(node);
+	while ((first = wait_turn_first(node, 0)) &&
+	       first->due <= t->given[self])
+		wait_turn_over(node, 0);
 }
 
-static const struct option throttle_options[] = {
+static const struct option toy_throttle_options[] = {
 	{ .name = "step", .type = OPT_UINT, .def = "65536",
-	  .offset = offsetof(struct throttle_opts, step) },
+	  .offset = offsetof(struct toy_throttle_opts, step) },
 	{ .name = NULL },
 };
 
-static const struct driver throttle_driver = {
+static const struct driver toy_throttle_driver = {
 	.name = "toy-throttle",
 	.kind = DRIVER_FILTER,
 	.state_size = sizeof(struct toy_throttle),
-	.options = throttle_options,
-	.options_size = sizeof(struct throttle_opts),
+	.options = toy_throttle_options,
+	.options_size = sizeof(struct toy_throttle_opts),
 	.children = filter_children,
-	.map = throttle_map,
-	.write = throttle_write,
+	.map = toy_throttle_map,
+	.write = toy_throttle_write,
 };
 
 /* ---- toy-counter ---- */
@@ -828,7 +830,7 @@ static const struct driver full_driver = {
 	.name = "toy-full",
 	.kind = DRIVER_FILTER,
 	.children = filter_children,
-	.map = throttle_map,
+	.map = toy_throttle_map,
 	.write = full_write,
 };
 
@@ -1013,7 +1015,7 @@ void toy_start(void)
 	driver_register(&writes_driver);
 	driver_register(&quorum_driver);
 	driver_register(&threads_driver);
-	driver_register(&throttle_driver);
+	driver_register(&toy_throttle_driver);
 	driver_register(&counter_driver);
 	driver_register(&full_driver);
 }

@@ -644,6 +644,7 @@ static bool call(const char *name, json_t *args)
 }
 
 static const char *const names[] = { "n0", "n1", "n2", "n3", "n4", "n5" };
+static const char *const groups[] = { "g0", "g1" };
 static const char *const images[] = {
 	"/sim/a.raw", "/sim/none", "/sim/base.qcow2", "/sim/top.qcow2",
 	"/sim/made.qcow2",
@@ -681,13 +682,18 @@ static json_t *image_node(const char *path)
 static void command_add(void)
 {
 	static const char *const drivers[] = { "null-co", "raw", "raw", "nop",
-					       "nop", "file", "qcow2" };
+					       "nop", "throttle", "file",
+					       "qcow2" };
 	const char *driver = ONE_OF(drivers);
 	json_t *args = json_pack("{s:s,s:s}", "node-name", ONE_OF(names),
 				 "driver", driver);
 
-	if (!strcmp(driver, "raw") || !strcmp(driver, "nop"))
+	if (!strcmp(driver, "raw") || !strcmp(driver, "nop") ||
+	    !strcmp(driver, "throttle"))
 		json_object_set_new(args, "file", some_child());
+	if (!strcmp(driver, "throttle"))
+		json_object_set_new(args, "throttle-group",
+				    json_string(ONE_OF(groups)));
 	if (!strcmp(driver, "raw") && !sim_random_below(3))
 		json_object_set_new(args, "offset", json_integer(
 				    512 << sim_random_below(22)));
@@ -708,9 +714,14 @@ static void command_add(void)
 
 static void command_insert(void)
 {
-	json_t *options = json_pack("{s:s}", "driver", "nop");
+	bool throttle = sim_random_below(2);
+	json_t *options = json_pack("{s:s}", "driver", throttle ? "throttle" :
+								  "nop");
 	json_t *args = json_pack("{s:o}", "options", options);
 
+	if (throttle)
+		json_object_set_new(options, "throttle-group",
+				    json_string(ONE_OF(groups)));
 	if (sim_random_below(10) < 6)
 		json_object_set_new(options, "node-name",
 				    json_string(ONE_OF(names)));
@@ -729,7 +740,8 @@ static void command_insert(void)
 static void command_remove(void)
 {
 	json_t *args = json_pack("{s:s}", "node-name", sim_random_below(7) ?
-				 ONE_OF(names) : "nop");
+				 ONE_OF(names) : sim_random_below(2) ?
+				 "nop" : "throttle");
 
 	if (sim_random_below(10) < 3)
 		json_object_set_new(args, "id", json_string(ONE_OF(exports)));
@@ -865,12 +877,42 @@ static void command_job(void)
 				      "j0" : "j1"));
 }
 
+/* Limits that hold up, that nobody reaches, and that are refused. */
+static void command_group(void)
+{
+	static const int rates[] = { 0, 0, 3, 200, 1000000, -1 };
+	const char *id = ONE_OF(groups);
+	json_t *limits = json_pack("{s:i}", sim_random_below(2) ?
+				   "iops-total" : "bps-write",
+				   rates[sim_random_below(ARRAY_SIZE(rates))]);
+	char path[32];
+
+	snprintf(path, sizeof(path), "/objects/%s", id);
+	switch (sim_random_below(5)) {
+	case 0:
+		json_decref(limits);
+		call("object-del", json_pack("{s:s}", "id", id));
+		break;
+	case 1: case 2:
+		call("object-add", json_pack("{s:s,s:s,s:o}", "qom-type",
+					     "throttle-group", "id", id,
+					     "limits", limits));
+		break;
+	default:
+		call("qom-set", json_pack("{s:s,s:s,s:o}", "path", path,
+					  "property", "limits", "value",
+					  limits));
+	}
+}
+
 static void command_object(void)
 {
 	static const char *const ids[] = { "s", "t" };
 	const char *id = ONE_OF(ids);
 
 	if (sim_random_below(2))
+		command_group();
+	else if (sim_random_below(2))
 		call("object-del", json_pack("{s:s}", "id", id));
 	else if (*id == 's')
 		call("object-add", json_pack("{s:s,s:s,s:s}", "qom-type",
