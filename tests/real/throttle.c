@@ -2,8 +2,9 @@
 /*
  * throttle.c - a group's meters on real threads: three of them, two nodes,
  * reads and writes, while limits change, from none to ones that hold everybody
- * up, and filters come and go. Under TSan this is what finds who pays without telling.
- * What passed is at most what the limits allow, on the clock of the threads.
+ * up, and filters come and go. Under TSan this is what finds who pays without
+ * telling. What passed is at most what the limits allow, on the clock of the
+ * threads.
  *
  *	throttle [quick|check|soak]	how many changes
  */
