@@ -88,8 +88,8 @@ int wish_grace(struct node *node) MUST_CHECK;
  * TURN_SKIPPED: a drain wants it to go on now, without a turn, and what it
  * costs stays a debt. Only what is reached through filters alone is unwound: a
  * format above may be in the middle of something. Coroutine, no lock held. due:
- * for the node to find in its list. When it is there, driver->turn_awaited hears
- * of it.
+ * for the node to find in its list. When it is there, driver->turn_awaited
+ * hears of it.
  */
 enum { TURN_CAME, TURN_SKIPPED };
 int co_wait_turn(struct node *node, unsigned line, uint64_t due) MUST_CHECK;
