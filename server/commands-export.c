@@ -62,7 +62,7 @@ static json_t *drain_histogram(const struct drain_stats *drains)
 {
 	json_t *list = json_array();
 
-	/* the last would not fit into the protocol's numbers, nor into a life */
+	/* the last would not fit into the protocol's numbers */
 	for (unsigned i = 0; i < ARRAY_SIZE(drains->histogram) - 2; i++) {
 		if (!drains->histogram[i])
 			continue;
