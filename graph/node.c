@@ -611,6 +611,12 @@ static int node_del_refuse(const struct node *node, struct error **err)
 			 by_node ? "Block device" : "Node", node->name);
 }
 
+static int node_not_found(const char *name, struct error **err)
+{
+	return error_set(err, ENOENT,
+			 "Failed to find node with node-name='%s'", name);
+}
+
 int node_del(const char *name, struct error **err)
 {
 	struct node *node = node_find(name);
@@ -618,9 +624,7 @@ int node_del(const char *name, struct error **err)
 
 	assert(thread_is_main());
 	if (!node)
-		return error_set(err, ENOENT,
-				 "Failed to find node with node-name='%s'",
-				 name);
+		return node_not_found(name, err);
 	if (node->parents || !node->held || node->shown_soon ||
 	    edge_first_frozen(node) ||
 	    transaction_gives_parent(node))
@@ -636,6 +640,20 @@ struct deletion {
 	struct node *node;
 	struct close_wait wait;
 };
+
+/* For those behind it the first deletion has been made. */
+static int deletion_prepare(struct action *action, struct error **err)
+{
+	const struct node *node = container_of(action, struct deletion,
+					       action)->node;
+	struct action *a = action->before;
+
+	for (; a; a = a->before)
+		if (a->ops == action->ops &&
+		    container_of(a, struct deletion, action)->node == node)
+			return node_not_found(node->name, err);
+	return 0;
+}
 
 /* As the others leave the graph. */
 static void deletion_check(struct action *action, struct transaction *t)
@@ -656,10 +674,13 @@ static void deletion_check(struct action *action, struct transaction *t)
 	transaction_fail(t, err);
 }
 
+/* blockdev-del does not wait for our drain: the node may be on its way out. */
 static void deletion_on_commit(void *arg)
 {
 	struct deletion *d = arg;
 
+	if (!node_is_live(d->node))
+		return;
 	node_set_life(d->node, NODE_LEAVING);
 	close_wait_add(&d->wait, d->node);
 	node_let_go(d->node);
@@ -683,6 +704,7 @@ static void deletion_end(struct action *action, bool committed)
 }
 
 static const struct action_ops deletion_ops = {
+	.prepare = deletion_prepare,
 	.step = deletion_step,
 	.check = deletion_check,
 	.end = deletion_end,

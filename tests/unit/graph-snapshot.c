@@ -333,6 +333,68 @@ SIM_TEST(all_or_none)
 	close_disks(&d);
 }
 
+/* B8: what an action took out is not there for those behind it. */
+SIM_TEST(deleted_twice)
+{
+	struct actions all = { NULL };
+	struct error *err = NULL;
+	struct disks d;
+	json_t *before;
+
+	toy_start();
+	open_disks(&d);
+	before = picture_take();
+	CU_ASSERT_EQUAL(co_action_add(&all, action_delete(d.spare), &err), 0);
+	must_refuse(co_action_add(&all, action_delete(d.spare), &err), &err,
+		    "Failed to find node with node-name='spare'");
+	co_actions_give_up(&all);
+	check_same(before);
+	json_decref(before);
+	close_disks(&d);
+}
+
+static void change_in_background(void *arg)
+{
+	struct error *err = NULL;
+	struct node *filter;
+
+	CU_ASSERT_EQUAL(change_all(arg, &filter, -1, &err), 0);
+	error_clear(&err);
+	node_put(filter, "opener");
+}
+
+static void delete_in_background(void *arg)
+{
+	struct error *err = NULL;
+
+	(void)arg;
+	CU_ASSERT_EQUAL(node_del("spare", &err), 0);
+	error_clear(&err);
+}
+
+/* B8: nobody waits for the drain of a change in order to delete a node. */
+SIM_TEST(deleted_under_the_drain)
+{
+	struct crew_member members[2];
+	struct crew crew = { 0 };
+	struct disks d;
+
+	toy_start();
+	open_disks(&d);
+	co_root_busy(d.root[0]);
+	crew_start(&crew, &members[0], MAIN_THREAD, change_in_background, &d);
+	while (!d.root[0]->gates[MAIN_THREAD].drain)
+		co_yield();
+	crew_start(&crew, &members[1], MAIN_THREAD, delete_in_background,
+		   NULL);
+	while (node_find("spare"))
+		co_yield();
+	root_idle(d.root[0]);
+	crew_wait(&crew);
+	CU_ASSERT_PTR_EQUAL(node_cow_child(d.top[0]), d.disk[0]);
+	close_disks(&d);
+}
+
 SIM_TEST(flush_fails)
 {
 	struct error *err = NULL;
@@ -556,6 +618,8 @@ TEST_MAIN("graph-snapshot",
 	  TEST(flushed_before),
 	  TEST(refused),
 	  TEST(all_or_none),
+	  TEST(deleted_twice),
+	  TEST(deleted_under_the_drain),
 	  TEST(flush_fails),
 	  TEST(one_above_the_other),
 	  TEST(recorded_before_writes_go_there),
