@@ -57,6 +57,7 @@
 #define THREADS 2
 #define CLIENTS 8
 #define DISKS 3
+#define LAYERS 5
 #define LIVES 3
 #define DISK_BYTES (1u << 20)
 #define SECTORS (DISK_BYTES / MODEL_SECTOR)
@@ -68,20 +69,33 @@
 /* Of real time. */
 #define BATCH_S 600
 
-/* An image and what must be in it. */
+/*
+ * A disk and what must be in it. Its first image is followed by overlays, each
+ * of which is its alone and blank until a snapshot has put it on top: from then
+ * on writes go there, and what is below is found by its header.
+ */
 struct written {
-	const char *path, *node, *id, *type, *driver;
+	const char *id, *type, *driver;
+	struct layer {
+		const char *node, *path;
+	} layers[LAYERS];
+	unsigned top;
+	bool moves;	/* a snapshot of it is under way */
 	struct disk_model model;
 	bool lost;	/* the daemon said so: what a flush covered is there */
 };
 
+#define OVERLAY(n) { n, "/sim/" n ".qcow2" }
 static struct written disks[DISKS] = {
-	{ .path = "/sim/d0.qcow2", .node = "d0", .id = "x0", .type = "nbd",
-	  .driver = "qcow2" },
-	{ .path = "/sim/d1.qcow2", .node = "d1", .id = "x1", .type = "ublk",
-	  .driver = "qcow2" },
-	{ .path = "/sim/d2.raw", .node = "d2", .id = "x2", .type = "fuse",
-	  .driver = "raw" },
+	{ .id = "x0", .type = "nbd", .driver = "qcow2",
+	  .layers = { { "d0", "/sim/d0.qcow2" }, OVERLAY("d0-1"),
+		      OVERLAY("d0-2"), OVERLAY("d0-3"), OVERLAY("d0-4") } },
+	{ .id = "x1", .type = "ublk", .driver = "qcow2",
+	  .layers = { { "d1", "/sim/d1.qcow2" }, OVERLAY("d1-1"),
+		      OVERLAY("d1-2"), OVERLAY("d1-3"), OVERLAY("d1-4") } },
+	{ .id = "x2", .type = "fuse", .driver = "raw",
+	  .layers = { { "d2", "/sim/d2.raw" }, OVERLAY("d2-1"),
+		      OVERLAY("d2-2"), OVERLAY("d2-3"), OVERLAY("d2-4") } },
 };
 
 /* One life of the daemon. */
@@ -94,6 +108,9 @@ static struct {
 	bool sticks;		/* exports may get stuck */
 	bool whole;
 	const char *liked;	/* a node that half of the commands name */
+	/* Commands under way that name as a child what a snapshot of a disk
+	 * makes a base: after it that would be another disk. */
+	unsigned naming;
 	struct crew clients;
 	struct statelog *log;
 	struct wait_event ended;
@@ -102,7 +119,7 @@ static struct {
 /* What all seeds did, for the parent to see. */
 static struct totals {
 	uint64_t seed;
-	unsigned lives, commands, done, writes, lost, faults;
+	unsigned lives, commands, done, snapshots, writes, lost, faults;
 } *totals;
 
 static bool verbose;
@@ -142,7 +159,21 @@ void co_signals_stop(void)
 	co_yield();
 }
 
-/* A close that failed: the disk's node, or its file, which has no name. */
+static struct written *disk_of_layer(const char *name)
+{
+	for (unsigned i = 0; i < DISKS; i++)
+		for (unsigned k = 0; k < LAYERS; k++)
+			if (!strcmp(name, disks[i].layers[k].node))
+				return &disks[i];
+	return NULL;
+}
+
+static const char *layer_driver(const struct written *d, unsigned layer)
+{
+	return layer ? "qcow2" : d->driver;
+}
+
+/* A close that failed: a node of the disk's, or a file, which has no name. */
 void monitor_event(const char *name, json_t *data)
 {
 	const char *node = json_string_value(json_object_get(data,
@@ -151,7 +182,7 @@ void monitor_event(const char *name, json_t *data)
 	if (!strcmp(name, "BLKGRAPH_NODE_CLOSE_FAILED")) {
 		assert(life.faults && node);
 		for (unsigned i = 0; i < DISKS; i++)
-			if (*node == '#' || !strcmp(node, disks[i].node))
+			if (*node == '#' || disk_of_layer(node) == &disks[i])
 				disks[i].lost = true;
 	}
 	log_write(LOG_INFO, "event %s %s", name, node ? node : "");
@@ -334,7 +365,7 @@ static void disk_read(struct user *u, uint64_t sector, uint64_t count)
 		if (model_allows_now(&d->model, sector + i, bytes))
 			continue;
 		model_describe(&d->model, sector + i, text, sizeof(text));
-		printf("%s: %s and reads as %lld\n", d->node, text,
+		printf("%s: %s and reads as %lld\n", d->id, text,
 		       (long long)model_value(sector + i, bytes));
 		abort();
 	}
@@ -419,17 +450,18 @@ static void door_use(void *arg)
 	free(u->buf);
 }
 
-static struct written *disk_named(const char *name)
+/* NULL: not the disk as it is, or where a snapshot decides that just now. */
+static struct written *disk_shown_by(const struct node *node)
 {
-	for (unsigned i = 0; i < DISKS; i++)
-		if (!strcmp(name, disks[i].node))
-			return &disks[i];
-	return NULL;
+	struct written *d = disk_of_layer(node->name);
+
+	return d && !d->moves && !strcmp(d->layers[d->top].node, node->name) ?
+		d : NULL;
 }
 
 static bool no_disk_below(const struct node *node)
 {
-	if (disk_named(node->name))
+	if (disk_of_layer(node->name))
 		return false;
 	for (const struct edge *e = node->children; e; e = e->next_child)
 		if (!no_disk_below(e->child))
@@ -499,8 +531,8 @@ static int door_start(struct export *exp, struct error **err)
 	node = exp->root->edge.child;
 	d->other = no_disk_below(node);
 	d->size = node->size;
-	node = node_skip_filters(node);
-	d->disk = exp->writable ? disk_named(node->name) : NULL;
+	d->disk = exp->writable ? disk_shown_by(node_skip_filters(node)) :
+		NULL;
 	for (unsigned i = 0; i < THREADS; i++) {
 		d->users[i].door = d;
 		crew_start(&d->crew, &d->users[i].member, 1 + i, door_use,
@@ -644,6 +676,8 @@ static bool call(const char *name, json_t *args)
 }
 
 static const char *const names[] = { "n0", "n1", "n2", "n3", "n4", "n5" };
+/* Images that are no disk's, nor ever filters above one. */
+static const char *const bases[] = { "s0", "s1" };
 static const char *const groups[] = { "g0", "g1" };
 static const char *const images[] = {
 	"/sim/a.raw", "/sim/none", "/sim/base.qcow2", "/sim/top.qcow2",
@@ -657,14 +691,28 @@ static const char *const exports[] = { "e", "f", "top", "top-2", "x0", "x1",
 /* Any node's, but for what would put other bytes into a disk. */
 static const char *any_name(void)
 {
-	uint64_t i = sim_random_below(ARRAY_SIZE(names) + DISKS + 2);
+	uint64_t i = sim_random_below(ARRAY_SIZE(names) + DISKS + 3);
+	const struct written *d;
 
 	/* so that they meet */
 	if (life.liked && sim_random_below(2))
 		return life.liked;
-	return i < ARRAY_SIZE(names) ? names[i] :
-		i < ARRAY_SIZE(names) + DISKS ?
-		disks[i - ARRAY_SIZE(names)].node : "made";
+	if (i < ARRAY_SIZE(names))
+		return names[i];
+	i -= ARRAY_SIZE(names);
+	if (i >= DISKS)
+		return i == DISKS ? ONE_OF(bases) : "made";
+	d = &disks[i];
+	return d->layers[sim_random_below(2) ? d->top :
+			 sim_random_below(LAYERS)].node;
+}
+
+/* The same, but for those whose base or header makes a disk what it is. */
+static const char *no_layer(void)
+{
+	const char *name = any_name();
+
+	return disk_of_layer(name) ? ONE_OF(names) : name;
 }
 
 static json_t *some_child(void)
@@ -771,21 +819,34 @@ static json_t *reopen_options(void)
 	for (e = node->children; e; e = e->next_child)
 		json_object_set_new(options, e->name,
 				    json_string(e->child->name));
-	if (!strcmp(node->driver->name, "qcow2") && *name != 'd' &&
+	if (!strcmp(node->driver->name, "qcow2") && !disk_of_layer(name) &&
 	    sim_random_below(2))
 		json_object_set_new(options, "backing", sim_random_below(2) ?
 				    json_null() : json_string(any_name()));
 	return options;
 }
 
+static bool disk_moves(void)
+{
+	for (unsigned i = 0; i < DISKS; i++)
+		if (disks[i].moves)
+			return true;
+	return false;
+}
+
 static void command_reopen(void)
 {
-	json_t *list = json_array();
+	json_t *list;
 
+	if (disk_moves())
+		return;
+	list = json_array();
 	do
 		json_array_append_new(list, reopen_options());
 	while (!sim_random_below(3));
+	life.naming++;
 	call("blockdev-reopen", json_pack("{s:o}", "options", list));
+	life.naming--;
 }
 
 /* One of the exports that show the node; NULL: none does. */
@@ -808,18 +869,111 @@ static void command_replace(void)
 	const char *out = node && node_filtered_child(node) ?
 			  export_on(node) : NULL;
 
+	if (out && disk_moves())
+		return;
+	life.naming++;
 	call("blockdev-replace", json_pack(
-		"{s:s,s:s,s:s}", "parent", out ? out : any_name(), "child",
+		"{s:s,s:s,s:s}", "parent", out ? out : no_layer(), "child",
 		out ? "root" : "backing", "new-child",
 		out ? node_filtered_child(node)->name : any_name()));
+	life.naming--;
 }
 
 static void command_header(void)
 {
 	call("change-backing-file", json_pack(
 		"{s:s,s:s,s:s}", "device", sim_random_below(2) ? any_name() :
-		ONE_OF(exports), "image-node-name", any_name(),
+		ONE_OF(exports), "image-node-name", no_layer(),
 		"backing-file", ONE_OF(images)));
+}
+
+/* Above an image that is no disk's: what its exports show is no matter. */
+static json_t *base_snapshot(const char **type)
+{
+	*type = sim_random_below(2) ? "blockdev-snapshot" :
+				      "blockdev-snapshot-sync";
+	if (!strcmp(*type, "blockdev-snapshot"))
+		return json_pack("{s:s,s:s}", "node", ONE_OF(bases), "overlay",
+				 sim_random_below(2) ? ONE_OF(names) :
+				 ONE_OF(bases));
+	return json_pack("{s:s,s:s,s:s,s:s}", "node-name", ONE_OF(bases),
+			 "snapshot-node-name", sim_random_below(2) ?
+			 ONE_OF(names) : ONE_OF(bases), "snapshot-file",
+			 ONE_OF(images), "mode", "existing");
+}
+
+/* One at a time for each disk, so that it is known which overlay is next. */
+static json_t *disk_snapshot(struct written *d, const char **type)
+{
+	const struct layer *top = &d->layers[d->top], *next = top + 1;
+
+	d->moves = true;
+	if (sim_random_below(2)) {
+		*type = "blockdev-snapshot-sync";
+		return json_pack("{s:s,s:s,s:s,s:s}", "node-name", top->node,
+				 "snapshot-node-name", next->node,
+				 "snapshot-file", next->path, "mode",
+				 "existing");
+	}
+	*type = "blockdev-snapshot";
+	call("blockdev-add", json_pack(
+		"{s:s,s:s,s:n,s:s,s:o}", "driver", "qcow2", "node-name",
+		next->node, "backing", "discard", "unmap", "file",
+		image_node(next->path)));
+	return json_pack("{s:s,s:s}", "node", top->node, "overlay",
+			 next->node);
+}
+
+static json_t *random_action(bool moves[DISKS], const char **type)
+{
+	uint64_t i = sim_random_below(DISKS + 5);
+
+	if (i < DISKS && !life.naming && !disks[i].moves &&
+	    disks[i].top + 1 < LAYERS) {
+		moves[i] = true;
+		return disk_snapshot(&disks[i], type);
+	}
+	if (i < DISKS + 2)
+		return base_snapshot(type);
+	*type = i == DISKS + 2 ? "blockdev-del" : i == DISKS + 3 ?
+		"blkgraph-insert" : "blockdev-add";
+	if (i == DISKS + 2)
+		return json_pack("{s:s}", "node-name", any_name());
+	if (i == DISKS + 3)
+		return json_pack("{s:s,s:{s:s}}", "node-name", any_name(),
+				 "options", "driver", "nop");
+	return json_pack("{s:s,s:s,s:o}", "driver", "qcow2", "node-name",
+			 ONE_OF(bases), "file", image_node(ONE_OF(images)));
+}
+
+static void command_snapshot(void)
+{
+	json_t *actions = json_array(), *args;
+	bool moves[DISKS] = { false }, done;
+	const char *type;
+
+	args = random_action(moves, &type);
+	if (sim_random_below(2)) {
+		json_decref(actions);
+		done = call(type, args);
+	} else {
+		for (;;) {
+			json_array_append_new(actions, json_pack(
+				"{s:s,s:o}", "type", type, "data", args));
+			if (sim_random_below(2))
+				break;
+			args = random_action(moves, &type);
+		}
+		done = call("transaction", json_pack("{s:o}", "actions",
+						     actions));
+	}
+	for (unsigned i = 0; i < DISKS; i++) {
+		if (!moves[i])
+			continue;
+		disks[i].moves = false;
+		disks[i].top += done;
+		totals->snapshots += done;
+	}
 }
 
 static void command_export(void)
@@ -877,14 +1031,16 @@ static void command_job(void)
 				      "j0" : "j1"));
 }
 
-/* Limits that hold up, that nobody reaches, and that are refused. */
+/* Limits that hold up, if not for so long that an end takes its deadline (three
+ * requests in a second), that nobody reaches, and that are refused. */
 static void command_group(void)
 {
 	static const int rates[] = { 0, 0, 3, 200, 1000000, -1 };
 	const char *id = ONE_OF(groups);
-	json_t *limits = json_pack("{s:i}", sim_random_below(2) ?
-				   "iops-total" : "bps-write",
-				   rates[sim_random_below(ARRAY_SIZE(rates))]);
+	json_int_t rate = ONE_OF(rates);
+	json_t *limits = sim_random_below(2) ?
+		json_pack("{s:I}", "iops-total", rate) :
+		json_pack("{s:I}", "bps-write", rate * 16 * MODEL_SECTOR);
 	char path[32];
 
 	snprintf(path, sizeof(path), "/objects/%s", id);
@@ -952,7 +1108,7 @@ static void command_query(void)
 
 static void command_random(void)
 {
-	uint64_t kind = sim_random_below(76);
+	uint64_t kind = sim_random_below(82);
 
 	if (kind < 12)
 		command_add();
@@ -993,8 +1149,10 @@ static void command_random(void)
 		command_reopen();
 	else if (kind < 74)
 		command_replace();
-	else
+	else if (kind < 76)
 		command_header();
+	else
+		command_snapshot();
 }
 
 /* ---- clients ---- */
@@ -1017,16 +1175,20 @@ static void client(void *arg)
 static void disk_owner(void *arg)
 {
 	const struct written *d = arg;
+	const struct layer *top;
 
 	while (!life.over && !life.leaving && life.sent < life.most) {
 		if (!export_find(d->id) && !d->lost) {
+			top = &d->layers[d->top];
 			call("blockdev-add", json_pack(
-				"{s:s,s:s,s:s,s:o}", "driver", d->driver,
-				"node-name", d->node, "discard", "unmap",
-				"file", image_node(d->path)));
+				"{s:s,s:s,s:s,s:o}", "driver",
+				layer_driver(d, d->top), "node-name",
+				top->node, "discard", "unmap", "file",
+				image_node(top->path)));
 			call("block-export-add", json_pack(
 				"{s:s,s:s,s:s,s:b}", "type", d->type, "id",
-				d->id, "node-name", d->node, "writable", 1));
+				d->id, "node-name", top->node, "writable",
+				1));
 		}
 		co_sleep(1 + sim_random_below(10 * MS));
 	}
@@ -1267,32 +1429,58 @@ static void body_make(void *arg)
 	create("qcow2", "/sim/top.qcow2", json_pack(
 		"{s:s,s:s}", "backing-file", "/sim/base.qcow2", "backing-fmt",
 		"qcow2"));
-	create("qcow2", disks[0].path, json_pack("{s:i}", "cluster-size",
-						 65536));
-	create("qcow2", disks[1].path, json_pack(
+	create("qcow2", disks[0].layers[0].path, json_pack(
+		"{s:i}", "cluster-size", 65536));
+	create("qcow2", disks[1].layers[0].path, json_pack(
 		"{s:i,s:b}", "cluster-size", 4096, "lazy-refcounts",
 		(int)sim_random_below(2)));
-	create("raw", disks[2].path, NULL);
+	create("raw", disks[2].layers[0].path, NULL);
+	create("qcow2", "/sim/blank.qcow2", json_object());
+}
+
+/* The overlays, blank. */
+static void make_overlays(void)
+{
+	void *blank;
+	uint64_t bytes = sim_file_get("/sim/blank.qcow2", &blank);
+
+	for (unsigned i = 0; i < DISKS; i++) {
+		disks[i].top = 0;
+		for (unsigned k = 1; k < LAYERS; k++)
+			sim_file_set(disks[i].layers[k].path, blank, bytes);
+	}
+	free(blank);
+}
+
+static void open_layer(const struct written *d, unsigned layer,
+		       struct disk *disk)
+{
+	struct error *err = NULL;
+	char *options;
+
+	if (asprintf(&options, "{\"driver\": \"%s\", \"file\": "
+		     "{\"driver\": \"file\", \"filename\": \"%s\"}}",
+		     layer_driver(d, layer), d->layers[layer].path) < 0)
+		abort();
+	if (disk_open(disk, options, PERM_CONSISTENT_READ, 0, &err) < 0) {
+		printf("%s: %s\n", d->layers[layer].path, err->text);
+		abort();
+	}
+	free(options);
 }
 
 /* What is there is what the next life begins with. */
 static void verify(struct written *d)
 {
-	char *buf = aligned_alloc(4096, DISK_BYTES), text[200], *options;
+	char *buf = aligned_alloc(4096, DISK_BYTES), text[200];
 	struct disk_model next;
-	struct error *err = NULL;
 	struct disk disk;
 
 	model_init(&next, DISK_BYTES);
 	next.next_value = d->model.next_value;
-	if (!buf || asprintf(&options, "{\"driver\": \"%s\", \"file\": "
-			     "{\"driver\": \"file\", \"filename\": \"%s\"}}",
-			     d->driver, d->path) < 0)
+	if (!buf)
 		abort();
-	if (disk_open(&disk, options, PERM_CONSISTENT_READ, 0, &err) < 0) {
-		printf("%s: %s\n", d->path, err->text);
-		abort();
-	}
+	open_layer(d, d->top, &disk);
 	for (uint32_t at = 0; at < DISK_BYTES; at += 65536)
 		assert(disk_request(&disk, REQ_READ, 0, at, 65536, buf + at) ==
 		       0);
@@ -1306,32 +1494,46 @@ static void verify(struct written *d)
 			continue;
 		}
 		model_describe(&d->model, i, text, sizeof(text));
-		printf("%s%s: %s and holds %lld\n", d->path, d->lost ?
+		printf("%s%s: %s and holds %lld\n", d->layers[d->top].path,
+		       d->lost ?
 		       ", of which something was lost" : "", text,
 		       (long long)model_value(i, bytes));
 		abort();
 	}
 	model_free(&d->model);
 	d->model = next;
-	free(options);
 	free(buf);
 }
 
-static void check_image(const struct written *d)
+static void check_image(const char *path)
 {
 	struct error *err = NULL;
-	json_t *args = json_pack("{s:s}", "filename", d->path);
+	json_t *args = json_pack("{s:s}", "filename", path);
 	json_t *got = cmd_check(args, &err);
 
 	if (!got || json_integer_value(json_object_get(got, "corruptions")) ||
 	    (!life.faults &&
 	     json_integer_value(json_object_get(got, "leaks")))) {
-		printf("%s: %s\n", d->path, err ? err->text :
+		printf("%s: %s\n", path, err ? err->text :
 		       json_dumps(got, 0));
 		abort();
 	}
 	json_decref(args);
 	json_decref(got);
+}
+
+static void check_layers(const struct written *d)
+{
+	struct disk disk;
+
+	for (unsigned k = 0; k <= d->top; k++) {
+		if (strcmp(layer_driver(d, k), "qcow2"))
+			continue;
+		/* is mended where a close had failed */
+		open_layer(d, k, &disk);
+		disk_close(&disk);
+		check_image(d->layers[k].path);
+	}
 }
 
 static void body_verify(void *arg)
@@ -1343,9 +1545,7 @@ static void body_verify(void *arg)
 		disks[i].lost |= !life.whole || life.cuts;
 		totals->lost += disks[i].lost;
 		verify(&disks[i]);
-		/* opened, and mended where a close had failed */
-		if (!strcmp(disks[i].driver, "qcow2"))
-			check_image(&disks[i]);
+		check_layers(&disks[i]);
 	}
 	check_nothing_left();
 }
@@ -1360,9 +1560,12 @@ static void run_seed(uint64_t seed)
 	sim_wait_rate(0);
 	for (unsigned i = 0; i < ARRAY_SIZE(images); i++)
 		sim_file_remove(images[i]);
+	sim_file_remove("/sim/blank.qcow2");
 	for (unsigned i = 0; i < DISKS; i++)
-		sim_file_remove(disks[i].path);
+		for (unsigned k = 0; k < LAYERS; k++)
+			sim_file_remove(disks[i].layers[k].path);
 	test_run(THREADS, seed, body_make, NULL);
+	make_overlays();
 	for (unsigned i = 0; i < DISKS; i++) {
 		model_init(&disks[i].model, DISK_BYTES);
 		disks[i].model.next_value = 1;
@@ -1452,9 +1655,11 @@ int main(int argc, char **argv)
 	}
 	unlink(log_path);
 	rmdir(dir);
-	printf("%u lives, %u commands, %u of them done, %u writes, %u faults, "
-	       "%u disks lost something\n", totals->lives, totals->commands,
-	       totals->done, totals->writes, totals->faults, totals->lost);
+	printf("%u lives, %u commands, %u of them done, %u disks' snapshots, "
+	       "%u writes, %u faults, %u disks lost something\n",
+	       totals->lives, totals->commands, totals->done,
+	       totals->snapshots, totals->writes, totals->faults,
+	       totals->lost);
 	printf("%u passed, %u failed, 0 skipped\n",
 	       (unsigned)seeds - failed, failed);
 	return failed ? 1 : 0;
