@@ -496,7 +496,7 @@ SIM_TEST(recorded_before_writes_go_there)
 
 	toy_start();
 	transaction_set_recorder(record_graph);
-	for (int full = 0; full < 2; full++) {
+	for (unsigned full = 0; full < 2; full++) {
 		memset(&record, 0, sizeof(record));
 		disk = open_disk("disk", "");
 		top = open_disk("top", "");
