@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -104,9 +105,27 @@ int co_new_image(const char *path, const char *like, struct error **err)
 			 strerror(code));
 }
 
+/* Whoever has taken it for an image since holds a byte of those that are locks
+ * (drivers/protocol/file-lock.c). None can be got while we hold them all. */
+static bool remove_claim(int fd)
+{
+	struct flock all = {
+		.l_type = F_WRLCK, .l_whence = SEEK_SET,
+		.l_start = 100, .l_len = 200,
+	};
+
+	return fcntl(fd, F_OFD_SETLK, &all) == 0 ||
+	       (errno != EAGAIN && errno != EACCES);
+}
+
 static void remove_call(void *arg)
 {
-	unlink(arg);
+	int fd = open(arg, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd < 0 || remove_claim(fd))
+		unlink(arg);
+	if (fd >= 0)
+		close(fd);
 }
 
 void co_new_image_remove(const char *path)

@@ -16,6 +16,8 @@
  */
 int co_new_image(const char *path, const char *like, struct error **err)
 	MUST_CHECK;
+/* Stays where somebody has it open as an image: another command, or another
+ * process, that found it there. */
 void co_new_image_remove(const char *path);
 
 #endif
