@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/backing.h"
 #include "graph/export.h"
 #include "graph/transaction.h"
 #include "graph/walk.h"
@@ -312,6 +313,7 @@ int graph_take_size(struct node *node, struct change_stats *stats,
 		    struct error **err)
 {
 	struct resize r = { .stats = stats };
+	const char *name, *format;
 	struct file_info info;
 	struct node *image;
 	int ret;
@@ -322,10 +324,11 @@ int graph_take_size(struct node *node, struct change_stats *stats,
 	if (ret < 0)
 		return ret;
 	image = image_of(&r);
+	name = backing_name_of(image, &format);
 	if (!image->driver->identify)
-		ret = error_set(err, EINVAL, "The image of node '%s' says"
-				" itself how large its disk is: a size must"
-				" be given", node->name);
+		ret = error_set(err, EINVAL, "'%s' says itself how large its"
+				" disk is: a size must be given",
+				name ? name : node->name);
 	else if ((ret = image->driver->identify(image, &info)) < 0)
 		error_set(err, -ret, "Could not get the size of '%s': %s",
 			  image->filename, strerror(-ret));
