@@ -146,6 +146,73 @@ static void print_requests(const json_t *stats)
 	       (unsigned long long)get_uint(stats, "unmap_operations"));
 }
 
+static const char *requests_counted(uint64_t n)
+{
+	return format("%llu request%s", (unsigned long long)n,
+		      n == 1 ? "" : "s");
+}
+
+/* ", NAME for 12.00 s" of what has been so for a time that people notice. */
+static void print_age(const char *name, uint64_t ns)
+{
+	char age[32];
+
+	if (ns >= UINT64_C(1000000000))
+		printf("%s for %s", name, human_time(age, ns));
+}
+
+static void print_under_way(const json_t *requests)
+{
+	uint64_t count = get_uint(requests, "in-flight");
+	uint64_t oldest = get_uint(requests, "oldest-ns");
+
+	printf("under-way: %s", count ? requests_counted(count) : "nothing");
+	if (count > 1)
+		print_age(", the oldest", oldest);
+	else
+		print_age(",", oldest);
+	if (oldest >= UINT64_C(1000000000))
+		printf(" at node '%s'",
+		       printable(get_string(requests, "oldest-node")));
+	putchar('\n');
+}
+
+/* Of what is under way, and of what is not let in. */
+static void print_held(const json_t *requests)
+{
+	uint64_t waiting = get_uint(requests, "waiting");
+	uint64_t queued = get_uint(requests, "queued");
+	bool closed = json_object_get(requests, "closed-ns");
+
+	printf("held:");
+	if (waiting) {
+		printf(" %s at node '%s'", requests_counted(waiting),
+		       printable(get_string(requests, "waiting-node")));
+		print_age(waiting > 1 ? ", the oldest" : "",
+			  get_uint(requests, "waiting-ns"));
+	}
+	if (queued || closed) {
+		printf("%s %s %s", waiting ? ";" : "",
+		       requests_counted(queued), closed ?
+		       "by a change of the graph" : "for want of memory");
+		print_age("", get_uint(requests, "closed-ns"));
+	}
+	puts(waiting || queued || closed ? "" : " nothing");
+}
+
+static void print_present(const json_t *exp)
+{
+	const json_t *requests = json_object_get(exp, "requests");
+
+	if (requests) {
+		print_under_way(requests);
+		print_held(requests);
+	} else if (!get_bool(exp, "gone")) {
+		printf("under-way: not known, since a thread of the daemon "
+		       "does not answer\n");
+	}
+}
+
 /* How often I/O was held for a change of the graph. */
 static void print_pauses(const json_t *drains)
 {
@@ -199,6 +266,7 @@ static void print_device(json_t *exp)
 				   get_string(exp, "node-name")));
 	print_users(exp);
 	print_requests(json_object_get(exp, "stats"));
+	print_present(exp);
 	printf("failed: %llu\n", (unsigned long long)get_uint(exp, "errors"));
 	print_pauses(json_object_get(exp, "drains"));
 	print_queues(exp);

@@ -4,6 +4,7 @@
  *
  *	request.h	one request on its way
  *	root.h		where requests enter; root.c, gate.h gates and counts
+ *	census.h	how many are there just now
  *	failure.h	which of them failed, and why
  *	resolve.h	the fast path (A9)
  *	slow.h		operations in coroutines; serialise.h realigning (A12)

@@ -80,6 +80,7 @@ void gate_append(struct root_gate *gate, struct request *req)
 	req->next = NULL;
 	*gate->last = req;
 	gate->last = &req->next;
+	gate->queued++;
 	gate_update(gate);
 }
 
@@ -90,12 +91,15 @@ void gate_return(struct root_gate *gate, struct request *req)
 
 	gate_unlist(gate, req);
 	req->returned = true;
+	/* that node may go while it is queued */
+	req->end = NULL;
 	while (*at && (*at)->returned && (int32_t)((*at)->turn - req->turn) < 0)
 		at = &(*at)->next;
 	req->next = *at;
 	if (!*at)
 		gate->last = &req->next;
 	*at = req;
+	gate->queued++;
 	gate_update(gate);
 	gate_leave(gate, parity);
 }
@@ -122,6 +126,7 @@ void gate_run(struct root_gate *gate)
 		gate->first = req->next;
 		if (!gate->first)
 			gate->last = &gate->first;
+		gate->queued--;
 		gate_enter(gate, req);
 		if (req->returned)
 			request_go_on(req);

@@ -63,6 +63,7 @@ struct root_gate {
 	struct root *root;
 	struct request *flying, *last_flying;	/* in flight, oldest first */
 	struct request *first, **last;	/* queued, in order */
+	uint32_t queued;	/* how many */
 	unsigned index;		/* of the thread */
 	uint32_t turns;		/* request->turn, the next one's */
 	bool running;		/* the queue is being run */

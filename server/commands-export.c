@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "graph/census.h"
 #include "graph/export.h"
 #include "graph/graph.h"
 #include "server/command.h"
@@ -104,6 +105,39 @@ static void add_identity(json_t *shown, struct node *node)
 			    json_integer((json_int_t)node->ino));
 }
 
+static void add_age(json_t *shown, const char *name, uint64_t since_ns)
+{
+	uint64_t now = clock_ns();
+
+	if (since_ns)
+		json_object_set_new(shown, name, json_integer((json_int_t)
+					(now > since_ns ? now - since_ns : 0)));
+}
+
+/* Who is in the gates just now; nothing where a thread does not say. */
+static void co_add_census(json_t *shown, struct root *root)
+{
+	struct census c;
+	json_t *requests;
+
+	if (!co_root_census(root, &c))
+		return;
+	requests = json_pack("{s:I,s:I,s:I}",
+			     "in-flight", (json_int_t)c.in_flight,
+			     "waiting", (json_int_t)c.waiting,
+			     "queued", (json_int_t)c.queued);
+	add_age(requests, "oldest-ns", c.oldest_ns);
+	if (*c.oldest_at)
+		json_object_set_new(requests, "oldest-node",
+				    json_string(c.oldest_at));
+	add_age(requests, "waiting-ns", c.longest_ns);
+	if (*c.longest_at)
+		json_object_set_new(requests, "waiting-node",
+				    json_string(c.longest_at));
+	add_age(requests, "closed-ns", c.closed_ns);
+	json_object_set_new(shown, "requests", requests);
+}
+
 json_t *export_describe(struct export *exp)
 {
 	struct root_counts counts = { 0 };
@@ -132,6 +166,7 @@ json_t *export_describe(struct export *exp)
 	if (exp->root->stuck)
 		json_object_set_new(shown, "stuck-in",
 				    json_string(exp->root->stuck));
+	co_add_census(shown, exp->root);
 	if (exp->type->query)
 		exp->type->query(exp, shown);
 	return shown;

@@ -159,6 +159,7 @@ static json_t *gone_describe(struct export *exp)
 		json_object_set(shown, "file", json_object_get(node, "file"));
 	}
 	json_object_set_new(shown, "gone", json_true());
+	json_object_del(shown, "requests");
 	return shown;
 }
 

@@ -27,7 +27,7 @@
 	"writable:bool stuck:bool stuck-in?:str size?:int warning?:str " \
 	"drains?:BlkgraphDrains stats?:BlockDeviceStats errors?:int " \
 	"back-dev?:str back-ino?:int gone?:bool format?:str file?:str " \
-	"temporary?:bool"
+	"temporary?:bool requests?:BlkgraphRequests"
 
 static const struct definition {
 	const char *name, *members;
@@ -166,6 +166,10 @@ static const struct definition {
 	{ "BlkgraphDrains",
 	  "count:int last-ns:int max-ns:int p99-ns:int in-flight:int "
 	  "histogram:[BlkgraphPauses]" },
+	{ "BlkgraphRequests",
+	  "in-flight:int waiting:int queued:int oldest-ns?:int "
+	  "oldest-node?:str waiting-ns?:int waiting-node?:str "
+	  "closed-ns?:int" },
 	{ "BlkgraphQueueInfo", "thread:int requests:int copied:int" },
 	{ "BlockExportInfo", EXPORT_INFO },
 	{ "BlkgraphAttached", EXPORT_INFO " format:str guessed:bool "

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/census.h"
 #include "graph/io.h"
 #include "graph/wait.h"
 #include "runtime/sim.h"
@@ -167,6 +168,68 @@ static void body_drain_takes_back(void *arg)
 	CU_ASSERT_EQUAL(end(behind), 0);
 	CU_ASSERT_EQUAL(t->charged[1], 7 * 512);
 	CU_ASSERT_EQUAL(t->given[1], 7 * 512);
+	root_free(root);
+}
+
+static void release_here(void *arg)
+{
+	(void)arg;
+	toy_release();
+}
+
+static void drain_beside(void *arg)
+{
+	drain(arg);
+}
+
+/* in_flight, waiting, queued; where the oldest is, and who waits longest. */
+static bool is_census(struct root *root, unsigned in_flight, unsigned waiting,
+		      unsigned queued, const char *oldest, const char *longest)
+{
+	struct census c;
+
+	return co_root_census(root, &c) && c.in_flight == in_flight &&
+	       c.waiting == waiting && c.queued == queued &&
+	       !strcmp(c.oldest_at, oldest) && !strcmp(c.longest_at, longest) &&
+	       !c.oldest_ns == !in_flight && !c.longest_ns == !waiting &&
+	       !c.closed_ns == !queued;
+}
+
+/* Each is counted where it is, on whatever thread. */
+static void body_census(void *arg)
+{
+	struct later *write[2], *read, *behind;
+	struct node *node;
+	struct root *root;
+
+	(void)arg;
+	toy_start();
+	node = toy_open(THROTTLE);
+	root = toy_root("export 'e'", node, true, 512);
+	CU_ASSERT_TRUE(is_census(root, 0, 0, 0, "", ""));
+	write[0] = later(root, 1, REQ_WRITE, 0, 512, 0);
+	write[1] = later(root, 2, REQ_WRITE, 512, 512, 0);
+	CU_ASSERT_TRUE(is_census(root, 2, 2, 0, "t", "t"));
+	toy_wishes.hold = true;
+	read = later(root, 2, REQ_READ, 0, 512, 0);
+	CU_ASSERT_TRUE(is_census(root, 3, 2, 0, "t", "t"));
+	/* the drain waits for the read, and takes the writes back */
+	CU_ASSERT_TRUE(co_spawn(drain_beside, node));
+	co_sleep(MS);
+	CU_ASSERT_TRUE(is_census(root, 1, 0, 2, "leaf", ""));
+	behind = later(root, 1, REQ_WRITE, 1024, 512, 0);
+	CU_ASSERT_TRUE(is_census(root, 1, 0, 3, "leaf", ""));
+	toy_wishes.hold = false;
+	co_call(thread_by_index(2), release_here, NULL);
+	CU_ASSERT_EQUAL(end(read), 0);
+	co_sleep(MS);
+	CU_ASSERT_TRUE(is_census(root, 3, 3, 0, "t", "t"));
+	give(node, 1, 1024);
+	give(node, 2, 512);
+	CU_ASSERT_EQUAL(end(write[0]), 0);
+	CU_ASSERT_EQUAL(end(write[1]), 0);
+	CU_ASSERT_EQUAL(end(behind), 0);
+	CU_ASSERT_TRUE(is_census(root, 0, 0, 0, "", ""));
 	root_free(root);
 }
 
@@ -474,6 +537,7 @@ static void body_no_request(void *arg)
 
 SEEDED(reads_pass)
 SEEDED(drain_takes_back)
+SEEDED(census)
 SEEDED(goes_on_behind)
 SEEDED(fua)
 SEEDED(below_a_format)
@@ -486,6 +550,7 @@ SEEDED(no_request)
 TEST_MAIN("graph-wait",
 	  TEST(reads_pass),
 	  TEST(drain_takes_back),
+	  TEST(census),
 	  TEST(goes_on_behind),
 	  TEST(fua),
 	  TEST(below_a_format),
