@@ -64,9 +64,6 @@ static void attach_check(const struct args *args)
 	if (args_given(args, "temporary") && args_given(args, "read-only"))
 		die(EXIT_USAGE, "attach: --temporary is for what is written, "
 		    "and nothing is with --read-only");
-	if (args_given(args, "force") && !args_given(args, "read-only"))
-		die(EXIT_USAGE, "attach: --force is for --read-only, which is "
-		    "not given: what others hold is never written to");
 }
 
 /* The devices that each way makes. */

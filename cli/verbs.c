@@ -15,7 +15,7 @@ static const struct cli_option attach_options[] = {
 	{ "format", 'f', FORMATS, "default: by its name, else guessed" },
 	{ "read-only", 'r', NULL, "nobody can write to the device" },
 	{ "temporary", 0, NULL, "what is written is thrown away at detach" },
-	{ "force", 0, NULL, "with -r: a device that others hold, too" },
+	{ "force", 0, NULL, "though others hold what is only read" },
 	{ "offset", 'o', "SIZE", "the device begins there in the disk" },
 	{ "sizelimit", 0, "SIZE", "the device is no larger" },
 	{ "partition", 'P', "N", "this partition alone, of GPT or MBR" },

@@ -27,6 +27,7 @@
 struct held_job {
 	struct late work;
 	dev_t dev;
+	bool writers;		/* only who may write to it */
 	bool exclusively;	/* somebody has it: who it may be */
 	struct users users;
 };
@@ -61,7 +62,10 @@ static void held_look(struct held_job *job)
 	if (!held_names(job->dev, name, disk))
 		return;
 	if (!job->exclusively) {
-		users_find_holders(name, &job->users);
+		if (job->writers)
+			users_find_writers(name, &job->users);
+		else
+			users_find_holders(name, &job->users);
 		return;
 	}
 	users_find_disk(name, -1, &job->users);
@@ -106,15 +110,14 @@ static bool co_held_exclusively(const char *path)
 	return rc == -EBUSY;
 }
 
-static int co_find_holders(const char *path, dev_t dev, bool exclusively,
+static int co_find_holders(const char *path, const struct held_job *like,
 			   struct users *users, struct error **err)
 {
 	struct held_job *job = calloc(1, sizeof(*job));
 
 	if (!job)
 		abort();
-	job->dev = dev;
-	job->exclusively = exclusively;
+	*job = *like;
 	job->work.call = held_run;
 	job->work.undo = held_undo;
 	if (!co_late(&job->work, HELD_LOOK_NS, err, "Looking who uses '%s'",
@@ -125,26 +128,37 @@ static int co_find_holders(const char *path, dev_t dev, bool exclusively,
 	return 0;
 }
 
-int co_refuse_held(const char *path, const char *advice, struct error **err)
+static int co_refuse(const char *path, bool writers, const char *advice,
+		     struct error **err)
 {
-	bool exclusively = false;
+	struct held_job ask = { .writers = writers };
 	struct users users;
-	dev_t dev;
 	int rc;
 
-	if (!co_held_is_device(path, &dev))
+	if (!co_held_is_device(path, &ask.dev))
 		return 0;
-	rc = co_find_holders(path, dev, false, &users, err);
-	if (rc == 0 && !users.count) {
-		exclusively = co_held_exclusively(path);
-		if (exclusively)
-			rc = co_find_holders(path, dev, true, &users, err);
+	rc = co_find_holders(path, &ask, &users, err);
+	/* a mount that only reads has it exclusively, too */
+	if (rc == 0 && !users.count && !users.readers) {
+		ask.exclusively = co_held_exclusively(path);
+		if (ask.exclusively)
+			rc = co_find_holders(path, &ask, &users, err);
 	}
-	if (rc < 0 || (!users.count && !exclusively))
+	if (rc < 0 || (!users.count && !ask.exclusively))
 		return rc;
 	return error_set(err, EBUSY, "'%s' is in use: %s%s", path,
 			 users.count ? users.text : !users.unseen[0] ?
 			 "somebody has it exclusively" :
 			 "somebody who cannot be seen has it exclusively",
 			 advice);
+}
+
+int co_refuse_held(const char *path, const char *advice, struct error **err)
+{
+	return co_refuse(path, false, advice, err);
+}
+
+int co_refuse_written(const char *path, const char *advice, struct error **err)
+{
+	return co_refuse(path, true, advice, err);
 }

@@ -17,5 +17,9 @@
  */
 int co_refuse_held(const char *path, const char *advice, struct error **err)
 	MUST_CHECK;
+/* The same where it is only to be read, and must stay as it is: who has it and
+ * cannot write to it is in nobody's way, a read-only mount above all. */
+int co_refuse_written(const char *path, const char *advice, struct error **err)
+	MUST_CHECK;
 
 #endif

@@ -39,6 +39,7 @@ struct search {
 	unsigned seen;
 	int skip_fd;
 	bool holders;			/* descriptors do not count */
+	bool writers;			/* nor does who only reads */
 };
 
 void users_name(struct users *out, const char *fmt, ...)
@@ -102,6 +103,18 @@ static void add_number(struct search *s, const char *sys_dir)
 	}
 }
 
+/* A device on top: none that is read-only writes to what is below it. */
+static void found_device(struct search *s, const char *name)
+{
+	char path[320], ro[16];
+
+	snprintf(path, sizeof(path), "/sys/class/block/%.255s/ro", name);
+	if (s->writers && read_line(path, ro, sizeof(ro)) && !strcmp(ro, "1"))
+		s->out->readers++;
+	else
+		users_name(s->out, "used by %s", name);
+}
+
 static void find_holders(struct search *s, const char *sys_dir)
 {
 	char path[320];
@@ -114,7 +127,7 @@ static void find_holders(struct search *s, const char *sys_dir)
 		return;
 	while ((e = readdir(dir)))
 		if (e->d_name[0] != '.')
-			users_name(s->out, "used by %s", e->d_name);
+			found_device(s, e->d_name);
 	closedir(dir);
 }
 
@@ -147,7 +160,7 @@ static void find_loops_on(struct search *s)
 		if (read_line(path, file, sizeof(file)) &&
 		    !strncmp(file, "/dev/", 5) &&
 		    is_disk_or_partition(file + 5, s->name))
-			users_name(s->out, "used by %s", e->d_name);
+			found_device(s, e->d_name);
 	}
 	if (dir)
 		closedir(dir);
@@ -235,6 +248,28 @@ bool mountinfo_match(const char *line, const char *const *numbers, unsigned n,
 	return true;
 }
 
+/* Whether the line's file system is mounted read-only, wherever it is shown:
+ * its own options come last. */
+static bool mountinfo_is_read_only(const char *line)
+{
+	const char *dash = strstr(line, " - "), *options;
+	size_t len;
+
+	if (!dash)
+		return false;
+	options = mountinfo_field(dash + 1, 3, &len);
+	return len >= 2 && !strncmp(options, "ro", 2) &&
+	       (len == 2 || options[2] == ',');
+}
+
+static void found_mount(struct search *s, const char *line, const char *point)
+{
+	if (s->writers && mountinfo_is_read_only(line))
+		s->out->readers++;
+	else
+		users_name(s->out, "mounted on %s", point);
+}
+
 /* The mounts that a process sees, once for each namespace. */
 static void find_mounts(struct search *s, const char *pid)
 {
@@ -266,7 +301,7 @@ static void find_mounts(struct search *s, const char *pid)
 	while (getline(&line, &size, f) > 0)
 		if (mountinfo_match(line, s->numbers, s->n, s->name,
 					 point, sizeof(point)))
-			users_name(s->out, "mounted on %s", point);
+			found_mount(s, line, point);
 	free(line);
 	fclose(f);
 }
@@ -440,15 +475,26 @@ void users_find_disk(const char *disk, int skip_fd, struct users *out)
 	free(s);
 }
 
-void users_find_holders(const char *disk, struct users *out)
+static void find_holders_of(const char *disk, bool writers, struct users *out)
 {
 	struct search *s = search_new(out);
 
 	s->holders = true;
+	s->writers = writers;
 	s->skip_fd = -1;
 	snprintf(s->name, sizeof(s->name), "%s", disk);
 	search_there(s, find_disk_there, s);
 	free(s);
+}
+
+void users_find_holders(const char *disk, struct users *out)
+{
+	find_holders_of(disk, false, out);
+}
+
+void users_find_writers(const char *disk, struct users *out)
+{
+	find_holders_of(disk, true, out);
 }
 
 struct file_question {

@@ -14,6 +14,7 @@
 struct users {
 	unsigned count;
 	unsigned opens;	/* of these, processes that may close it soon */
+	unsigned readers;	/* not counted: they cannot write to it */
 	/* the device number of what this process has open of it, which is not
 	 * counted; or 0 */
 	uint64_t own;
@@ -35,6 +36,8 @@ void users_find_disk(const char *disk, int skip_fd, struct users *out);
 /* Of these all but open descriptors: whoever has it for himself, but a program
  * that opened it exclusively. */
 void users_find_holders(const char *disk, struct users *out);
+/* Of these only who may write to it. */
+void users_find_writers(const char *disk, struct users *out);
 /* Longer paths of files are not found. */
 #define USERS_PATH_MAX 1024
 

@@ -100,8 +100,47 @@ static int attach_refuse_held(json_t *args, const json_t *options,
 	    (read_only && arg_bool(args, "force", false)))
 		return 0;
 	return co_refuse_held(filename, read_only ?
-			      "; --force shows it read-only all the same" : "",
-			      err);
+			      "; --force shows it read-only all the same" :
+			      arg_bool(args, "force", false) ?
+			      "; --force is for what is only read, with "
+			      "--read-only" : "", err);
+}
+
+/* Paths of the devices below the node's own storage. */
+static void attach_collect_devices(const struct node *node, bool own,
+				   json_t *paths)
+{
+	const struct node *primary = node_primary_child(node);
+
+	if (!own && !strcmp(node->driver->name, "host_device"))
+		json_array_append_new(paths, json_string(node->filename));
+	for (const struct edge *e = node->children; e; e = e->next_child)
+		attach_collect_devices(e->child, own && e->child == primary,
+				       paths);
+}
+
+/* A device that others write to changes below what lies above it, so it is no
+ * backing of anything but for who insists. */
+static int attach_refuse_written(json_t *args, const struct node *node,
+				 struct error **err)
+{
+	json_auto_t *paths = json_array();
+	char advice[400];
+	json_t *path;
+	size_t i;
+	int rc = 0;
+
+	if (arg_bool(args, "force", false))
+		return 0;
+	snprintf(advice, sizeof(advice), "; '%.300s' lies on it as it was; "
+		 "--force attaches that all the same",
+		 arg_string(args, "filename", ""));
+	attach_collect_devices(node, true, paths);
+	json_array_foreach(paths, i, path)
+		if (rc == 0)
+			rc = co_refuse_written(json_string_value(path), advice,
+					       err);
+	return rc;
 }
 
 static struct node *attach_open(json_t *args, struct error **err)
@@ -110,6 +149,7 @@ static struct node *attach_open(json_t *args, struct error **err)
 	const char *cache = arg_string(args, "cache", "none");
 	const char *name = arg_string(args, "node-name", NULL);
 	bool temporary = arg_bool(args, "temporary", false), guessed = false;
+	struct error *ignored CLEANUP_ERROR = NULL;
 	json_auto_t *options = node_options_for_file(
 		filename, arg_string(args, "format", NULL),
 		temporary || arg_bool(args, "read-only", false),
@@ -123,6 +163,10 @@ static struct node *attach_open(json_t *args, struct error **err)
 		json_object_set_new(options, "node-name", json_string(name));
 	node = open_image(options, NODE_SHARE | (guessed ? NODE_GUESSED : 0),
 			  filename, err);
+	if (node && attach_refuse_written(args, node, err) < 0) {
+		(void)!co_node_put(node, "opener", &ignored);
+		return NULL;
+	}
 	if (node && window_wanted(args))
 		node = co_window_open(node, args, temporary ? NULL : name,
 				      filename, err);
