@@ -107,20 +107,24 @@ static char *column_text(const struct column *c, json_t *row)
 	return format("%llu", (unsigned long long)number);
 }
 
-/* Columns on the screen, not bytes. */
+/* Columns on the screen, not bytes; a byte that is no character takes one. */
 static int width(const char *text)
 {
-	size_t n = mbstowcs(NULL, text, 0);
-	wchar_t *wide;
-	int cells;
+	const char *end = text + strlen(text);
+	mbstate_t state = { 0 };
+	int cells = 0;
 
-	if (n == (size_t)-1)
-		return (int)strlen(text);
-	wide = checked(calloc(n + 1, sizeof(*wide)));
-	mbstowcs(wide, text, n + 1);
-	cells = wcswidth(wide, n);
-	free(wide);
-	return cells < 0 ? (int)n : cells;
+	while (text < end) {
+		wchar_t c = 0;
+		size_t len = mbrtowc(&c, text, (size_t)(end - text), &state);
+		bool odd = len == (size_t)-1 || len == (size_t)-2;
+
+		cells += odd || wcwidth(c) < 0 ? 1 : wcwidth(c);
+		text += odd ? 1 : len;
+		if (odd)
+			memset(&state, 0, sizeof(state));
+	}
+	return cells;
 }
 
 static bool column_is_right(const struct column *c)
