@@ -142,7 +142,7 @@ $B/blkgraphd: $(call obj,server/main.c) $(LIB_server) $(LIB_ublk) $(LIB_fuse) \
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $(call group,$^) \
 		$(LIBS_core) $(LIBS_real) $(LIBS_daemon)
 
-$B/blkgraph: $(call obj,$(CLI) server/statelog-format.c)
+$B/blkgraph: $(call obj,$(CLI) runtime/json.c server/statelog-format.c)
 	$(call run,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ -ljansson -lz
 
 # Tests: each .c file of a folder is one program.

@@ -20,7 +20,7 @@
 static void set_text(json_t *call, const char *name, const char *value)
 {
 	if (value)
-		json_object_set_new(call, name, json_name(value));
+		json_object_set_new(call, name, json_text(value));
 }
 
 static void set_number(json_t *call, const char *name,

@@ -96,7 +96,7 @@ void add_image(json_t *row, json_t *nodes)
 	if (!image)
 		return;
 	json_object_set(row, "format", json_object_get(image, "drv"));
-	json_object_set_new(row, "file", json_string(format("%s%s",
+	json_object_set_new(row, "file", json_text(format("%s%s",
 			    image_file(nodes, image), get_bool(row,
 			    "temporary") ? " (temporary)" : "")));
 }

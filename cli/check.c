@@ -47,7 +47,7 @@ int verb_check(const struct args *args)
 	int status;
 
 	if (fmt)
-		json_object_set_new(call, "format", json_name(fmt));
+		json_object_set_new(call, "format", json_text(fmt));
 	exact_sizes = args_given(args, "bytes");
 	file_must_exist(args->operands[0]);
 	client_connect(CONNECT_OR_OWN);

@@ -30,6 +30,8 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "runtime/json.h"
+
 /* Exit statuses, the same for every verb. */
 enum {
 	EXIT_DONE = 0,
@@ -221,8 +223,6 @@ char *renamed(const char *text, const char *from, const char *to);
 json_t *device_call(const char *command, json_t *arguments, const char *name,
 		    json_t **error);
 
-/* A JSON string, or dies: names must be UTF-8. */
-json_t *json_name(const char *name);
 const char *get_string(const json_t *object, const char *name);
 uint64_t get_uint(const json_t *object, const char *name);
 bool get_bool(const json_t *object, const char *name);

@@ -94,16 +94,18 @@ static json_t *client_next(void)
 {
 	static char *line;
 	static size_t size;
+	ssize_t len;
 	json_t *msg;
 
 	errno = 0;
-	if (getline(&line, &size, from_daemon) < 0) {
+	len = getline(&line, &size, from_daemon);
+	if (len < 0) {
 		if (errno == EAGAIN)
 			die(EXIT_TIMEOUT, "blkgraphd does not answer on '%s'",
 			    socket_path());
 		return NULL;
 	}
-	msg = json_loads(line, JSON_ALLOW_NUL, NULL);
+	msg = json_read(line, (size_t)len, JSON_ALLOW_NUL, NULL);
 	if (!json_is_object(msg))
 		die(EXIT_ERROR, "what answers on '%s' is no blkgraphd",
 		    socket_path());
@@ -149,15 +151,17 @@ static json_t *client_reply(void)
 
 json_t *client_call(const char *command, json_t *arguments, json_t **error)
 {
-	json_t *msg = checked(json_pack("{s:s,s:o}", "execute", command,
+	json_t *msg = checked(json_pack("{s:o,s:o}", "execute",
+					json_text(command),
 					"arguments", arguments ? arguments :
 					json_object()));
+	char *text = checked(json_write(msg, JSON_COMPACT));
 	json_t *reply;
 
-	if (json_dumpf(msg, to_daemon, JSON_COMPACT) < 0 ||
-	    fputc('\n', to_daemon) == EOF || fflush(to_daemon))
+	if (fprintf(to_daemon, "%s\n", text) < 0 || fflush(to_daemon))
 		die(EXIT_NO_DAEMON, "cannot send to blkgraphd: %s",
 		    strerror(errno));
+	free(text);
 	json_decref(msg);
 	reply = client_reply();
 	if (json_object_get(reply, "return"))
@@ -344,7 +348,7 @@ json_t *device_call(const char *command, json_t *arguments, const char *name,
 	/* the protocol's word for it is another */
 	if (!strcmp(error_text(why), format("Export '%s' is not found",
 					    device_name(name))))
-		json_object_set_new(why, "desc", json_string(
+		json_object_set_new(why, "desc", json_text(
 			format("there is no device '%s'", name)));
 	if (!error)
 		die(error_status(why), "%s", error_text(why));
@@ -353,15 +357,6 @@ json_t *device_call(const char *command, json_t *arguments, const char *name,
 }
 
 /* --- members ------------------------------------------------- */
-
-json_t *json_name(const char *name)
-{
-	json_t *value = json_string(name);
-
-	if (!value)
-		die(EXIT_USAGE, "'%s' is not valid UTF-8", name);
-	return value;
-}
 
 const char *get_string(const json_t *object, const char *name)
 {

@@ -97,7 +97,7 @@ static json_t *option_value(const struct image_option *o, const char *text)
 	/* what other tools call the version */
 	if (!strcmp(o->name, "compat"))
 		return json_string(strcmp(text, "1.1") ? "v2" : "v3");
-	return json_string(text);
+	return json_text(text);
 }
 
 static void set_option(json_t *options, const char *fmt, char *word)
@@ -121,7 +121,7 @@ static void set_option(json_t *options, const char *fmt, char *word)
  * would be a protocol's there. */
 static json_t *backing_name(const char *file)
 {
-	return json_name(file[strcspn(file, ":/")] == ':' ?
+	return json_text(file[strcspn(file, ":/")] == ':' ?
 			 format("./%s", file) : file);
 }
 
@@ -141,7 +141,7 @@ static json_t *parse_options(const struct args *args, const char *fmt)
 		json_object_set_new(options, "backing-file",
 				    backing_name(args_value(args, "backing")));
 	if (args_given(args, "backing-format"))
-		json_object_set_new(options, "backing-fmt", json_name(
+		json_object_set_new(options, "backing-fmt", json_text(
 				    args_value(args, "backing-format")));
 	return options;
 }
@@ -319,7 +319,6 @@ int verb_create(const struct args *args)
 	json_t *options = parse_options(args, fmt), *path;
 
 	check_what_is_asked(args, fmt);
-	json_decref(json_name(file));
 	set_size(options, args);
 	path = json_file_name(new_file_make(file, args_given(args, "force")));
 	client_connect(CONNECT_OR_OWN);

@@ -14,7 +14,7 @@ static json_t *detach_one(const char *name, const char *mode)
 	json_t *error = NULL;
 
 	device_call("block-export-del",
-		    json_pack("{s:o,s:s}", "id", json_name(device_name(name)),
+		    json_pack("{s:o,s:s}", "id", json_text(device_name(name)),
 			      "mode", mode), name, &error);
 	return error;
 }

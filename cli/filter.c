@@ -17,7 +17,7 @@ void insert_help(void)
 static json_t *insert_options(const struct args *args)
 {
 	json_t *options = json_pack("{s:o}", "driver",
-				    json_name(args->operands[1]));
+				    json_text(args->operands[1]));
 
 	word_check("insert: the filter", FILTERS, args->operands[1]);
 	for (int i = 2; i < args->count; i++)
@@ -28,7 +28,7 @@ static json_t *insert_options(const struct args *args)
 int verb_insert(const struct args *args)
 {
 	json_t *call = json_pack("{s:o,s:o}", "id",
-				 json_name(device_name(args->operands[0])),
+				 json_text(device_name(args->operands[0])),
 				 "options", insert_options(args));
 	json_t *result, *why = NULL;
 
@@ -49,8 +49,8 @@ int verb_insert(const struct args *args)
 int verb_remove(const struct args *args)
 {
 	json_t *call = json_pack("{s:o,s:o}", "id",
-				 json_name(device_name(args->operands[0])),
-				 "node-name", json_name(args->operands[1]));
+				 json_text(device_name(args->operands[0])),
+				 "node-name", json_text(args->operands[1]));
 	json_t *result;
 
 	client_connect(CONNECT_ONLY);

@@ -119,8 +119,10 @@ char *printable(const char *text)
 
 void print_json(json_t *value)
 {
-	json_dumpf(value, stdout, JSON_INDENT(2));
-	putchar('\n');
+	char *text = checked(json_write(value, JSON_INDENT(2)));
+
+	puts(text);
+	free(text);
 	json_decref(value);
 }
 

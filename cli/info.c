@@ -286,7 +286,7 @@ static json_t *info_of_file(const struct args *args)
 				 json_file_name(args->operands[0]));
 
 	if (fmt)
-		json_object_set_new(call, "format", json_name(fmt));
+		json_object_set_new(call, "format", json_text(fmt));
 	client_connect(CONNECT_OR_OWN);
 	return client_call("blkgraph-info", call, NULL);
 }

@@ -42,7 +42,7 @@ static json_t *map_call(const struct args *args, json_t *exp)
 	json_object_set_new(call, "filename",
 			    json_file_name(args->operands[0]));
 	if (fmt)
-		json_object_set_new(call, "format", json_name(fmt));
+		json_object_set_new(call, "format", json_text(fmt));
 	return call;
 }
 
@@ -75,7 +75,7 @@ static void mark_deleted(json_t *extents)
 
 		node = *file ? find_by(nodes, "file", file) : NULL;
 		if (node)
-			json_object_set_new(extent, "filename", json_string(
+			json_object_set_new(extent, "filename", json_text(
 				format("%s%s", file,
 				       deleted_mark(nodes, node))));
 	}

@@ -153,14 +153,14 @@ json_t *json_file_name(const char *file)
 	json_t *value;
 
 	if (path)
-		return json_name(path);
+		return json_text(path);
 	if (file[0] == '/')
-		return json_name(file);
+		return json_text(file);
 	here = getcwd(NULL, 0);
 	if (!here)
 		die(EXIT_ERROR, "the current directory is gone");
 	path = format("%s/%s", here, file);
-	value = json_name(path);
+	value = json_text(path);
 	free(here);
 	free(path);
 	return value;

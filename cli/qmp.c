@@ -13,8 +13,8 @@
 static json_t *parse_json(const struct verb *verb, const char *text)
 {
 	json_error_t where;
-	json_t *value = json_loads(text, JSON_REJECT_DUPLICATES |
-				   JSON_DECODE_ANY, &where);
+	json_t *value = json_read(text, strlen(text), JSON_REJECT_DUPLICATES |
+				  JSON_DECODE_ANY, &where);
 
 	if (!value)
 		die(EXIT_USAGE, "%s: '%s' is no JSON: %s at byte %d",
@@ -35,10 +35,10 @@ static json_t *value_of(const struct verb *verb, const char *text)
 		return json_false();
 	if (digits && digits < 19 && !text[sign + digits])
 		return json_integer(strtoll(text, NULL, 10));
-	return json_name(text);
+	return json_text(text);
 }
 
-/* Puts the value of "a.b.c" where it belongs; key is cut up. */
+/* Puts the value of "a.b.c" where it belongs; key is cut up, and UTF-8. */
 static void put(json_t *object, char *key, json_t *value)
 {
 	char *dot;
@@ -69,6 +69,9 @@ void put_option(json_t *object, const struct verb *verb, const char *word)
 		    verb->name, key);
 	} else {
 		*equals = 0;
+		if (!utf8_is_valid(key, strlen(key)))
+			die(EXIT_USAGE, "%s: the name '%s' is not UTF-8",
+			    verb->name, key);
 		put(object, key, value_of(verb, equals + 1));
 	}
 	free(key);
@@ -85,9 +88,12 @@ static json_t *call_arguments(const struct args *args)
 
 static void print_value(json_t *value, bool on_lines)
 {
-	json_dumpf(value, stdout, JSON_ENCODE_ANY |
-		   (on_lines ? JSON_COMPACT : JSON_INDENT(2)));
-	putchar('\n');
+	char *text = checked(json_write(value, JSON_ENCODE_ANY |
+					(on_lines ? JSON_COMPACT :
+						    JSON_INDENT(2))));
+
+	puts(text);
+	free(text);
 	fflush(stdout);
 }
 

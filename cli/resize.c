@@ -41,7 +41,7 @@ int verb_resize(const struct args *args)
 {
 	const char *name = args->operands[0];
 	json_t *call = json_pack("{s:o,s:b}", "id",
-				 json_name(device_name(name)), "force",
+				 json_text(device_name(name)), "force",
 				 args_given(args, "force"));
 	json_t *result, *why = NULL;
 

@@ -20,6 +20,7 @@
 #include "graph/export.h"
 #include "graph/node.h"
 #include "graph/root.h"
+#include "runtime/json.h"
 
 #define OPT(field) offsetof(struct fuse_options, field)
 
@@ -107,7 +108,7 @@ static int fuse_make_absolute(struct export *exp, struct error **err)
 	free(here);
 	free(opts->mountpoint);
 	opts->mountpoint = path;
-	json_object_set_new(exp->given, "mountpoint", json_string(path));
+	json_object_set_new(exp->given, "mountpoint", json_text(path));
 	return 0;
 }
 
@@ -326,7 +327,7 @@ static void fuse_query(struct export *exp, json_t *object)
 	if (exp->device[0])
 		json_object_set_new(object, "device",
 				    json_string(exp->device));
-	json_object_set_new(object, "mountpoint", json_string(f->path));
+	json_object_set_new(object, "mountpoint", json_text(f->path));
 	json_object_set_new(object, "size",
 			    json_integer((json_int_t)
 					 fuse_size(&f->common.shape)));
@@ -342,7 +343,7 @@ static void fuse_query(struct export *exp, json_t *object)
 				    json_boolean(f->loop.direct));
 	if (f->loop.note)
 		json_object_set_new(object, "note",
-				    json_string(f->loop.note));
+				    json_text(f->loop.note));
 }
 
 static const struct export_type fuse_export_type = {

@@ -17,6 +17,7 @@
 
 #include "graph/magic.h"
 #include "graph/walk.h"
+#include "runtime/json.h"
 #include "runtime/storage.h"
 
 #define SECTOR 512u
@@ -125,10 +126,10 @@ static json_t *backing_options(const char *path, const char *format,
 
 	/* "-f file": the bytes, without a format */
 	if (driver && driver->kind == DRIVER_PROTOCOL)
-		return json_pack("{s:s, s:s}", "driver", protocol, "filename",
-				 path);
-	return json_pack("{s:s, s:{s:s, s:s}}", "driver", format, "file",
-			 "driver", protocol, "filename", path);
+		return json_pack("{s:s, s:o}", "driver", protocol, "filename",
+				 json_text(path));
+	return json_pack("{s:s, s:{s:s, s:o}}", "driver", format, "file",
+			 "driver", protocol, "filename", json_text(path));
 }
 
 /* "qcow2, raw" */
@@ -178,10 +179,6 @@ json_t *node_options_for_file(const char *path, const char *format,
 		return NULL;
 	}
 	options = backing_options(path, format, &look);
-	if (!options) {
-		error_set(err, EINVAL, "The name of '%s' is not UTF-8", path);
-		return NULL;
-	}
 	json_object_set_new(options, "read-only", json_boolean(
 			    read_only || look.info.write_protected));
 	/* O_DIRECT could not write the last block of such a file whole */
@@ -311,9 +308,6 @@ static int backing_describe(const struct node *node, struct node *const *chain,
 	if (!file->driver)
 		return unknown_format(format, file->path, err);
 	file->options = backing_options(file->path, format, &look);
-	if (!file->options)
-		return error_set(err, EINVAL, "The backing file name of node"
-				 " '%s' is not UTF-8", node->name);
 	return 0;
 }
 

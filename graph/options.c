@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/json.h"
+
 static int option_bad_type(const struct option *opt, struct error **err)
 {
 	const char *expected = "string";
@@ -224,10 +226,12 @@ json_t *options_given(json_t *object, const struct option *table)
 json_t *option_value(const struct option *opt, const void *opts)
 {
 	const void *at = (const char *)opts + opt->offset;
+	const char *text;
 
 	switch (opt->type) {
 	case OPT_STRING:
-		return json_string(*(char *const *)at);
+		text = *(char *const *)at;
+		return text ? json_text(text) : NULL;
 	case OPT_BOOL:
 		return json_boolean(*(const bool *)at);
 	case OPT_SIZE:

@@ -14,6 +14,7 @@
 #include "graph/backing.h"
 #include "graph/edge.h"
 #include "graph/graph.h"
+#include "runtime/json.h"
 
 /* ---- names ---- */
 
@@ -79,7 +80,7 @@ static json_t *options_of(const struct node *node, unsigned depth)
 
 	if (node->filename)
 		json_object_set_new(options, "filename",
-				    json_string(node->filename));
+				    json_text(node->filename));
 	strong = strong_options(node);
 	json_object_update(options, strong);
 	json_decref(strong);
@@ -96,25 +97,21 @@ static json_t *json_name(const struct node *node)
 {
 	char text[JSON_NAME_MAX + 16];
 	json_t *options = options_of(node, 0);
-	char *dump = json_dumps(options, JSON_SORT_KEYS);
-	json_t *name;
+	char *dump = json_write(options, JSON_SORT_KEYS);
 
 	snprintf(text, sizeof(text), "json:%.*s%s", JSON_NAME_MAX - 3,
 		 dump ? dump : "{}", dump && strlen(dump) > JSON_NAME_MAX - 3 ?
 		 "..." : "");
-	name = json_string(text);
 	json_decref(options);
 	free(dump);
-	/* names are bytes, JSON is UTF-8 */
-	return name ? name : json_string("json:{}");
+	return json_text(text);
 }
 
 static json_t *file_name(const struct node *node)
 {
 	const char *plain = plain_name(node);
-	json_t *name = plain ? json_string(plain) : NULL;
 
-	return name ? name : json_name(node);
+	return plain ? json_text(plain) : json_name(node);
 }
 
 /* ---- query-named-block-nodes ---- */
@@ -131,10 +128,10 @@ static json_t *image_info(const struct node *node, bool flat)
 
 	if (node->header_backing)
 		json_object_set_new(image, "backing-filename",
-				    json_string(node->header_backing));
+				    json_text(node->header_backing));
 	if (node->header_backing_format)
 		json_object_set_new(image, "backing-filename-format",
-				    json_string(node->header_backing_format));
+				    json_text(node->header_backing_format));
 	if (backing) {
 		json_object_set_new(image, "full-backing-filename",
 				    file_name(backing));
@@ -198,14 +195,14 @@ static json_t *node_info(const struct node *node, bool flat)
 				    file_name(node_cow_child(node)));
 	else if (node->header_backing)
 		json_object_set_new(object, "backing_file",
-				    json_string(node->header_backing));
+				    json_text(node->header_backing));
 	json_object_set_new(object, "children", children_info(node));
 	json_object_set_new(object, "image", image_info(node, flat));
 	if (node->implicit)
 		json_object_set_new(object, "implicit", json_true());
 	if (node->temporary)
 		json_object_set_new(object, "temporary",
-				    json_string(own_file_name(node)));
+				    json_text(own_file_name(node)));
 	return object;
 }
 

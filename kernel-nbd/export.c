@@ -24,6 +24,7 @@
 #include "kernel-nbd/netlink.h"
 #include "nbd/protocol.h"
 #include "nbd/target.h"
+#include "runtime/json.h"
 #include "runtime/late.h"
 
 /* From the last close to a free device: the kernel's own work. */
@@ -707,7 +708,7 @@ static void knbd_query(struct export *exp, json_t *object)
 	json_object_set_new(object, "zero-copy-reason",
 			    json_string("NBD has none"));
 	if (k->note)
-		json_object_set_new(object, "note", json_string(k->note));
+		json_object_set_new(object, "note", json_text(k->note));
 	if (k->stuck_in)
 		json_object_set_new(object, "stuck-in",
 				    json_string(k->stuck_in));

@@ -13,6 +13,7 @@
 #include "graph/export.h"
 #include "graph/node.h"
 #include "nbd/server.h"
+#include "runtime/json.h"
 
 #define PREFERRED_BLOCK 4096u
 /* From the end of the connections to the last answer of the graph. */
@@ -218,7 +219,7 @@ static void nbd_query(struct export *exp, json_t *object)
 {
 	const struct nbd_export *e = exp->state;
 
-	json_object_set_new(object, "name", json_string(e->offer.name));
+	json_object_set_new(object, "name", json_text(e->offer.name));
 	json_object_set_new(object, "clients", json_integer(e->target.count));
 }
 

@@ -17,6 +17,7 @@
 #include "graph/export.h"
 #include "graph/graph.h"
 #include "runtime/io.h"
+#include "runtime/json.h"
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/gone.h"
@@ -160,7 +161,7 @@ static struct node *attach_open(json_t *args, struct error **err)
 		return NULL;
 	/* it is the name of what is shown */
 	if (name && !window_wanted(args) && !temporary)
-		json_object_set_new(options, "node-name", json_string(name));
+		json_object_set_new(options, "node-name", json_text(name));
 	node = open_image(options, NODE_SHARE | (guessed ? NODE_GUESSED : 0),
 			  filename, err);
 	if (node && attach_refuse_written(args, node, err) < 0) {
@@ -303,15 +304,22 @@ static const struct node *attach_image(const struct node *node, json_t *args)
  * not to be. */
 static json_t *attach_why_read_only(const struct node *node, json_t *args)
 {
+	json_t *why;
+	char *text;
+
 	if (!node->read_only || arg_bool(args, "read-only", false) ||
 	    arg_bool(args, "temporary", false))
 		return NULL;
 	while (node->file)
 		node = node->file->child;
-	return json_sprintf(!strcmp(node->driver->name, "host_device") ?
-			    "the device '%s' is read-only" :
-			    "'%s' lies on a read-only file system",
-			    node->filename);
+	if (asprintf(&text, !strcmp(node->driver->name, "host_device") ?
+		     "the device '%s' is read-only" :
+		     "'%s' lies on a read-only file system",
+		     node->filename) < 0)
+		abort();
+	why = json_text(text);
+	free(text);
+	return why;
 }
 
 /* That udevd does not run is news once, to who gave a name, as which the disk

@@ -16,6 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "runtime/json.h"
 #include "runtime/ring.h"
 #include "runtime/storage.h"
 #include "server/address.h"
@@ -572,9 +573,9 @@ json_t *chardev_from_options(json_t *options, struct error **err)
 	if (arg_check_id(arg_string(options, "id", ""), err) < 0)
 		return NULL;
 	data = json_copy(options);
-	args = json_pack("{s:O,s:{s:s,s:o}}",
+	args = json_pack("{s:O,s:{s:o,s:o}}",
 			 "id", json_object_get(options, "id"),
-			 "backend", "type", type, "data", data);
+			 "backend", "type", json_text(type), "data", data);
 	json_object_del(data, "id");
 	json_object_del(data, "backend");
 	if (!strcmp(type, "socket") && set_socket(data, err) < 0) {

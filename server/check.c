@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "graph/graph.h"
+#include "runtime/json.h"
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/deadline.h"

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "server/change.h"
-#include "server/json-token.h"
 #include "server/running.h"
 
 const struct command *command_find(const struct command *table,
@@ -95,29 +94,6 @@ json_t *command_run(const struct command *cmd, json_t *args,
 	result = changes ? run_change(cmd, args, err) : cmd->run(args, err);
 	running_end(&self);
 	return result;
-}
-
-json_t *json_text(const char *text)
-{
-	static const char unknown[] = "\xef\xbf\xbd";	/* U+FFFD */
-	const char *end = text + strlen(text);
-	json_t *value = json_string(text);
-	char *plain, *to;
-
-	if (value)
-		return value;
-	to = plain = malloc(3 * (size_t)(end - text) + 1);
-	if (!plain)
-		abort();
-	while (text < end) {
-		size_t len = utf8_length(text, end);
-
-		to = mempcpy(to, len ? text : unknown, len ? len : 3);
-		text += len ? len : 1;
-	}
-	value = json_stringn(plain, (size_t)(to - plain));
-	free(plain);
-	return value;
 }
 
 int arg_check_id(const char *id, struct error **err)

@@ -59,10 +59,6 @@ bool command_check_args(const struct command *cmd, json_t *args,
 json_t *command_run(const struct command *cmd, json_t *args,
 		    struct error **err) MUST_CHECK;
 
-/* A JSON string of any bytes: names of files and names in images may be no
- * UTF-8, the protocol is; what does not fit becomes U+FFFD. */
-json_t *json_text(const char *text);
-
 /* Ids of what clients make: a letter, then letters, digits and "-._". */
 int arg_check_id(const char *id, struct error **err) MUST_CHECK;
 /* Readers of checked arguments; what is absent gives the default. */

@@ -10,6 +10,7 @@
 #include "graph/census.h"
 #include "graph/export.h"
 #include "graph/graph.h"
+#include "runtime/json.h"
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/gone.h"
@@ -155,7 +156,7 @@ json_t *export_describe(struct export *exp)
 	json_object_set_new(shown, "size",
 			    json_integer((json_int_t)node->size));
 	if (warning)
-		json_object_set_new(shown, "warning", json_string(warning));
+		json_object_set_new(shown, "warning", json_text(warning));
 	json_object_set_new(shown, "drains",
 			    export_drains(&exp->root->drains));
 	root_count(exp->root, &counts);

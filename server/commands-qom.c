@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/json.h"
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/object.h"
@@ -115,16 +116,12 @@ static const char *place_type(const struct place *place)
 	return place->object ? place->object->type->name : "container";
 }
 
-/* What is no UTF-8, and what was not given, is a string too. */
+/* What was not given is a string too. */
 static json_t *property_value(const struct option *o, const void *opts)
 {
 	json_t *value = option_value(o, opts);
-	const char *text;
 
-	if (value)
-		return value;
-	text = *(char *const *)(const void *)((const char *)opts + o->offset);
-	return json_text(text ? text : "");
+	return value ? value : json_text("");
 }
 
 static bool is_bundle(const struct place *place, const char *name)

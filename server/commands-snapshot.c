@@ -18,6 +18,7 @@
 #include "graph/backing.h"
 #include "graph/create.h"
 #include "graph/export.h"
+#include "runtime/json.h"
 #include "server/change.h"
 #include "server/command.h"
 #include "server/commands.h"
@@ -157,24 +158,22 @@ static int co_fill_overlay(const struct new_overlay *new, struct node *node,
 			   struct error **err)
 {
 	const char *format, *backing = backing_name_of(node, &format);
-	json_auto_t *options = json_pack("{s:s,s:{s:s,s:s},s:I}", "driver",
-		new->format, "file", "driver", "file", "filename", new->file,
-		"size", (json_int_t)align_up(node->size, 512));
-	json_auto_t *blank = json_pack("{s:s,s:s,s:I}", "driver", "file",
-				       "filename", new->file, "size",
-				       (json_int_t)0);
+	json_auto_t *options = json_pack("{s:o,s:{s:s,s:o},s:I}", "driver",
+		json_text(new->format), "file", "driver", "file", "filename",
+		json_text(new->file), "size",
+		(json_int_t)align_up(node->size, 512));
+	json_auto_t *blank = json_pack("{s:s,s:o,s:I}", "driver", "file",
+				       "filename", json_text(new->file),
+				       "size", (json_int_t)0);
 
 	if (backing && new->backing)
 		backing = new->backing;
-	if (options && backing) {
+	if (backing) {
 		json_object_set_new(options, "backing-file",
-				    json_string(backing));
+				    json_text(backing));
 		json_object_set_new(options, "backing-fmt",
 				    json_string(format));
 	}
-	if (!options || (backing && !json_object_get(options, "backing-file")))
-		return error_set(err, EINVAL, "The name of '%s' or of its base"
-				 " is not UTF-8", new->file);
 	/* what an old file holds goes, unless somebody has it */
 	if (!new->made && co_create_image("a snapshot", blank, err) < 0)
 		return -EINVAL;
@@ -192,15 +191,16 @@ static json_t *overlay_options(const struct new_overlay *new,
 {
 	const struct node *image = node_skip_filters(node);
 	json_t *options = json_pack(
-		"{s:s,s:{s:s,s:s},s:n,s:b,s:s,s:{s:b,s:b}}", "driver",
-		new->format, "file", "driver", "file", "filename", new->file,
-		"backing", "read-only", node->read_only, "discard",
-		node->discard_unmap ? "unmap" : "ignore", "cache", "direct",
-		image->cache_direct, "no-flush", image->no_flush);
+		"{s:o,s:{s:s,s:o},s:n,s:b,s:s,s:{s:b,s:b}}", "driver",
+		json_text(new->format), "file", "driver", "file", "filename",
+		json_text(new->file), "backing", "read-only", node->read_only,
+		"discard", node->discard_unmap ? "unmap" : "ignore",
+		"cache", "direct", image->cache_direct,
+		"no-flush", image->no_flush);
 
-	if (options && new->node_name)
+	if (new->node_name)
 		json_object_set_new(options, "node-name",
-				    json_string(new->node_name));
+				    json_text(new->node_name));
 	return options;
 }
 
@@ -209,9 +209,6 @@ static int co_open_overlay(const struct new_overlay *new, struct node *node,
 {
 	json_auto_t *options = overlay_options(new, node);
 
-	if (!options)
-		return error_set(err, EINVAL, "The name '%s' is not UTF-8",
-				 new->file);
 	part->node = co_open_by_deadline(open_overlay, options, new->file, err);
 	return part->node ? 0 : -EINVAL;
 }

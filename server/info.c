@@ -9,6 +9,7 @@
 
 #include "graph/graph.h"
 #include "graph/io.h"
+#include "runtime/json.h"
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/deadline.h"

@@ -4,7 +4,8 @@
  *
  * Texts of errors are those that clients of the protocol know (A21). Strings
  * may stand in single quotes, as they may for the storage daemon. Whatever is
- * in a string has been checked to be UTF-8 when this has made a value of it.
+ * in a string has been checked to be UTF-8 when this has made a value of it,
+ * but for bytes that escapes stand for (A44); names of members have none.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/json.h"
 #include "server/json-token.h"
 
 struct parser {
@@ -58,40 +60,20 @@ static bool take_token(struct parser *p, char punctuation)
 
 /* --- strings ------------------------------------------------------------ */
 
-static bool is_character(uint32_t c)
-{
-	return c <= 0x10ffff && (c < 0xd800 || c > 0xdfff) &&
-		(c < 0xfdd0 || c > 0xfdef) && (c & 0xfffe) != 0xfffe;
-}
-
-/* Writes c in UTF-8; at most four bytes. */
-static size_t put_utf8(char *out, uint32_t c)
+/* Writes c in UTF-8, at most four bytes, or the byte that it means. */
+static size_t put_character(char *out, uint32_t c)
 {
 	static const unsigned char first[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
 	size_t len = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
 
+	if (json_byte_of(c)) {
+		out[0] = (char)json_byte_of(c);
+		return 1;
+	}
 	for (size_t i = len; i-- > 1; c >>= 6)
 		out[i] = (char)(0x80 | (c & 0x3f));
 	out[0] = (char)(first[len] | c);
 	return len;
-}
-
-size_t utf8_length(const char *s, const char *end)
-{
-	static const uint32_t lowest[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	unsigned char c = (unsigned char)*s;
-	size_t len = c < 0x80 ? 1 : c < 0xc0 ? 0 : c < 0xe0 ? 2 :
-		     c < 0xf0 ? 3 : c < 0xf8 ? 4 : 0;
-	uint32_t value = len == 1 ? c : c & (0x7fu >> len);
-
-	if (len == 0 || len > (size_t)(end - s))
-		return 0;
-	for (size_t i = 1; i < len; i++) {
-		if (((unsigned char)s[i] & 0xc0) != 0x80)
-			return 0;
-		value = value << 6 | ((unsigned char)s[i] & 0x3f);
-	}
-	return value >= lowest[len] && is_character(value) ? len : 0;
 }
 
 /* Four hexadecimal digits after s's "\u"; false: they are not there. */
@@ -125,7 +107,7 @@ static bool take_unicode(struct parser *p, const char **s, const char *end,
 		*s += 6;
 	}
 	*s += 6;
-	if (ok && is_character(*out))
+	if (ok && (unicode_is_character(*out) || json_byte_of(*out)))
 		return true;
 	error_set(p->err, EINVAL, "JSON parse error, %.*s is not a valid "
 		  "Unicode character", (int)shown, at);
@@ -163,7 +145,7 @@ static ssize_t unquote(struct parser *p, const struct json_token *token,
 		if (*s == '\\') {
 			if (!take_escape(p, &s, end, &c))
 				return -1;
-			len += put_utf8(out + len, c);
+			len += put_character(out + len, c);
 			continue;
 		}
 		step = utf8_length(s, end);
@@ -192,7 +174,7 @@ static json_t *parse_string(struct parser *p, const struct json_token *token)
 {
 	char *text = buffer_for(token);
 	ssize_t len = unquote(p, token, text);
-	json_t *value = len < 0 ? NULL : json_stringn(text, (size_t)len);
+	json_t *value = len < 0 ? NULL : json_text_of(text, (size_t)len);
 
 	free(text);
 	return value;
@@ -247,6 +229,8 @@ static bool parse_pair(struct parser *p, json_t *object)
 		/* or those who compare names and those who look them up would
 		 * differ about what is there */
 		parse_fail(p, "zero byte in key");
+	else if (key && !utf8_is_valid(name, len))
+		parse_fail(p, "key is not valid UTF-8");
 	else if (key && !take_token(p, ':'))
 		parse_fail(p, "missing : in object pair");
 	else if (key)

@@ -37,7 +37,4 @@ struct json_tokens {
 json_t *json_parse_tokens(const struct json_tokens *tokens,
 			  struct error **err);
 
-/* The length of the UTF-8 character at s, before end; 0: it is none. */
-size_t utf8_length(const char *s, const char *end);
-
 #endif

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/json.h"
+
 struct span {
 	const char *text;
 	size_t len;
@@ -118,19 +120,9 @@ static json_t *take_value(const char **s)
 		text[len++] = *(*s)++;
 	}
 	*s += **s == ',';
-	value = json_stringn(text, len);
+	value = json_text_of(text, len);
 	free(text);
 	return value;
-}
-
-static bool put_text(json_t *top, struct span key, json_t *value,
-		     struct error **err)
-{
-	if (value)
-		return keyval_put(top, key, value, err);
-	error_set(err, EILSEQ, "Parameter '%.*s' is not valid UTF-8",
-		  (int)key.len, key.text);
-	return false;
 }
 
 static bool put_flag(json_t *top, struct span key, struct error **err)
@@ -146,16 +138,18 @@ static bool put_flag(json_t *top, struct span key, struct error **err)
 static bool take_pair(json_t *top, const char **s, const char *implied,
 		      bool flags, struct error **err)
 {
-	struct span key = { *s, strcspn(*s, "=,") };
+	struct span key = { *s, strcspn(*s, "=,") }, first;
 
 	if (key.text[key.len] == '=') {
 		*s += key.len + 1;
-		return put_text(top, key, take_value(s), err);
+		return keyval_put(top, key, take_value(s), err);
 	}
 	*s += key.len + (key.text[key.len] == ',');
-	if (implied && key.len)
-		return put_text(top, (struct span){ implied, strlen(implied) },
-				json_stringn(key.text, key.len), err);
+	if (implied && key.len) {
+		first = (struct span){ implied, strlen(implied) };
+		return keyval_put(top, first, json_text_of(key.text, key.len),
+				  err);
+	}
 	if (name_length(key.text, key.text + key.len) != key.len || !key.len)
 		return bad_key(key, err);
 	if (flags)

@@ -13,6 +13,7 @@
 #include "graph/export.h"
 #include "graph/graph.h"
 #include "graph/status.h"
+#include "runtime/json.h"
 #include "runtime/late.h"
 #include "server/command.h"
 #include "server/commands.h"

@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "runtime/json.h"
 #include "runtime/wait.h"
 #include "runtime/co.h"
 #include "runtime/ring.h"
@@ -149,7 +150,7 @@ static void client_write(void *arg)
 /* Takes over msg. Any coroutine of the main thread; does not wait. */
 static void client_send(struct client *c, json_t *msg)
 {
-	char *text = json_dumps(msg, c->from->pretty ? JSON_INDENT(4) :
+	char *text = json_write(msg, c->from->pretty ? JSON_INDENT(4) :
 				JSON_COMPACT);
 	size_t len = text ? strlen(text) : 0;
 	char *queue;

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "runtime/json.h"
+
 /*
  * The protocol's version: of the storage daemon whose commands, events and
  * texts these are. Clients decide by it; what we are is in "package".

@@ -17,6 +17,7 @@
 
 #include "graph/export.h"
 #include "graph/node.h"
+#include "runtime/json.h"
 #include "server/address.h"
 #include "server/command.h"
 #include "server/deadline.h"

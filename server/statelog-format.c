@@ -9,6 +9,8 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "runtime/json.h"
+
 #define RECORD_HEAD 18u		/* "LENGTH CRC32 " */
 
 static uint32_t statelog_crc(const char *text, size_t len)
@@ -18,7 +20,7 @@ static uint32_t statelog_crc(const char *text, size_t len)
 
 char *statelog_encode(json_t *record, size_t *len)
 {
-	char *json = json_dumps(record, JSON_COMPACT | JSON_SORT_KEYS);
+	char *json = json_write(record, JSON_COMPACT | JSON_SORT_KEYS);
 	size_t size = json ? strlen(json) : 0;
 	char *text = json ? malloc(RECORD_HEAD + size + 2) : NULL;
 
@@ -59,7 +61,7 @@ json_t *statelog_decode(const char *data, size_t len, size_t *used)
 	data += RECORD_HEAD;
 	if (data[size] != '\n' || statelog_crc(data, size) != crc)
 		return NULL;
-	record = json_loadb(data, size, JSON_REJECT_DUPLICATES, NULL);
+	record = json_read(data, size, JSON_REJECT_DUPLICATES, NULL);
 	if (record)
 		*used = RECORD_HEAD + size + 1;
 	return record;

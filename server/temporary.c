@@ -12,6 +12,7 @@
 
 #include "graph/create.h"
 #include "graph/graph.h"
+#include "runtime/json.h"
 
 const char *temporary_dir(void)
 {
@@ -31,12 +32,7 @@ static struct node *co_temporary_file(struct error **err)
 {
 	json_auto_t *options = temporary_options("file");
 
-	if (json_object_set_new(options, "filename",
-				json_string(temporary_dir())) < 0) {
-		error_set(err, EINVAL, "TMPDIR '%s' is not UTF-8",
-			  temporary_dir());
-		return NULL;
-	}
+	json_object_set_new(options, "filename", json_text(temporary_dir()));
 	json_object_set_new(options, "temporary", json_true());
 	return node_open(options, 0, err);
 }
@@ -66,7 +62,7 @@ struct node *co_temporary_above(struct node *image, const char *name,
 				    json_string(image->name));
 		if (name)
 			json_object_set_new(options, "node-name",
-					    json_string(name));
+					    json_text(name));
 		overlay = node_open(options, 0, err);
 	}
 	if (file && overlay)

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 
 #include "graph/graph.h"
+#include "runtime/json.h"
 #include "server/command.h"
 #include "server/partition.h"
 
@@ -103,7 +104,7 @@ static struct node *co_window_above(struct node *image, const char *name,
 		"cache", "direct", image->cache_direct);
 
 	if (name)
-		json_object_set_new(options, "node-name", json_string(name));
+		json_object_set_new(options, "node-name", json_text(name));
 	return node_open(options, 0, err);
 }
 

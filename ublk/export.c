@@ -16,6 +16,7 @@
 #include "graph/export.h"
 #include "graph/node.h"
 #include "graph/root.h"
+#include "runtime/json.h"
 #include "ublk/control.h"
 #include "ublk/device.h"
 #include "export/payload.h"
@@ -221,7 +222,7 @@ static int ublk_resize(struct export *exp, uint64_t size, struct error **err)
 static void add_text(json_t *object, const char *key, const char *text)
 {
 	if (text)
-		json_object_set_new(object, key, json_string(text));
+		json_object_set_new(object, key, json_text(text));
 }
 
 static json_t *query_queues(struct ublk_device *dev)

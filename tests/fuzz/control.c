@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/json.h"
 #include "server/change.h"
 #include "server/json-stream.h"
 #include "server/qmp.h"
@@ -86,7 +87,7 @@ static void check_reply(json_t *reply)
 	/* exactly one of the two, and it can be sent */
 	assert(!json_object_get(reply, "return") !=
 	       !json_object_get(reply, "error"));
-	text = json_dumps(reply, JSON_COMPACT);
+	text = json_write(reply, JSON_COMPACT);
 	assert(text);
 	free(text);
 	json_decref(reply);

@@ -21,6 +21,7 @@
 #include "graph/graph.h"
 #include "kernel-nbd/kernel-nbd.h"
 #include "nbd/nbd.h"
+#include "runtime/json.h"
 #include "runtime/thread.h"
 #include "runtime/wait.h"
 #include "server/command.h"
@@ -79,6 +80,7 @@ static void show(struct snapshot *got)
 {
 	const char *id;
 	json_t *out, *options;
+	char *text;
 
 	if (got->nbd_server)
 		json_decref(call("nbd-server-start",
@@ -99,7 +101,9 @@ static void show(struct snapshot *got)
 			call("query-block-exports", json_object()),
 			"objects", objects(),
 			"state", snapshot_take());
-	json_dumpf(out, stdout, JSON_INDENT(1) | JSON_SORT_KEYS);
+	text = json_write(out, JSON_INDENT(1) | JSON_SORT_KEYS);
+	fputs(text, stdout);
+	free(text);
 	json_decref(out);
 }
 

@@ -7,12 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/json.h"
 #include "server/json-stream.h"
 
 /* Appends a value, or an error in <>, and '|'. */
 static void note(FILE *out, json_t *value, struct error **err)
 {
-	char *text = value ? json_dumps(value, JSON_COMPACT |
+	char *text = value ? json_write(value, JSON_COMPACT |
 					JSON_ENCODE_ANY) : NULL;
 
 	if (value)
@@ -109,6 +110,22 @@ static void escapes_are_characters(void)
 		  "Unicode character>|");
 	check_cut("[\"\\x\"]", "<JSON parse error, invalid escape sequence "
 		  "in string>|");
+}
+
+/* A44 */
+static void escapes_may_be_bytes(void)
+{
+	check_cut("[\"a\\udcff\\uDC80\"]", "[\"a\\udcff\\udc80\"]|");
+	check_cut("[\"\\udcc3\\udca9\"]", "[\"\xc3\xa9\"]|");
+	check_cut("[\"\\ud800\\udc80\\udc80\"]",
+		  "[\"\xf0\x90\x82\x80\\udc80\"]|");
+	check_cut("[\"\\udc7f\"]", "<JSON parse error, \\udc7f is not a "
+		  "valid Unicode character>|");
+	check_cut("[\"\\udd00\"]", "<JSON parse error, \\udd00 is not a "
+		  "valid Unicode character>|");
+	/* names of members are looked up, and are ours */
+	check_cut("{\"\\udcff\":1}{}",
+		  "<JSON parse error, key is not valid UTF-8>|{}|");
 }
 
 static void strings_are_utf8(void)
@@ -227,6 +244,7 @@ TEST_MAIN("server-json-stream",
 	  TEST(numbers_are_exact),
 	  TEST(strings_may_have_single_quotes),
 	  TEST(escapes_are_characters),
+	  TEST(escapes_may_be_bytes),
 	  TEST(strings_are_utf8),
 	  TEST(mistakes_are_named_and_skipped),
 	  TEST(a_byte_that_is_no_json_resets),

@@ -15,6 +15,7 @@
 #include <jansson.h>
 
 #include "drivers/format/qcow2/qcow2.h"
+#include "runtime/json.h"
 
 #define LIST_MAX 128u
 #define NAME_MAX_SHOWN 255u
@@ -87,20 +88,15 @@ static int co_list_read(struct list *l, uint64_t at, uint32_t len, void *buf)
 	return 0;
 }
 
-/* Names are UTF-8, and only with luck. */
+/* A name of any bytes. */
 static json_t *co_list_name(struct list *l, uint64_t at, uint32_t len)
 {
 	uint8_t text[NAME_MAX_SHOWN];
-	json_t *name;
 
 	len = min(len, NAME_MAX_SHOWN);
 	if (co_list_read(l, at, len, text) < 0)
 		return NULL;
-	name = json_stringn((const char *)text, len);
-	for (uint32_t i = 0; i < len; i++)
-		if (text[i] < ' ' || text[i] > '~')
-			text[i] = '?';
-	return name ? name : json_stringn((const char *)text, len);
+	return json_text_of((const char *)text, len);
 }
 
 static json_t *snapshot_describe(const uint8_t *e, uint32_t extra)
