@@ -6,6 +6,7 @@
  *	root.h		where requests enter; root.c, gate.h gates and counts
  *	census.h	how many are there just now
  *	failure.h	which of them failed, and why
+ *	report.h	what a driver finds wrong with images below it
  *	resolve.h	the fast path (A9)
  *	slow.h		operations in coroutines; serialise.h realigning (A12)
  *	range-lock.h	locks of ranges, of blocks and of jobs

@@ -8,6 +8,7 @@
 #ifndef GRAPH_STATE_H
 #define GRAPH_STATE_H
 
+#include "graph/report.h"
 #include "graph/request.h"
 #include "runtime/co.h"
 
@@ -48,6 +49,7 @@ struct graph_thread {
 	bool ready_posted;
 	bool draining;		/* main: what has no request does not wait */
 	struct bounce_pool bounce[BOUNCE_LEVELS];
+	struct reports reports;
 } CACHELINE_ALIGNED;
 
 struct graph_thread *graph_self(void);

@@ -19,6 +19,7 @@
 #include "server/log.h"
 #include "server/monitor.h"
 #include "server/object.h"
+#include "server/reports.h"
 #include "server/lacks.h"
 
 /* Without the folder of links. */
@@ -322,4 +323,5 @@ void graph_events_start(void)
 
 	export_set_listener(&listener);
 	node_set_close_listener(node_close_failed);
+	reports_start();
 }

@@ -44,6 +44,7 @@
 #include "server/object.h"
 #include "server/deadline.h"
 #include "server/process.h"
+#include "server/reports.h"
 #include "server/schema.h"
 #include "server/signals.h"
 #include "server/startup.h"
@@ -280,6 +281,7 @@ static void serve(void *arg)
 	if (server.log)
 		statelog_free(server.log);
 	ublk_stop();
+	reports_stop();
 	graph_stop();
 	co_log_stop_async();
 	runtime_quit();

@@ -44,6 +44,7 @@
 #include "server/object-tls.h"
 #include "server/process.h"
 #include "server/qmp.h"
+#include "server/reports.h"
 #include "server/running.h"
 #include "server/schema.h"
 #include "server/signals.h"
@@ -1385,6 +1386,7 @@ static void body_life(void *arg)
 	wait_event_set(&life.ended);
 	co_sleep(MS);
 	assert(life.whole || life.faults);
+	reports_stop();
 	check_nothing_left();
 }
 
