@@ -15,6 +15,7 @@ void driver_register_all(void)
 		&qcow2_driver,
 		&nop_driver,
 		&throttle_driver,
+		&blkverify_driver,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)

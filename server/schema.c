@@ -349,15 +349,18 @@ static void add_options(struct type *type, const struct option *o,
 					!o->required)->help = o->help;
 }
 
-static void add_children(struct type *type, const struct driver *driver)
+/* but: those that are not the options' to name. */
+static void add_children(struct type *type, const struct driver *driver,
+			 unsigned but)
 {
 	const struct child_decl *child = driver->children;
 
 	for (; child && child->name; child++)
-		type_add_member(type, child->name, type_parse(child->list ?
-				"[BlockdevRef]" : child->optional ?
-				"BlockdevRefOrNull" : "BlockdevRef"),
-				child->optional);
+		if (!(child->role & but))
+			type_add_member(type, child->name, type_parse(
+				child->list ? "[BlockdevRef]" :
+				child->optional ? "BlockdevRefOrNull" :
+				"BlockdevRef"), child->optional);
 }
 
 static void add_driver(struct type *base, const struct driver *driver)
@@ -367,7 +370,7 @@ static void add_driver(struct type *base, const struct driver *driver)
 
 	snprintf(name, sizeof(name), "BlockdevOptions-%s", driver->name);
 	type = type_named(name);
-	add_children(type, driver);
+	add_children(type, driver, 0);
 	add_options(type, driver->options, base);
 	type_add_variant(base, driver->name, type);
 	type_add_value(type_named("BlockdevDriver"), driver->name);
@@ -490,7 +493,7 @@ static void add_attach(void)
 		}
 }
 
-/* As blockdev-add's, but for the child, which insertion gives it. */
+/* As blockdev-add's, but for the child that it filters: insertion gives it. */
 static void add_filters(void)
 {
 	struct type *base = type_named("BlkgraphFilterOptions"), *type;
@@ -507,6 +510,7 @@ static void add_filters(void)
 		snprintf(name, sizeof(name), "BlkgraphFilterOptions-%s",
 			 driver->name);
 		type = type_named(name);
+		add_children(type, driver, ROLE_FILTERED);
 		add_options(type, driver->options, base);
 		type_add_variant(base, driver->name, type);
 	}

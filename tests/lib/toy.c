@@ -223,6 +223,12 @@ static void toy_perm_let_go(struct node *node)
 		co_sleep(toy_wishes.let_go_ns);
 }
 
+static int toy_fails(const struct node *node, int error)
+{
+	return !toy_wishes.fails || !strcmp(toy_wishes.fails, node->name) ?
+	       error : 0;
+}
+
 /* The contract of driver.h, and how much of it to do now. */
 static uint32_t toy_begin(struct node *node, uint64_t offset, uint32_t len,
 			  const void *buf, bool data)
@@ -252,12 +258,13 @@ static int64_t toy_read(struct node *node, uint64_t offset, uint32_t len,
 {
 	struct toy *toy = node->state;
 	uint32_t n = toy_begin(node, offset, len, buf, true);
+	int fail = toy_fails(node, toy_wishes.fail_read);
 
 	COUNT(toy->reads);
-	if (!toy_wishes.fail_read)
+	if (!fail)
 		disk_copy(buf, toy->data + offset, n);
 	rt_step();
-	return toy_end(node, toy_wishes.fail_read, n);
+	return toy_end(node, fail, n);
 }
 
 static int64_t toy_write(struct node *node, uint64_t offset, uint32_t len,
@@ -265,13 +272,14 @@ static int64_t toy_write(struct node *node, uint64_t offset, uint32_t len,
 {
 	struct toy *toy = node->state;
 	uint32_t n = toy_begin(node, offset, len, buf, true);
+	int fail = toy_fails(node, toy_wishes.fail_write);
 
 	assert(!(flags & REQ_FUA));
 	COUNT(toy->writes);
 	rt_step();
-	if (!toy_wishes.fail_write)
+	if (!fail)
 		disk_copy(toy->data + offset, buf, n);
-	return toy_end(node, toy_wishes.fail_write, n);
+	return toy_end(node, fail, n);
 }
 
 static int64_t toy_zero(struct node *node, uint64_t offset, uint32_t len,
@@ -286,7 +294,7 @@ static int64_t toy_zero(struct node *node, uint64_t offset, uint32_t len,
 	n = toy_begin(node, offset, len, NULL, false);
 	COUNT(toy->zeroes);
 	disk_clear(toy->data + offset, n);
-	return toy_end(node, toy_wishes.fail_write, n);
+	return toy_end(node, toy_fails(node, toy_wishes.fail_write), n);
 }
 
 static int64_t toy_discard(struct node *node, uint64_t offset, uint32_t len)
@@ -312,7 +320,7 @@ static int toy_flush(struct node *node)
 	if (toy_wishes.hold_flush)
 		co_toy_hold(toy);
 	UNCOUNT(toy_calls.flushing);
-	if (toy_wishes.fail_flush)
+	if (toy_fails(node, toy_wishes.fail_flush))
 		return toy_wishes.fail_flush;
 	disk_copy(toy->stable, toy->data, toy->size);
 	rt_step();

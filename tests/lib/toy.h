@@ -43,6 +43,7 @@ struct toy {
 struct toy_wishes {
 	bool hold;			/* operations wait for toy_release */
 	int fail_read, fail_write, fail_flush;	/* negative errno */
+	const char *fails;		/* whom these concern; NULL: all */
 	bool no_zeroes, no_discard;	/* -ENOTSUP */
 	int fail_open;			/* of nodes named toy_wishes.name */
 	int fail_perm;
