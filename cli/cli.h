@@ -16,8 +16,8 @@
  *	column.c	one table of columns: text and JSON
  *	human.c		sizes and times for people, and from them
  *	attach.c, detach.c, list.c, graph.c, info.c, snapshot.c,
- *	filter.c, resize.c, map.c, create.c, check.c, stats.c,
- *	qmp.c						the verbs
+ *	filter.c, resize.c, throttle.c, map.c, create.c, check.c,
+ *	stats.c, qmp.c					the verbs
  *
  * One thread, one command, then exit: nothing is freed that the exit frees,
  * and what cannot go on ends the program (die).
@@ -104,6 +104,7 @@ void verb_help(const struct verb *verb);
 /* What follows the options in its help. */
 void create_help(void);
 void insert_help(void);
+void throttle_help(void);
 
 int verb_attach(const struct args *args);
 int verb_detach(const struct args *args);
@@ -117,6 +118,7 @@ int verb_insert(const struct args *args);
 int verb_snapshot(const struct args *args);
 int verb_remove(const struct args *args);
 int verb_resize(const struct args *args);
+int verb_throttle(const struct args *args);
 int verb_stats(const struct args *args);
 int verb_start(const struct args *args);
 int verb_stop(const struct args *args);
@@ -140,6 +142,14 @@ extern const struct image_option image_options[];
 /* The nodes below a device, as query-named-block-nodes has them; dies when
  * there is no such device. */
 json_t *nodes_below(const char *device);
+
+/* --- throttle.c --- */
+
+/* The first filter of those that a device shows that has limits; NULL: none
+ * has. nodes: what query-named-block-nodes gives. */
+json_t *throttle_node(json_t *nodes, const json_t *exp);
+/* "iops-read 500, bps-total 10M (50M for 10 s)" of such a node; "none". */
+char *limits_words(const json_t *node);
 
 /* --- complete.c --- */
 

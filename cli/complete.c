@@ -96,6 +96,21 @@ static void offer_filter_nodes(struct typed *typed)
 	}
 }
 
+static void offer_groups(struct typed *typed)
+{
+	json_t *objects, *object;
+	size_t i;
+
+	if (!client_connect(CONNECT_IF_THERE))
+		return;
+	objects = client_call("qom-list", json_pack("{s:s}", "path",
+						    "/objects"), NULL);
+	json_array_foreach(objects, i, object)
+		if (!strcmp(get_string(object, "type"),
+			    "child<throttle-group>"))
+			candidate(typed, get_string(object, "name"), "");
+}
+
 static void offer_commands(struct typed *typed)
 {
 	json_t *commands = live("query-commands"), *command;
@@ -170,6 +185,7 @@ static const struct {
 	{ "DEVICE", offer_files },
 	{ "FILTER", offer_filters },
 	{ "FILTER-NODE", offer_filter_nodes },
+	{ "GROUP", offer_groups },
 	{ "COMMAND", offer_commands },
 	{ "VERB", offer_verbs },
 	{ "COLS", offer_columns },

@@ -264,6 +264,10 @@ static void print_device(json_t *exp)
 	print_text("format", get_string(exp, "format"));
 	print_chain(nodes, find_by(nodes, "node-name",
 				   get_string(exp, "node-name")));
+	if (throttle_node(nodes, exp))
+		printf("limits: %s, of group '%s'\n",
+		       limits_words(throttle_node(nodes, exp)),
+		       get_string(throttle_node(nodes, exp), "group"));
 	print_users(exp);
 	print_requests(json_object_get(exp, "stats"));
 	print_present(exp);

@@ -95,6 +95,24 @@ static const struct cli_option resize_options[] = {
 	{ NULL, 0, NULL, NULL }
 };
 
+#define LIMIT "N[,BURST[,SECONDS]]"
+#define LIMIT_SIZE "SIZE[,BURST[,SECONDS]]"
+
+static const struct cli_option limit_options[] = {
+	{ "iops-total", 0, LIMIT, "requests a second" },
+	{ "iops-read", 0, LIMIT, "reads" },
+	{ "iops-write", 0, LIMIT, "writes" },
+	{ "bps-total", 0, LIMIT_SIZE, "bytes a second" },
+	{ "bps-read", 0, LIMIT_SIZE, "bytes read" },
+	{ "bps-write", 0, LIMIT_SIZE, "bytes written" },
+	{ "iops-size", 0, "SIZE", "larger requests count as several" },
+	{ "group", 0, "GROUP", "limits that disks share by this name" },
+	{ "off", 0, NULL, "take the limits away" },
+	{ "json", 0, NULL, "print JSON" },
+	{ "bytes", 'b', NULL, "sizes in bytes" },
+	{ NULL, 0, NULL, NULL }
+};
+
 static const struct cli_option stats_options[] = {
 	{ "json", 0, NULL, "print JSON, numbers exact" },
 	{ "output", 'o', "COLS", "columns: A,B,C; +A,B: besides the usual" },
@@ -159,6 +177,9 @@ const struct verb verbs[] = {
 	  "give a disk another size while it is used",
 	  "blkgraph resize /dev/ublkb0 +10G",
 	  1, 2, resize_options, verb_resize, NULL, NULL },
+	{ "throttle", "DEV", "limit what a device does, or show its limits",
+	  "blkgraph throttle /dev/ublkb0 --iops-read 500 --bps-total 10M,50M",
+	  1, 1, limit_options, verb_throttle, NULL, throttle_help },
 	{ "stats", "[DEV]", "show what devices have done",
 	  "blkgraph stats -o NAME,READS,WRITES",
 	  0, 1, stats_options, verb_stats, stats_columns, NULL },

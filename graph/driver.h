@@ -297,8 +297,10 @@ struct driver {
 	 */
 	int (*identify)(struct node *node, struct file_info *info);
 
-	/* Queries; main. info: adds driver specific members to the object. */
+	/* Queries; main. info: adds driver specific members to the object.
+	 * describe: to what the node is beside its image; NULL: nothing. */
 	void (*info)(struct node *node, struct json_t *object);
+	void (*describe)(const struct node *node, struct json_t *object);
 	/*
 	 * What an image has besides its disk, for one that is only looked at:
 	 * adds to the object that info filled, also before it fails. Main,

@@ -198,6 +198,8 @@ static json_t *node_info(const struct node *node, bool flat)
 				    json_text(node->header_backing));
 	json_object_set_new(object, "children", children_info(node));
 	json_object_set_new(object, "image", image_info(node, flat));
+	if (node->driver->describe)
+		node->driver->describe(node, object);
 	if (node->implicit)
 		json_object_set_new(object, "implicit", json_true());
 	if (node->temporary)

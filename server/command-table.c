@@ -201,6 +201,11 @@ const struct command command_table[] = {
 		.run = cmd_remove,
 	},
 	{
+		.name = "blkgraph-throttle", .kind = COMMAND_CHANGE,
+		.takes = "id:str group?:str limits?:ThrottleLimits",
+		.gives = "BlkgraphThrottled", .run = cmd_throttle,
+	},
+	{
 		.name = "blkgraph-resize", .kind = COMMAND_CHANGE,
 		.takes = "id?:str node-name?:str size?:int grow-by?:int "
 			"force?:bool",

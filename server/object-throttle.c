@@ -53,14 +53,22 @@ static int throttle_group_check(const void *opts, struct error **err)
 	return throttle_limits_check(opts, err);
 }
 
+static void throttle_group_unused(void *owner)
+{
+	object_unused(owner);
+}
+
 static int throttle_group_open(struct object *obj, struct error **err)
 {
 	struct group_state *state = obj->state;
 	int rc = throttle_group_check(obj->opts, err);
 
-	if (rc == 0)
-		state->group = throttle_group_new(obj->id, obj->opts);
-	return rc;
+	if (rc < 0)
+		return rc;
+	state->group = throttle_group_new(obj->id, obj->opts);
+	state->group->unused = throttle_group_unused;
+	state->group->owner = obj;
+	return 0;
 }
 
 static void throttle_group_close(struct object *obj)

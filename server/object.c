@@ -55,6 +55,11 @@ static struct object *object_by_id(const char *id)
 	return obj;
 }
 
+bool object_id_is_taken(const char *id)
+{
+	return object_by_id(id);
+}
+
 static void object_set_life(struct object *obj, enum object_life life)
 {
 	assert(object_life_follows[obj->life] >> life & 1);
@@ -111,10 +116,18 @@ static void object_free(struct object *obj)
 	free(obj);
 }
 
+static bool object_is_used(const struct object *obj)
+{
+	return obj->ref.count > 1 ||
+		(obj->type->is_used && obj->type->is_used(obj));
+}
+
 void object_put(struct object *obj, const char *owner)
 {
-	if (!ref_put(&obj->ref, owner))
+	if (!ref_put(&obj->ref, owner)) {
+		object_unused(obj);
 		return;
+	}
 	if (obj->life == OBJECT_LEAVING) {
 		if (obj->type->close)
 			obj->type->close(obj);
@@ -131,6 +144,22 @@ static void object_take_out(struct object *obj)
 	object_set_life(obj, obj->life == OBJECT_READY ? OBJECT_LEAVING :
 							 OBJECT_CLOSED);
 	object_put(obj, "list");
+}
+
+void object_unused(struct object *obj)
+{
+	if (object_is_found(obj) && !obj->held && !object_is_used(obj))
+		object_take_out(obj);
+}
+
+void object_unused_all(void)
+{
+	struct object *obj, *next;
+
+	for (obj = objects; obj; obj = next) {
+		next = obj->next;
+		object_unused(obj);
+	}
 }
 
 static struct object *object_new(const struct object_type *type,
@@ -271,6 +300,7 @@ struct object *object_add(json_t *options, struct error **err)
 		object_take_out(obj);
 		return NULL;
 	}
+	obj->held = true;
 	object_set_life(obj, OBJECT_READY);
 	return obj;
 }
@@ -282,8 +312,7 @@ static int object_del(const char *id, struct error **err)
 
 	if (!obj)
 		return error_set(err, ENOENT, "object '%s' not found", id);
-	if (obj->ref.count > 1 ||
-	    (obj->type->is_used && obj->type->is_used(obj)))
+	if (object_is_used(obj))
 		return error_set(err, EBUSY, "object '%s' is in use, can not "
 				 "be deleted", id);
 	object_take_out(obj);

@@ -59,6 +59,8 @@ struct object {
 	char *id;
 	void *opts;
 	json_t *given;		/* to object_add, but what is secret */
+	/* until it is deleted; else it ends when nothing uses it any more */
+	bool held;
 	void *state;
 	struct ref ref;		/* one is that of being in the list */
 	struct object *next;
@@ -72,11 +74,13 @@ extern const struct object_type object_throttle_group;
 const struct object_type *object_type_find(const char *name);
 /*
  * Takes a copy of options ("qom-type", "id", the type's own). On failure
- * nothing is left. Coroutine.
+ * nothing is left. What it gives is held. Coroutine.
  */
 struct object *object_add(json_t *options, struct error **err) MUST_CHECK;
 /* NULL: there is none, or it is still being made. */
 struct object *object_find(const char *id);
+/* Whether there is one, or one is being made. */
+bool object_id_is_taken(const char *id);
 /* All, of any life that has an id. */
 struct object *object_first(void);
 bool object_is_found(const struct object *obj);
@@ -84,6 +88,10 @@ bool object_is_found(const struct object *obj);
  * What anybody refers to cannot be deleted. */
 #define object_get(obj, owner) ref_get(&(obj)->ref, owner)
 void object_put(struct object *obj, const char *owner);
+/* What is_used counts is down to nothing: one that is not held goes. */
+void object_unused(struct object *obj);
+/* All that are not held, and that nothing has come to use. */
+void object_unused_all(void);
 /* The bundle as it is; new reference. */
 json_t *object_bundle(const struct object *obj);
 /* Sets members of it: all or none. Coroutine. */

@@ -151,10 +151,11 @@ static bool restore_object_round(json_t *left, bool last, struct snapshot *out)
 {
 	bool made = false;
 	const char *key;
-	json_t *options;
+	json_t *entry;
 	void *tmp;
 
-	json_object_foreach_safe(left, tmp, key, options) {
+	json_object_foreach_safe(left, tmp, key, entry) {
+		json_t *options = json_object_get(entry, "options");
 		const char *id = key_name(key, "objects");
 		struct error *err CLEANUP_ERROR = NULL;
 		struct object *obj;
@@ -168,6 +169,8 @@ static bool restore_object_round(json_t *left, bool last, struct snapshot *out)
 			     json_is_object(options) ?
 			     "a secret is in no log, it has to be given again" :
 			     "the log has no options of it");
+		else
+			obj->held = arg_bool(entry, "held", true);
 		made |= obj != NULL;
 		json_object_del(left, key);
 	}
@@ -251,6 +254,7 @@ void co_snapshot_release(struct snapshot *out)
 		(void)!co_node_put(out->nodes[--out->node_count], "opener",
 				   &ignored);
 	}
+	object_unused_all();
 	free(out->nodes);
 	json_decref(out->exports);
 	json_decref(out->nbd_server);

@@ -128,6 +128,11 @@ static const struct definition {
 	  "backing_file_depth:int encrypted:bool children:[BlockdevChild] "
 	  "active:bool detect_zeroes:BlockdevDetectZeroesOptions bps:int "
 	  "bps_rd:int bps_wr:int iops:int iops_rd:int iops_wr:int "
+	  "bps_max?:int bps_rd_max?:int bps_wr_max?:int iops_max?:int "
+	  "iops_rd_max?:int iops_wr_max?:int bps_max_length?:int "
+	  "bps_rd_max_length?:int bps_wr_max_length?:int "
+	  "iops_max_length?:int iops_rd_max_length?:int "
+	  "iops_wr_max_length?:int iops_size?:int group?:str "
 	  "image:ImageInfo cache:BlockdevCacheInfo write_threshold:int "
 	  "implicit?:bool temporary?:str" },
 	{ "XDbgBlockGraphNode", "id:int type:XDbgBlockGraphNodeType name:str" },
@@ -218,6 +223,9 @@ static const struct definition {
 	{ "BlkgraphSnapshot",
 	  "pause-ns:int in-flight:int disks:[BlkgraphSnapshotDone]" },
 	{ "BlkgraphChange", "node-name?:str pause-ns:int in-flight:int" },
+	{ "BlkgraphThrottled",
+	  "node-name:str group:str inserted:bool pause-ns:int in-flight:int "
+	  "limits:ThrottleLimits" },
 	{ "BlkgraphResized",
 	  "size:int size-before:int pause-ns:int in-flight:int" },
 	{ "BlkgraphExtent",

@@ -67,7 +67,9 @@ json_t *snapshot_take(void)
 	for (const struct object *o = object_first(); o; o = o->next)
 		if (object_is_found(o))
 			snapshot_set(state, "objects", o->id,
-				     json_deep_copy(o->given));
+				     json_pack("{s:o,s:b}", "options",
+					       json_deep_copy(o->given),
+					       "held", o->held));
 	if (nbd_server_args())
 		snapshot_set(state, "nbd", "server",
 			     json_deep_copy(nbd_server_args()));

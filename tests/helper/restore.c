@@ -140,6 +140,13 @@ static void run(void *arg)
 			co_sleep(SECONDS(1) / 1000);
 		json_decref(past.state);
 		status = EXIT_SUCCESS;
+		/* what nobody holds ends with the last node that used it */
+		for (const struct object *o = object_first(); o; o = o->next)
+			if (!o->held) {
+				fprintf(stderr, "restore: object '%s' is "
+					"left\n", o->id);
+				status = EXIT_FAILURE;
+			}
 	}
 	co_statelog_close(log, false);
 	statelog_free(log);

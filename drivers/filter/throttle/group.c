@@ -326,7 +326,8 @@ void throttle_group_get(struct throttle_group *group)
 void throttle_group_put(struct throttle_group *group)
 {
 	assert(group->refs > 1);
-	group->refs--;
+	if (--group->refs == 1 && group->unused)
+		group->unused(group->owner);
 }
 
 static void throttle_group_restart(void *arg)

@@ -72,6 +72,10 @@ struct throttle_group {
 	/* main thread */
 	char *name;
 	unsigned refs;
+	/* told when the first reference is the only one again, which may be its
+	 * end; NULL: nobody */
+	void (*unused)(void *owner);
+	void *owner;
 	struct throttle_limits limits;
 	struct throttle_group *next;
 };

@@ -14,6 +14,8 @@
  * pays a part of a turn.
  */
 #include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
 
 #include "drivers/drivers.h"
 #include "drivers/filter/throttle/group.h"
@@ -21,6 +23,7 @@
 #include "graph/reopen.h"
 #include "graph/thread-state.h"
 #include "graph/wait.h"
+#include "runtime/json.h"
 
 /* What a turn pays for at least, of what waits: shorter ones would be of those
  * whose timers come first. */
@@ -452,6 +455,32 @@ static void throttle_reopen_end(struct node *node, struct reopen *r)
 	throttle_group_put(r->state);
 }
 
+/* By the names that limits have had in queries from the first. */
+static void throttle_describe(const struct node *node, json_t *object)
+{
+	static const char *const names[THROTTLE_LIMITS] = {
+		"bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr",
+	};
+	const struct throttle_group *group = throttle_of(node)->group;
+	char name[24];
+
+	for (unsigned i = 0; i < THROTTLE_LIMITS; i++) {
+		const struct throttle_rate *r = &group->limits.rate[i];
+
+		json_object_set_new(object, names[i], json_integer(r->avg));
+		if (!r->max)
+			continue;
+		snprintf(name, sizeof(name), "%s_max", names[i]);
+		json_object_set_new(object, name, json_integer(r->max));
+		snprintf(name, sizeof(name), "%s_max_length", names[i]);
+		json_object_set_new(object, name, json_integer(r->length));
+	}
+	if (group->limits.iops_size)
+		json_object_set_new(object, "iops_size", json_integer(
+				    group->limits.iops_size));
+	json_object_set_new(object, "group", json_text(group->name));
+}
+
 #define OPT(field) offsetof(struct throttle_options, field)
 
 static const struct option throttle_options[] = {
@@ -488,4 +517,5 @@ const struct driver throttle_driver = {
 	.zeroes = throttle_zeroes,
 	.discard = throttle_discard,
 	.turn_awaited = throttle_turn_awaited,
+	.describe = throttle_describe,
 };
