@@ -14,6 +14,22 @@ void insert_help(void)
 	       "KEY=VALUE, of each: node-name, read-only, discard, ...\n");
 }
 
+/* Whose link it is that changes; of all parents where none is named. */
+static void put_parent(json_t *call, const struct args *args)
+{
+	const char *parent = args_value(args, "parent");
+	const char *child = args_value(args, "child");
+
+	if (child && !parent)
+		die(EXIT_USAGE, "%s: whose child '%s' is meant must be said"
+		    " with --parent", args->verb->name, child);
+	if (parent)
+		json_object_set_new(call, "parent",
+				    json_text(device_name(parent)));
+	if (child)
+		json_object_set_new(call, "child", json_text(child));
+}
+
 static json_t *insert_options(const struct args *args)
 {
 	json_t *options = json_pack("{s:o}", "driver",
@@ -32,6 +48,10 @@ int verb_insert(const struct args *args)
 				 "options", insert_options(args));
 	json_t *result, *why = NULL;
 
+	if (args_given(args, "node"))
+		json_object_set_new(call, "node-name",
+				    json_text(args_value(args, "node")));
+	put_parent(call, args);
 	client_connect(CONNECT_ONLY);
 	result = device_call("blkgraph-insert", call, args->operands[0], &why);
 	/* what was typed has no such part */
@@ -53,6 +73,7 @@ int verb_remove(const struct args *args)
 				 "node-name", json_text(args->operands[1]));
 	json_t *result;
 
+	put_parent(call, args);
 	client_connect(CONNECT_ONLY);
 	result = device_call("blkgraph-remove", call, args->operands[0], NULL);
 	if (args_given(args, "json"))

@@ -89,6 +89,21 @@ static const struct cli_option change_options[] = {
 	{ NULL, 0, NULL, NULL }
 };
 
+static const struct cli_option put_in_options[] = {
+	{ "node", 0, "NODE", "above this node; default: what DEV shows" },
+	{ "parent", 0, "PARENT", "for this node or device alone, below it" },
+	{ "child", 0, "NAME", "which child of PARENT: file, backing, ..." },
+	{ "json", 0, NULL, "print the result as JSON" },
+	{ NULL, 0, NULL, NULL }
+};
+
+static const struct cli_option take_out_options[] = {
+	{ "parent", 0, "PARENT", "for this node or device alone" },
+	{ "child", 0, "NAME", "which child of PARENT: file, backing, ..." },
+	{ "json", 0, NULL, "print the result as JSON" },
+	{ NULL, 0, NULL, NULL }
+};
+
 static const struct cli_option resize_options[] = {
 	{ "force", 0, NULL, "also where data, or a file system, is cut off" },
 	{ "json", 0, NULL, "print the result as JSON" },
@@ -168,11 +183,11 @@ const struct verb verbs[] = {
 	{ "insert", "DEV FILTER [KEY=VALUE]...",
 	  "put a filter under a device while it is used",
 	  "blkgraph insert /dev/ublkb0 nop node-name=f",
-	  2, -1, change_options, verb_insert, NULL, insert_help },
+	  2, -1, put_in_options, verb_insert, NULL, insert_help },
 	{ "remove", "DEV FILTER-NODE",
 	  "take a filter away while the device is used",
 	  "blkgraph remove /dev/ublkb0 f",
-	  2, 2, change_options, verb_remove, NULL, NULL },
+	  2, 2, take_out_options, verb_remove, NULL, NULL },
 	{ "resize", "DEV [SIZE|+SIZE]",
 	  "give a disk another size while it is used",
 	  "blkgraph resize /dev/ublkb0 +10G",

@@ -62,9 +62,10 @@ int action_snapshot_check(const struct node *node, struct error **err)
 	MUST_CHECK;
 /* As graph_insert; *filter: the new node, a reference of the action's until it
  * is committed, then the caller's. */
-struct action *action_insert(struct node *below, const char *parent,
+struct action *action_insert(struct node *below, const struct link_of *of,
 			     struct json_t *options, struct node **filter);
-struct action *action_remove(struct node *filter);
+/* As graph_remove. */
+struct action *action_remove(struct node *filter, const struct link_of *of);
 /* As node_del; what its close could not write is heard by who listens. */
 struct action *action_delete(struct node *node);
 

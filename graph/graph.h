@@ -60,20 +60,26 @@ void graph_start(uint64_t drain_deadline_ns);
 /* Everything closed; asserts that no node is left. */
 void graph_stop(void);
 
+/* One link to a node: that of this parent, a root or a node. */
+struct link_of {
+	const char *parent;
+	const char *child;	/* as the parent calls it; NULL: its only one */
+};
+
 /*
- * Puts a filter above `below` (C4): all parents of `below` move to it, or one
- * root or node only when parent is not NULL (its name). options: a filter's,
- * without the child. Where others put filters above `below` meanwhile, this one
- * is above theirs. The caller refers to `below`. Returns the new node, a
- * reference whose owner is the "opener".
+ * Puts a filter above `below` (C4): all parents of `below` move to it, or,
+ * where `of` is not NULL, that link alone. options: a filter's, without the
+ * child. Where others put filters above `below` meanwhile, this one is above
+ * theirs. The caller refers to `below`. Returns the new node, a reference whose
+ * owner is the "opener".
  */
-struct node *graph_insert(struct node *below, const char *parent,
+struct node *graph_insert(struct node *below, const struct link_of *of,
 			  struct json_t *options, struct change_stats *stats,
 			  struct error **err) MUST_CHECK;
-/* Takes a filter away: its parents move to its filtered child. The caller
- * refers to the filter. */
-int graph_remove(struct node *filter, struct change_stats *stats,
-		 struct error **err) MUST_CHECK;
+/* Takes a filter away, for all of its parents or one link: they move to its
+ * filtered child. The caller refers to the filter. */
+int graph_remove(struct node *filter, const struct link_of *of,
+		 struct change_stats *stats, struct error **err) MUST_CHECK;
 
 /* Queries, new references: the protocol's query-named-block-nodes and
  * x-debug-query-block-graph. */

@@ -27,17 +27,60 @@ static bool root_is_named(const struct root *root, const char *name)
 	       !strcmp(quote + 1 + len, "'");
 }
 
-static struct edge *find_parent(const struct transaction *t,
-				const struct node *node, const char *name)
+/* As struct link_of; parent NULL: all. */
+struct whose {
+	char *parent, *child;
+};
+
+static void whose_init(struct whose *whose, const struct link_of *of)
 {
-	struct edge *e;
+	if (!of)
+		return;
+	whose->parent = strdup(of->parent);
+	whose->child = of->child ? strdup(of->child) : NULL;
+	if (!whose->parent || (of->child && !whose->child))
+		abort();
+}
+
+static void whose_free(struct whose *whose)
+{
+	free(whose->parent);
+	free(whose->child);
+}
+
+/* The link of one parent to `node`; but: no parent in this sense. */
+static struct edge *find_link(const struct transaction *t,
+			      const struct node *node, const struct node *but,
+			      const struct whose *whose, struct error **err)
+{
+	struct edge *e, *found = NULL;
+	bool is_parent = false;
 
 	for (e = transaction_first_parent(t, node); e;
-	     e = transaction_next_parent(t, node, e))
-		if (e->root ? root_is_named(e->root, name) :
-			      !strcmp(e->parent->name, name))
-			return e;
-	return NULL;
+	     e = transaction_next_parent(t, node, e)) {
+		if (e->root ? !root_is_named(e->root, whose->parent) :
+			      e->parent == but ||
+			      strcmp(e->parent->name, whose->parent))
+			continue;
+		is_parent = true;
+		if (whose->child && strcmp(e->name, whose->child))
+			continue;
+		if (found) {
+			error_set(err, EINVAL, "'%s' has node '%s' as '%s' and"
+				  " as '%s': say which with 'child'",
+				  whose->parent, node->name, found->name,
+				  e->name);
+			return NULL;
+		}
+		found = e;
+	}
+	if (!is_parent)
+		error_set(err, ENOENT, "'%s' is not a parent of node '%s'",
+			  whose->parent, node->name);
+	else if (!found)
+		error_set(err, ENOENT, "Node '%s' is not the '%s' child of"
+			  " '%s'", node->name, whose->child, whose->parent);
+	return found;
 }
 
 /* The name of the one child that makes it a filter; NULL: it is none. */
@@ -91,7 +134,7 @@ static struct node *open_filter(struct node *below, json_t *options,
 struct insertion {
 	struct action action;
 	struct node *below;
-	char *parent;		/* NULL: all */
+	struct whose whose;
 	json_t *options;
 	struct node *filter, **out;
 };
@@ -112,17 +155,17 @@ static void insertion_step(struct action *action, struct transaction *t)
 {
 	struct insertion *i = container_of(action, struct insertion, action);
 	struct node *child = node_filtered_child(i->filter);
-	struct edge *e = i->parent ? find_parent(t, child, i->parent) : NULL;
 	struct error *err = NULL;
+	struct edge *e;
 
-	if (e && e->parent != i->filter)
-		transaction_move(t, e, i->filter);
-	else if (i->parent)
-		error_set(&err, ENOENT, "'%s' is not a parent of node '%s'",
-			  i->parent, i->below->name);
-	else if (!transaction_move_parents(t, child, i->filter))
+	if (i->whose.parent) {
+		e = find_link(t, child, i->filter, &i->whose, &err);
+		if (e)
+			transaction_move(t, e, i->filter);
+	} else if (!transaction_move_parents(t, child, i->filter)) {
 		error_set(&err, EINVAL, "Node '%s' has no parent that could "
 			  "move to a filter", i->below->name);
+	}
 	if (err)
 		transaction_fail(t, err);
 }
@@ -138,7 +181,7 @@ static void insertion_end(struct action *action, bool committed)
 		(void)!co_node_put(i->filter, "opener", &ignored);
 	node_put(i->below, "insertion");
 	json_decref(i->options);
-	free(i->parent);
+	whose_free(&i->whose);
 	free(i);
 }
 
@@ -148,7 +191,7 @@ static const struct action_ops insertion_ops = {
 	.end = insertion_end,
 };
 
-struct action *action_insert(struct node *below, const char *parent,
+struct action *action_insert(struct node *below, const struct link_of *of,
 			     json_t *options, struct node **filter)
 {
 	struct insertion *i = calloc(1, sizeof(*i));
@@ -157,16 +200,14 @@ struct action *action_insert(struct node *below, const char *parent,
 		abort();
 	i->action.ops = &insertion_ops;
 	i->below = node_get(below, "insertion");
-	i->parent = parent ? strdup(parent) : NULL;
-	if (parent && !i->parent)
-		abort();
+	whose_init(&i->whose, of);
 	i->options = json_incref(options);
 	i->out = filter;
 	*filter = NULL;
 	return &i->action;
 }
 
-struct node *graph_insert(struct node *below, const char *parent,
+struct node *graph_insert(struct node *below, const struct link_of *of,
 			  json_t *options, struct change_stats *stats,
 			  struct error **err)
 {
@@ -174,7 +215,7 @@ struct node *graph_insert(struct node *below, const char *parent,
 	struct node *filter;
 
 	assert(thread_is_main());
-	if (co_action_add(&all, action_insert(below, parent, options, &filter),
+	if (co_action_add(&all, action_insert(below, of, options, &filter),
 			  err) < 0) {
 		co_actions_give_up(&all);
 		return NULL;
@@ -187,6 +228,7 @@ struct node *graph_insert(struct node *below, const char *parent,
 struct removal {
 	struct action action;
 	struct node *filter;
+	struct whose whose;
 };
 
 static int removal_prepare(struct action *action, struct error **err)
@@ -201,25 +243,41 @@ static int removal_prepare(struct action *action, struct error **err)
 			 filter->name);
 }
 
-/* What blockdev-add made stays until blockdev-del (G1). */
+/* As it is now that nobody else changes anything. */
+static struct node *filtered_now(const struct transaction *t,
+				 const struct node *filter)
+{
+	struct edge *e = transaction_first_child(t, filter);
+
+	while (!(e->role & ROLE_FILTERED))
+		e = transaction_next_child(t, filter, e);
+	return e->target;
+}
+
+/* What blockdev-add made stays until blockdev-del (G1), and what others have
+ * above them until they let go. */
 static void removal_step(struct action *action, struct transaction *t)
 {
-	struct node *filter = container_of(action, struct removal,
-					   action)->filter;
-	const struct edge *frozen = edge_first_frozen(filter);
+	struct removal *r = container_of(action, struct removal, action);
+	const struct edge *frozen = edge_first_frozen(r->filter);
+	struct node *below = filtered_now(t, r->filter);
 	struct error *why = NULL;
+	struct edge *e;
 
-	/* as it is now that nobody else changes anything */
-	for (struct edge *e = transaction_first_child(t, filter); e;
-	     e = transaction_next_child(t, filter, e))
-		if (e->role & ROLE_FILTERED)
-			transaction_move_parents(t, filter, e->target);
-	if (!frozen)
-		return;
-	error_set(&why, EBUSY, "Cannot remove node '%s': its '%s' link to '%s'"
-		  " is used by %s", filter->name, frozen->name,
-		  frozen->child->name, frozen->frozen_by);
-	transaction_fail(t, why);
+	if (r->whose.parent) {
+		e = find_link(t, r->filter, NULL, &r->whose, &why);
+		if (e)
+			transaction_move(t, e, below);
+	} else {
+		transaction_move_parents(t, r->filter, below);
+		if (frozen)
+			error_set(&why, EBUSY, "Cannot remove node '%s': its"
+				  " '%s' link to '%s' is used by %s",
+				  r->filter->name, frozen->name,
+				  frozen->child->name, frozen->frozen_by);
+	}
+	if (why)
+		transaction_fail(t, why);
 }
 
 static void removal_end(struct action *action, bool committed)
@@ -228,6 +286,7 @@ static void removal_end(struct action *action, bool committed)
 
 	(void)committed;
 	node_put(r->filter, "removal");
+	whose_free(&r->whose);
 	free(r);
 }
 
@@ -237,7 +296,7 @@ static const struct action_ops removal_ops = {
 	.end = removal_end,
 };
 
-struct action *action_remove(struct node *filter)
+struct action *action_remove(struct node *filter, const struct link_of *of)
 {
 	struct removal *r = calloc(1, sizeof(*r));
 
@@ -245,17 +304,18 @@ struct action *action_remove(struct node *filter)
 		abort();
 	r->action.ops = &removal_ops;
 	r->filter = node_get(filter, "removal");
+	whose_init(&r->whose, of);
 	return &r->action;
 }
 
-int graph_remove(struct node *filter, struct change_stats *stats,
-		 struct error **err)
+int graph_remove(struct node *filter, const struct link_of *of,
+		 struct change_stats *stats, struct error **err)
 {
 	struct actions all = { NULL };
 	int ret;
 
 	assert(thread_is_main());
-	ret = co_action_add(&all, action_remove(filter), err);
+	ret = co_action_add(&all, action_remove(filter, of), err);
 	if (ret == 0)
 		return co_actions_commit(&all, stats, err);
 	co_actions_give_up(&all);

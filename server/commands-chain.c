@@ -17,8 +17,8 @@
 
 /* ---- blockdev-replace ---- */
 
-static int find_parent_place(const char *name, struct place *place,
-			     struct export **exp, struct error **err)
+int find_parent_place(const char *name, struct place *place,
+		      struct export **exp, struct error **err)
 {
 	place->parent = node_find(name);
 	*exp = export_find(name);

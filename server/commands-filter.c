@@ -10,6 +10,7 @@
 
 #include "graph/export.h"
 #include "graph/graph.h"
+#include "graph/replace.h"
 #include "server/command.h"
 #include "server/commands.h"
 
@@ -25,36 +26,107 @@ static json_t *filter_result(const struct change_stats *stats)
 			 "in-flight", (json_int_t)stats->in_flight);
 }
 
-struct node *filter_place(json_t *args, struct error **err)
+static bool is_in_tree(const struct node *top, const struct node *node)
+{
+	if (top == node)
+		return true;
+	for (const struct edge *e = top->children; e; e = e->next_child)
+		if (is_in_tree(e->child, node))
+			return true;
+	return false;
+}
+
+/* "parent" and "child"; a path is that of a device. */
+static int find_link_args(json_t *args, struct link_of *link,
+			  struct error **err)
+{
+	const struct export *exp;
+
+	link->parent = arg_string(args, "parent", NULL);
+	link->child = arg_string(args, "child", NULL);
+	if (link->child && !link->parent)
+		return error_set(err, EINVAL, "Whose child '%s' is meant must"
+				 " be said with 'parent'", link->child);
+	if (!link->parent || !strchr(link->parent, '/'))
+		return 0;
+	exp = export_by_name(link->parent, err);
+	link->parent = exp ? exp->id : NULL;
+	return exp ? 0 : -ENOENT;
+}
+
+/* What the link leads to; device: only what lies below that one. */
+static struct node *node_of_link(const struct link_of *link,
+				 const struct export *device,
+				 struct error **err)
+{
+	const char *child = link->child;
+	const struct edge *found = NULL, *e;
+	struct place place;
+	struct export *exp;
+
+	if (find_parent_place(link->parent, &place, &exp, err) < 0)
+		return NULL;
+	for (e = exp ? &exp->root->edge : place.parent->children; e;
+	     e = exp ? NULL : e->next_child) {
+		if ((child && strcmp(e->name, child)) ||
+		    (device && !is_in_tree(export_node(device), e->child)))
+			continue;
+		if (found) {
+			error_set(err, EINVAL, "'%s' has the children '%s' and"
+				  " '%s': say which with 'child'",
+				  link->parent, found->name, e->name);
+			return NULL;
+		}
+		found = e;
+	}
+	if (!found)
+		error_set(err, ENOENT, "'%s' has no child%s%s%s%s%s%s",
+			  link->parent, child ? " '" : "", child ? child : "",
+			  child ? "'" : "", device ? " below device '" : "",
+			  device ? device->id : "", device ? "'" : "");
+	return found ? found->child : NULL;
+}
+
+int filter_place(json_t *args, struct filter_place *place, struct error **err)
 {
 	const char *id = arg_string(args, "id", NULL);
 	const char *name = arg_string(args, "node-name", NULL);
-	struct export *exp = NULL;
-	struct node *node;
+	const struct export *device = NULL;
 
-	if (!id == !name) {
-		error_set(err, EINVAL, "Either 'id' or 'node-name' must say "
-			  "where the filter goes");
-		return NULL;
+	if (find_link_args(args, &place->link, err) < 0)
+		return -EINVAL;
+	if (!id && !name && !place->link.parent)
+		return error_set(err, EINVAL, "'id', 'node-name' or 'parent'"
+				 " must say where the filter goes");
+	if (id) {
+		device = export_by_name(id, err);
+		if (!device)
+			return -ENOENT;
 	}
-	if (id)
-		exp = export_by_name(id, err);
-	node = name ? node_by_name(name, err) : exp ? export_node(exp) : NULL;
-	return node ? node_get(node, "command") : NULL;
+	place->node = name ? node_by_name(name, err) : place->link.parent ?
+		      node_of_link(&place->link, device, err) :
+		      export_node(device);
+	if (!place->node)
+		return -ENOENT;
+	return !device || is_in_tree(export_node(device), place->node) ? 0 :
+		error_set(err, ENOENT, "Node '%s' is not below device '%s'",
+			  name, device->id);
 }
 
 json_t *cmd_insert(json_t *args, struct error **err)
 {
-	struct node *below = filter_place(args, err), *filter;
 	struct error *ignored CLEANUP_ERROR = NULL;
 	struct change_stats stats;
+	struct filter_place place;
+	struct node *filter;
 	json_t *result;
 
-	if (!below)
+	if (filter_place(args, &place, err) < 0)
 		return NULL;
-	filter = graph_insert(below, arg_string(args, "parent", NULL),
+	node_get(place.node, "command");
+	filter = graph_insert(place.node, filter_link(&place),
 			      json_object_get(args, "options"), &stats, err);
-	(void)!co_node_put(below, "command", &ignored);
+	(void)!co_node_put(place.node, "command", &ignored);
 	if (!filter) {
 		error_prefix(err, "Could not insert '%s'", arg_string(
 			     json_object_get(args, "options"), "driver", ""));
@@ -114,33 +186,37 @@ static struct node *filter_of_export(const char *id, const char *name,
 	return NULL;
 }
 
-struct node *filter_to_remove(json_t *args, struct error **err)
+int filter_to_remove(json_t *args, struct filter_place *place,
+		     struct error **err)
 {
 	const char *id = arg_string(args, "id", NULL);
 	const char *name = arg_string(args, "node-name", "");
-	struct node *node = id ? filter_of_export(id, name, err) :
-		node_by_name(name, err);
+	struct node *node;
 
-	if (!node || node->driver->kind == DRIVER_FILTER)
-		return node;
-	error_set(err, EINVAL, "Node '%s' is no filter but a '%s'", node->name,
-		  node->driver->name);
-	return NULL;
+	if (find_link_args(args, &place->link, err) < 0)
+		return -EINVAL;
+	node = id ? filter_of_export(id, name, err) : node_by_name(name, err);
+	place->node = node;
+	if (!node)
+		return -ENOENT;
+	return node->driver->kind == DRIVER_FILTER ? 0 :
+		error_set(err, EINVAL, "Node '%s' is no filter but a '%s'",
+			  node->name, node->driver->name);
 }
 
 json_t *cmd_remove(json_t *args, struct error **err)
 {
-	struct node *node = filter_to_remove(args, err);
 	struct change_stats stats;
+	struct filter_place place;
 	int rc;
 
-	if (!node)
+	if (filter_to_remove(args, &place, err) < 0)
 		return NULL;
-	node_get(node, "command");
-	rc = graph_remove(node, &stats, err);
+	node_get(place.node, "command");
+	rc = graph_remove(place.node, filter_link(&place), &stats, err);
 	if (rc < 0)
-		node_put(node, "command");
+		node_put(place.node, "command");
 	else
-		rc = co_node_put(node, "command", err);
+		rc = co_node_put(place.node, "command", err);
 	return rc < 0 ? NULL : filter_result(&stats);
 }

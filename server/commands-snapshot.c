@@ -330,30 +330,30 @@ static int plan_delete(struct plan *plan, json_t *args, struct error **err)
 /* The filter is the part's when it is in. */
 static int plan_insert(struct plan *plan, json_t *args, struct error **err)
 {
-	struct node *below = filter_place(args, err);
+	struct filter_place place;
 	struct plan_part *part;
 	int ret;
 
-	if (!below)
+	if (filter_place(args, &place, err) < 0)
 		return -ENOENT;
 	part = plan_part_new(plan);
-	ret = co_action_add(&plan->actions, action_insert(below,
-			    arg_string(args, "parent", NULL),
-			    json_object_get(args, "options"), &part->node),
-			    err);
+	ret = co_action_add(&plan->actions, action_insert(place.node,
+			    filter_link(&place), json_object_get(args,
+			    "options"), &part->node), err);
 	if (ret < 0)
 		error_prefix(err, "Could not insert '%s'", arg_string(
 			     json_object_get(args, "options"), "driver", ""));
-	node_put(below, "command");
 	return ret;
 }
 
 static int plan_remove(struct plan *plan, json_t *args, struct error **err)
 {
-	struct node *filter = filter_to_remove(args, err);
+	struct filter_place place;
 
-	return filter ? co_action_add(&plan->actions, action_remove(filter),
-				      err) : -ENOENT;
+	if (filter_to_remove(args, &place, err) < 0)
+		return -ENOENT;
+	return co_action_add(&plan->actions, action_remove(place.node,
+			     filter_link(&place)), err);
 }
 
 static int plan_abort(struct plan *plan, json_t *args, struct error **err)

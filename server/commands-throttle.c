@@ -148,7 +148,8 @@ static int co_insert_throttle(struct throttling *t, struct error **err)
 					 "throttle-group", t->group->id);
 	struct node *below = node_get(t->exp->root->edge.child, "command");
 	struct error *ignored CLEANUP_ERROR = NULL;
-	struct node *filter = graph_insert(below, t->exp->root->name, options,
+	const struct link_of of = { t->exp->root->name, NULL };
+	struct node *filter = graph_insert(below, &of, options,
 					   &t->stats, err);
 
 	(void)!co_node_put(below, "command", &ignored);

@@ -28,10 +28,12 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "graph/graph.h"
 #include "runtime/error.h"
 
 struct export;
 struct node;
+struct place;
 struct root_counts;
 
 json_t *cmd_query_version(json_t *args, struct error **err);
@@ -137,12 +139,26 @@ struct node *open_to_look(json_t *args, bool chain, struct error **err);
 /* As query-blockstats shows them; new reference. */
 json_t *counts_describe(const struct root_counts *counts);
 struct node *node_by_name(const char *name, struct error **err);
-/* The node that "node-name" names, or that the export "id" shows: a reference
- * of the "command". */
-struct node *filter_place(json_t *args, struct error **err);
-/* The filter that "node-name" names, below the export "id" where that is given:
- * the caller's only until it waits. */
-struct node *filter_to_remove(json_t *args, struct error **err);
+/* The node or export of that name, as the parent of a link: place->parent, or
+ * *exp and place->root. */
+int find_parent_place(const char *name, struct place *place,
+		      struct export **exp, struct error **err) MUST_CHECK;
+/* Where a filter goes or is: above a node, for all of its parents, or for one
+ * link. Good until the caller waits, or keeps references of its own. */
+struct filter_place {
+	struct node *node;
+	struct link_of link;	/* parent NULL: all */
+};
+static inline const struct link_of *filter_link(const struct filter_place *p)
+{
+	return p->link.parent ? &p->link : NULL;
+}
+/* What blkgraph-insert's arguments name: a node to be above. */
+int filter_place(json_t *args, struct filter_place *place, struct error **err)
+	MUST_CHECK;
+/* What blkgraph-remove's name: a filter. */
+int filter_to_remove(json_t *args, struct filter_place *place,
+		     struct error **err) MUST_CHECK;
 
 /*
  * Whoever is refused a file's lock, or a permission on its node, because of a

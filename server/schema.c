@@ -215,9 +215,10 @@ static const struct definition {
 	{ "TransactionAction", "type:TransactionActionKind" },
 	{ "TransactionProperties", "completion-mode?:ActionCompletionMode" },
 	{ "BlkgraphInsert",
-	  "id?:str node-name?:str parent?:str "
+	  "id?:str node-name?:str parent?:str child?:str "
 	  "options:BlkgraphFilterOptions" },
-	{ "BlkgraphRemove", "node-name:str id?:str" },
+	{ "BlkgraphRemove",
+	  "node-name:str id?:str parent?:str child?:str" },
 	{ "BlkgraphSnapshotDisk", "id:str file?:str" },
 	{ "BlkgraphSnapshotDone", "id:str node-name:str file:str" },
 	{ "BlkgraphSnapshot",

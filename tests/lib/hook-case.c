@@ -69,7 +69,7 @@ static void change(const struct hook_case *c)
 		json_decref(options);
 		CU_ASSERT_PTR_NOT_NULL_FATAL(filter);
 		co_yield();
-		CU_ASSERT_EQUAL(graph_remove(filter, NULL, &err), 0);
+		CU_ASSERT_EQUAL(graph_remove(filter, NULL, NULL, &err), 0);
 		toy_let_go(filter);
 	}
 }

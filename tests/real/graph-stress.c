@@ -147,7 +147,7 @@ static void change_under_load(struct load *load, struct node *top)
 			depth++;
 		} else {
 			depth--;
-			CU_ASSERT_EQUAL_FATAL(graph_remove(filter[depth],
+			CU_ASSERT_EQUAL_FATAL(graph_remove(filter[depth], NULL,
 							   &stats, &err), 0);
 			toy_let_go(filter[depth]);
 		}

@@ -72,7 +72,7 @@ static void drain(struct node *node)
 
 	json_decref(options);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(nop);
-	CU_ASSERT_EQUAL(graph_remove(nop, NULL, &err), 0);
+	CU_ASSERT_EQUAL(graph_remove(nop, NULL, NULL, &err), 0);
 	toy_let_go(nop);
 }
 

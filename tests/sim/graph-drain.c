@@ -150,7 +150,8 @@ static void body_live(void *arg)
 			/* from anywhere in the stack */
 			unsigned at = (unsigned)sim_random_below(depth);
 
-			CU_ASSERT_EQUAL_FATAL(graph_remove(filter[at], &stats,
+			CU_ASSERT_EQUAL_FATAL(graph_remove(filter[at], NULL,
+							   &stats,
 							   &err), 0);
 			toy_let_go(filter[at]);
 			depth--;

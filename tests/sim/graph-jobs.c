@@ -324,7 +324,7 @@ static void change(struct node *node)
 		return;
 	}
 	co_sleep(sim_random_below(2 * MS));
-	CU_ASSERT_EQUAL(graph_remove(nop, NULL, &err), 0);
+	CU_ASSERT_EQUAL(graph_remove(nop, NULL, NULL, &err), 0);
 	toy_let_go(nop);
 }
 

@@ -155,7 +155,7 @@ static void command_remove(void)
 	if (!filter)
 		return;
 	node_get(filter, "command");
-	count(graph_remove(filter, NULL, &err), &err);
+	count(graph_remove(filter, NULL, NULL, &err), &err);
 	node_put(filter, "command");
 }
 

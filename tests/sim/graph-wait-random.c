@@ -144,7 +144,7 @@ static void change(void)
 	if (run.full)
 		toy_wishes.full += (unsigned)sim_random_below(4);
 	co_sleep(sim_random_below(2 * MS));
-	CU_ASSERT_EQUAL(graph_remove(filter, NULL, &err), 0);
+	CU_ASSERT_EQUAL(graph_remove(filter, NULL, NULL, &err), 0);
 	toy_let_go(filter);
 	co_sleep(sim_random_below(2 * MS));
 }

@@ -761,6 +761,19 @@ static void command_add(void)
 	call("blockdev-add", args);
 }
 
+/* Of what has one or several children that are called so, or none. */
+static void name_link(json_t *args)
+{
+	static const char *const links[] = { "root", "file", "backing" };
+
+	if (sim_random_below(10) < 3)
+		json_object_set_new(args, "parent", json_string(
+			sim_random_below(2) ? any_name() : ONE_OF(exports)));
+	if (!sim_random_below(3))
+		json_object_set_new(args, "child",
+				    json_string(ONE_OF(links)));
+}
+
 static void command_insert(void)
 {
 	bool throttle = sim_random_below(2);
@@ -776,13 +789,10 @@ static void command_insert(void)
 				    json_string(ONE_OF(names)));
 	if (sim_random_below(10) < 3)
 		json_object_set_new(args, "id", json_string(ONE_OF(exports)));
-	else
+	if (sim_random_below(10) < 6)
 		json_object_set_new(args, "node-name",
 				    json_string(any_name()));
-	if (sim_random_below(10) < 3)
-		json_object_set_new(args, "parent", json_string(
-			sim_random_below(2) ? ONE_OF(names) :
-			ONE_OF(exports)));
+	name_link(args);
 	call("blkgraph-insert", args);
 }
 
@@ -794,6 +804,7 @@ static void command_remove(void)
 
 	if (sim_random_below(10) < 3)
 		json_object_set_new(args, "id", json_string(ONE_OF(exports)));
+	name_link(args);
 	call("blkgraph-remove", args);
 }
 

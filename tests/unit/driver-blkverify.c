@@ -331,7 +331,7 @@ SIM_TEST(in_and_out)
 	memset(buf, 3, sizeof(buf));
 	CU_ASSERT_EQUAL(toy_request(root, REQ_WRITE, 0, 512, buf, 0), 0);
 	CU_ASSERT_EQUAL(toy_of(node_find("t"))->data[511], 3);
-	CU_ASSERT_EQUAL(graph_remove(v, NULL, &err), 0);
+	CU_ASSERT_EQUAL(graph_remove(v, NULL, NULL, &err), 0);
 	CU_ASSERT_PTR_EQUAL(root->edge.child, leaf);
 	toy_let_go(v);
 	CU_ASSERT_PTR_NULL(node_find("t")->parents);

@@ -940,6 +940,7 @@ SIM_TEST(test_all_parents)
 /* Insert and remove on one parent's edge; what they refuse. */
 SIM_TEST(test_insert)
 {
+	const struct link_of of_b = { "b", NULL }, of_c = { "c", NULL };
 	json_t *options = json_pack("{s:s, s:s}", "driver", "nop",
 				    "node-name", "f");
 	struct error *err = NULL;
@@ -951,11 +952,11 @@ SIM_TEST(test_insert)
 	node = toy_open("{'driver':'toy','node-name':'n','discard':'unmap'}");
 	a = try_root("export 'a'", node, RW, PERM_ALL, NULL);
 	b = try_root("export 'b'", node, RW, PERM_ALL, NULL);
-	CU_ASSERT_PTR_NULL(graph_insert(node, "c", options, NULL, &err));
+	CU_ASSERT_PTR_NULL(graph_insert(node, &of_c, options, NULL, &err));
 	CU_ASSERT_STRING_EQUAL(err->text, "'c' is not a parent of node 'n'");
 	error_clear(&err);
 	CU_ASSERT_PTR_NULL(node_find("f"));
-	f = graph_insert(node, "b", options, &stats, &err);
+	f = graph_insert(node, &of_b, options, &stats, &err);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
 	CU_ASSERT(f->discard_unmap);
 	CU_ASSERT_PTR_EQUAL(a->edge.child, node);
@@ -963,10 +964,10 @@ SIM_TEST(test_insert)
 	/* a was not held up */
 	CU_ASSERT_EQUAL(a->drains.count, 0);
 	CU_ASSERT_EQUAL(b->drains.count, 1);
-	CU_ASSERT_EQUAL(graph_remove(node, NULL, &err), -EINVAL);
+	CU_ASSERT_EQUAL(graph_remove(node, NULL, NULL, &err), -EINVAL);
 	CU_ASSERT_STRING_EQUAL(err->text, "Node 'n' is not a filter");
 	error_clear(&err);
-	CU_ASSERT_EQUAL(graph_remove(f, &stats, &err), 0);
+	CU_ASSERT_EQUAL(graph_remove(f, NULL, &stats, &err), 0);
 	toy_let_go(f);
 	CU_ASSERT_PTR_EQUAL(b->edge.child, node);
 	CU_ASSERT_PTR_NULL(node_find("f"));
@@ -985,6 +986,65 @@ SIM_TEST(test_insert)
 			       "move to a filter");
 	error_clear(&err);
 	toy_let_go(node);
+	CU_ASSERT_PTR_NULL(node_next(NULL));
+	json_decref(options);
+}
+
+static void insert_nowhere(struct node *below, const char *parent,
+			   const char *child, const char *why)
+{
+	const struct link_of of = { parent, child };
+	json_t *options = json_pack("{s:s}", "driver", "nop");
+	struct error *err = NULL;
+
+	CU_ASSERT_PTR_NULL(graph_insert(below, &of, options, NULL, &err));
+	CU_ASSERT_STRING_EQUAL(err->text, why);
+	error_clear(&err);
+	json_decref(options);
+}
+
+/* C4: of two links of one parent the one that is named; out for one parent. */
+SIM_TEST(test_insert_into_one_link)
+{
+	const struct link_of of_backing = { "top", "backing" };
+	const struct link_of of_r = { "r", NULL };
+	json_t *options = json_pack("{s:s, s:s}", "driver", "nop",
+				    "node-name", "f");
+	struct node *low, *top, *other, *f;
+	struct error *err = NULL;
+	struct root *r;
+
+	toy_start();
+	low = toy_open("{'driver':'toy','node-name':'low','read-only':true}");
+	top = toy_open("{'driver':'toy-format','node-name':'top','file':'low',"
+		       "'backing':'low','read-only':true}");
+	r = try_root("export 'r'", low, PERM_CONSISTENT_READ, PERM_ALL, NULL);
+	insert_nowhere(low, "top", NULL, "'top' has node 'low' as 'backing' and"
+		       " as 'file': say which with 'child'");
+	insert_nowhere(low, "top", "root", "Node 'low' is not the 'root' child"
+		       " of 'top'");
+	insert_nowhere(low, "r", "file", "Node 'low' is not the 'file' child"
+		       " of 'r'");
+	f = graph_insert(low, &of_backing, options, NULL, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	CU_ASSERT_PTR_EQUAL(top->backing->child, f);
+	CU_ASSERT_PTR_EQUAL(top->file->child, low);
+	CU_ASSERT_PTR_EQUAL(r->edge.child, low);
+
+	/* with a second parent it stays for that one */
+	other = toy_open("{'driver':'raw','node-name':'other','file':'f',"
+			 "'read-only':true}");
+	CU_ASSERT_EQUAL(graph_remove(f, &of_r, NULL, &err), -ENOENT);
+	CU_ASSERT_STRING_EQUAL(err->text, "'r' is not a parent of node 'f'");
+	error_clear(&err);
+	CU_ASSERT_EQUAL(graph_remove(f, &of_backing, NULL, &err), 0);
+	CU_ASSERT_PTR_EQUAL(top->backing->child, low);
+	CU_ASSERT_PTR_EQUAL(other->file->child, f);
+	toy_let_go(f);
+	toy_let_go(other);
+	CU_ASSERT_PTR_NULL(node_find("f"));
+	root_free(r);
+	toy_let_go(top);
 	CU_ASSERT_PTR_NULL(node_next(NULL));
 	json_decref(options);
 }
@@ -1032,4 +1092,5 @@ TEST_MAIN("graph-change",
 	  TEST(test_pointers),
 	  TEST(test_all_parents),
 	  TEST(test_insert),
+	  TEST(test_insert_into_one_link),
 	  TEST(test_serialise))

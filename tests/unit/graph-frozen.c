@@ -99,8 +99,9 @@ static struct node *insert(struct node *below, const char *parent)
 {
 	json_t *options = json_pack("{s:s,s:s}", "driver", "nop", "node-name",
 				    "new");
-	struct node *node = graph_insert(below, parent, options, NULL,
-					 &chain.err);
+	const struct link_of of = { parent, NULL };
+	struct node *node = graph_insert(below, parent ? &of : NULL, options,
+					 NULL, &chain.err);
 
 	json_decref(options);
 	return node;
@@ -119,25 +120,25 @@ SIM_TEST(insert_and_remove)
 	refused(TOP_TO_F);
 	CU_ASSERT_PTR_NULL(insert(chain.f, "top"));
 	refused(TOP_TO_F);
-	CU_ASSERT_EQUAL(graph_remove(chain.f, NULL, &chain.err), -EBUSY);
+	CU_ASSERT_EQUAL(graph_remove(chain.f, NULL, NULL, &chain.err), -EBUSY);
 	refused(TOP_TO_F);
 	/* what is below is not frozen */
 	node = insert(chain.base, NULL);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(node);
-	CU_ASSERT_EQUAL(graph_remove(node, NULL, &chain.err), 0);
+	CU_ASSERT_EQUAL(graph_remove(node, NULL, NULL, &chain.err), 0);
 	CU_ASSERT_EQUAL(co_node_put(node, "opener", &chain.err), 0);
 	edge_thaw(chain.top->backing);
 
 	/* the filter's own link */
 	freeze(chain.f->file);
-	CU_ASSERT_EQUAL(graph_remove(chain.f, NULL, &chain.err), -EBUSY);
+	CU_ASSERT_EQUAL(graph_remove(chain.f, NULL, NULL, &chain.err), -EBUSY);
 	refused("Cannot remove node 'f': its 'file' link to 'base' is used by"
 		" job 'j'");
 	CU_ASSERT_PTR_NULL(insert(chain.base, NULL));
 	refused("Cannot change 'file' link from 'f' to 'base': it is used by"
 		" job 'j'");
 	edge_thaw(chain.f->file);
-	CU_ASSERT_EQUAL(graph_remove(chain.f, NULL, &chain.err), 0);
+	CU_ASSERT_EQUAL(graph_remove(chain.f, NULL, NULL, &chain.err), 0);
 	CU_ASSERT_PTR_EQUAL(chain.top->backing->child, chain.base);
 	chain_close();
 }

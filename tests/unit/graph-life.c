@@ -61,7 +61,7 @@ static int co_remove(const char *name, struct error **err)
 	if (!filter)
 		return error_set(err, ENOENT, "no '%s'", name);
 	node_get(filter, "command");
-	ret = graph_remove(filter, NULL, err);
+	ret = graph_remove(filter, NULL, NULL, err);
 	(void)!co_node_put(filter, "command", &ignored);
 	return ret;
 }
