@@ -23,6 +23,8 @@ static int option_bad_type(const struct option *opt, struct error **err)
 		expected = "boolean";
 	else if (opt->type == OPT_SIZE)
 		expected = "size";
+	else if (opt->type == OPT_FLAGS || opt->type == OPT_LIST)
+		expected = "array";
 	else if (opt->type != OPT_STRING && opt->type != OPT_ENUM)
 		expected = "integer";
 	return error_set(err, EINVAL,
@@ -92,18 +94,75 @@ static int option_set_number(const struct option *opt, uint64_t n, char *out,
 	return 0;
 }
 
-static int option_set_enum(const struct option *opt, const char *text,
-			   char *out, struct error **err)
+/* The value's index, or a negative errno. */
+static int option_index(const struct option *opt, const char *text,
+			struct error **err)
 {
-	for (int i = 0; opt->values[i]; i++) {
-		if (strcmp(opt->values[i], text))
-			continue;
-		*(int *)(void *)(out + opt->offset) = i;
-		return 0;
-	}
+	for (int i = 0; opt->values[i]; i++)
+		if (!strcmp(opt->values[i], text))
+			return i;
 	return error_set(err, EINVAL,
 			 "Parameter '%s' does not accept value '%s'",
 			 opt->name, text);
+}
+
+static int option_set_enum(const struct option *opt, const char *text,
+			   char *out, struct error **err)
+{
+	int i = option_index(opt, text, err);
+
+	if (i < 0)
+		return i;
+	*(int *)(void *)(out + opt->offset) = i;
+	return 0;
+}
+
+static int option_set_flags(const struct option *opt, const json_t *array,
+			    char *out, struct error **err)
+{
+	uint32_t *flags = (void *)(out + opt->offset);
+
+	for (size_t n = 0; n < json_array_size(array); n++) {
+		const json_t *value = json_array_get(array, n);
+		int i;
+
+		if (!json_is_string(value))
+			return option_bad_type(opt, err);
+		i = option_index(opt, json_string_value(value), err);
+		if (i < 0)
+			return i;
+		*flags |= 1u << i;
+	}
+	return 0;
+}
+
+/* What is wrong with an item is said of the item. */
+static int option_set_list(const struct option *opt, const json_t *array,
+			   char *out, struct error **err)
+{
+	struct option_list *list = (void *)(out + opt->offset);
+	size_t count = json_array_size(array);
+	int ret = 0;
+
+	list->items = calloc(count ? count : 1, opt->item_size);
+	if (!list->items)
+		abort();
+	while (ret == 0 && list->count < count) {
+		json_auto_t *item = json_deep_copy(json_array_get(array,
+							list->count));
+		char *to = (char *)list->items + list->count * opt->item_size;
+
+		if (!json_is_object(item))
+			return error_set(err, EINVAL, "Invalid parameter type"
+					 " for '%s', expected: object",
+					 opt->name);
+		ret = options_parse(item, opt->members, opt->name, to, err);
+		if (ret < 0)
+			return ret;
+		list->count++;
+		ret = options_refuse_rest(item, err);
+	}
+	return ret;
 }
 
 static int option_set_bool(const struct option *opt, const char *text,
@@ -143,6 +202,9 @@ static int option_set_text(const struct option *opt, const char *text,
 					 "Parameter '%s' expects a size, not"
 					 " '%s'", opt->name, text);
 		return option_set_number(opt, n, out, err);
+	case OPT_FLAGS:
+	case OPT_LIST:
+		break;
 	}
 	return option_bad_type(opt, err);
 }
@@ -163,8 +225,12 @@ static int option_set_json(const struct option *opt, const json_t *value,
 		*(bool *)(out + opt->offset) = json_is_true(value);
 		return 0;
 	}
+	if (json_is_array(value) && opt->type == OPT_FLAGS)
+		return option_set_flags(opt, value, out, err);
+	if (json_is_array(value) && opt->type == OPT_LIST)
+		return option_set_list(opt, value, out, err);
 	if (!json_is_integer(value) || opt->type == OPT_STRING ||
-	    opt->type == OPT_BOOL || opt->type == OPT_ENUM)
+	    opt->type == OPT_BOOL || opt->type >= OPT_ENUM)
 		return option_bad_type(opt, err);
 	if (json_integer_value(value) < 0 && opt->type != OPT_UINT64 &&
 	    opt->type != OPT_INT64)
@@ -223,6 +289,28 @@ json_t *options_given(json_t *object, const struct option *table)
 	return given;
 }
 
+static json_t *flags_value(const struct option *opt, uint32_t flags)
+{
+	json_t *array = json_array();
+
+	for (unsigned i = 0; opt->values[i]; i++)
+		if (flags >> i & 1)
+			json_array_append_new(array,
+					      json_string(opt->values[i]));
+	return array;
+}
+
+static json_t *list_value(const struct option *opt,
+			  const struct option_list *list)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < list->count; i++)
+		json_array_append_new(array, options_describe(opt->members,
+			(const char *)list->items + i * opt->item_size));
+	return array;
+}
+
 json_t *option_value(const struct option *opt, const void *opts)
 {
 	const void *at = (const char *)opts + opt->offset;
@@ -242,6 +330,10 @@ json_t *option_value(const struct option *opt, const void *opts)
 		return json_integer(*(const uint32_t *)at);
 	case OPT_ENUM:
 		return json_string(opt->values[*(const int *)at]);
+	case OPT_FLAGS:
+		return flags_value(opt, *(const uint32_t *)at);
+	case OPT_LIST:
+		return list_value(opt, at);
 	}
 	return NULL;
 }
@@ -279,6 +371,15 @@ const char *options_differ(const struct option *table, const void *a,
 	return NULL;
 }
 
+static void list_free(const struct option *opt, struct option_list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		options_free(opt->members,
+			     (char *)list->items + i * opt->item_size);
+	free(list->items);
+	*list = (struct option_list){};
+}
+
 void options_free(const struct option *table, void *out)
 {
 	const struct option *opt;
@@ -287,12 +388,14 @@ void options_free(const struct option *table, void *out)
 	if (!out)
 		return;
 	for (opt = table; opt && opt->name; opt++) {
-		char **text = (char **)(void *)(base + opt->offset);
+		void *at = base + opt->offset;
 
-		if (opt->type != OPT_STRING)
-			continue;
-		free(*text);
-		*text = NULL;
+		if (opt->type == OPT_STRING) {
+			free(*(char **)at);
+			*(char **)at = NULL;
+		} else if (opt->type == OPT_LIST) {
+			list_free(opt, at);
+		}
 	}
 }
 

@@ -22,6 +22,14 @@ enum option_type {
 	OPT_UINT64,
 	OPT_INT64,	/* the same, but that the schema calls it signed */
 	OPT_ENUM,	/* int: index in values */
+	OPT_FLAGS,	/* uint32_t: a bit for each value of a list */
+	OPT_LIST,	/* struct option_list, of objects */
+};
+
+/* Owned by the struct that it is part of. */
+struct option_list {
+	void *items;
+	size_t count;
 };
 
 struct option {
@@ -30,7 +38,9 @@ struct option {
 	size_t offset;		/* in the struct that is filled */
 	const char *def;	/* default as text; NULL: zero, or required */
 	bool required;
-	const char *const *values;	/* OPT_ENUM, ends with NULL */
+	const char *const *values;	/* of ENUM, FLAGS; ends with NULL */
+	const struct option *members;	/* OPT_LIST: of each item */
+	size_t item_size;		/* bytes of the struct they fill */
 	uint64_t lowest, highest;	/* of numbers; both 0: any */
 	bool secret;		/* queries do not show its value */
 	bool changes;		/* also by reopening */

@@ -66,6 +66,9 @@ static const char *property_type(const struct option *o)
 		return "uint64";
 	case OPT_INT64:
 		return "int";
+	case OPT_FLAGS:
+	case OPT_LIST:
+		return "list";
 	case OPT_STRING:
 	case OPT_ENUM:
 		break;

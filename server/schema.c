@@ -312,6 +312,17 @@ static const struct union_definition {
 
 /* --- types from option tables -------------------------------------------- */
 
+static void add_options(struct type *type, const struct option *o,
+			const struct type *base);
+
+static const struct type *array_of(const char *name)
+{
+	char text[NAME_MAX_LEN + 2];
+
+	snprintf(text, sizeof(text), "[%s]", name);
+	return type_parse(text);
+}
+
 static const struct type *option_type(const struct type *owner,
 				      const struct option *o)
 {
@@ -331,13 +342,17 @@ static const struct type *option_type(const struct type *owner,
 	case OPT_UINT64:
 		return type_named("uint64");
 	case OPT_ENUM:
+	case OPT_FLAGS:
+	case OPT_LIST:
 		break;
 	}
 	snprintf(name, sizeof(name), "%s.%s", owner->name, o->name);
 	type = type_named(name);
-	for (unsigned i = 0; o->values[i]; i++)
+	if (o->type == OPT_LIST)
+		add_options(type, o->members, NULL);
+	for (unsigned i = 0; o->values && o->values[i]; i++)
 		type_add_value(type, o->values[i]);
-	return type;
+	return o->type == OPT_ENUM ? type : array_of(name);
 }
 
 static bool type_has(const struct type *type, const char *name)
