@@ -129,7 +129,7 @@ int verb_version(const struct args *args);
 
 /* those of drivers/format and drivers/filter */
 #define FORMATS "qcow2|raw"
-#define FILTERS "nop|throttle|blkverify"
+#define FILTERS "nop|throttle|blkverify|blkdebug"
 
 /* The keys of create's -o; ends with name NULL. */
 struct image_option {

@@ -16,6 +16,7 @@ void driver_register_all(void)
 		&nop_driver,
 		&throttle_driver,
 		&blkverify_driver,
+		&blkdebug_driver,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)

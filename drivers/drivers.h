@@ -15,5 +15,6 @@ extern const struct driver qcow2_driver;
 extern const struct driver nop_driver;
 extern const struct driver throttle_driver;
 extern const struct driver blkverify_driver;
+extern const struct driver blkdebug_driver;
 
 #endif
