@@ -221,6 +221,9 @@ json_t *client_call(const char *command, json_t *arguments, json_t **error);
 void put_option(json_t *object, const struct verb *verb, const char *word);
 /* The next event; NULL: the daemon has closed the connection. */
 json_t *client_event(void);
+/* Returns when there is an event, which nobody else sees then, or the time is
+ * over. */
+void client_wait(int milliseconds);
 /* The exit status for an errno, and for the protocol's error object or a job
  * that has failed. */
 int errno_status(int code);
@@ -306,6 +309,8 @@ const char *human_size(char text[32], uint64_t bytes);
 /* A copy without what a terminal would obey: images hold names, and images
  * are not trusted. */
 char *printable(const char *text);
+/* Columns on the screen, not bytes; a byte that is no character takes one. */
+int text_width(const char *text);
 /* "I/O was held for 1.2 ms, 3 requests in flight": a change's result. */
 char *pause_words(const json_t *result);
 /* "1.2 ms" */

@@ -112,16 +112,19 @@ static json_t *client_next(void)
 	return msg;
 }
 
+static void __attribute__((noreturn)) client_closed(void)
+{
+	own_daemon_died();
+	(void)wait_for_end_of_peer(fileno(from_daemon), GREETING_TIMEOUT_S);
+	no_daemon(CLOSED);
+}
+
 static json_t *client_receive(void)
 {
 	json_t *msg = client_next();
 
-	if (!msg) {
-		own_daemon_died();
-		(void)wait_for_end_of_peer(fileno(from_daemon),
-					   GREETING_TIMEOUT_S);
-		no_daemon(CLOSED);
-	}
+	if (!msg)
+		client_closed();
 	return msg;
 }
 
@@ -136,6 +139,15 @@ json_t *client_event(void)
 		return client_next();
 	json_array_remove(client_events, 0);
 	return event;
+}
+
+void client_wait(int milliseconds)
+{
+	struct pollfd next = { .fd = fileno(from_daemon), .events = POLLIN };
+
+	if (client_events)
+		json_array_clear(client_events);
+	poll(&next, 1, milliseconds);
 }
 
 static json_t *client_reply(void)
@@ -158,9 +170,12 @@ json_t *client_call(const char *command, json_t *arguments, json_t **error)
 	char *text = checked(json_write(msg, JSON_COMPACT));
 	json_t *reply;
 
-	if (fprintf(to_daemon, "%s\n", text) < 0 || fflush(to_daemon))
+	if (fprintf(to_daemon, "%s\n", text) < 0 || fflush(to_daemon)) {
+		if (errno == EPIPE)
+			client_closed();
 		die(EXIT_NO_DAEMON, "cannot send to blkgraphd: %s",
 		    strerror(errno));
+	}
 	free(text);
 	json_decref(msg);
 	reply = client_reply();

@@ -107,8 +107,7 @@ static char *column_text(const struct column *c, json_t *row)
 	return format("%llu", (unsigned long long)number);
 }
 
-/* Columns on the screen, not bytes; a byte that is no character takes one. */
-static int width(const char *text)
+int text_width(const char *text)
 {
 	const char *end = text + strlen(text);
 	mbstate_t state = { 0 };
@@ -136,7 +135,7 @@ static bool column_is_right(const struct column *c)
 static void print_cell(const struct column *c, const char *text, int wide,
 		       bool last)
 {
-	int pad = wide - width(text);
+	int pad = wide - text_width(text);
 
 	if (column_is_right(c))
 		printf("%*s%s", pad, "", text);
@@ -159,8 +158,8 @@ void table_print(const struct table *table, json_t *rows)
 
 		cells[i] = column_text(table->shown[col],
 				       json_array_get(rows, i / columns));
-		if (width(cells[i]) > wide[col])
-			wide[col] = width(cells[i]);
+		if (text_width(cells[i]) > wide[col])
+			wide[col] = text_width(cells[i]);
 	}
 	for (size_t i = 0; i < columns && table->headings; i++) {
 		const char *name = table->shown[i]->name;

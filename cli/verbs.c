@@ -64,6 +64,9 @@ static const struct cli_option list_options[] = {
 
 static const struct cli_option graph_options[] = {
 	{ "json", 0, NULL, "print nodes and edges as JSON" },
+	{ "watch", 'w', NULL, "draw it anew whenever it changes" },
+	{ "limits", 'l', NULL, "show what throttles let pass" },
+	{ "permissions", 'p', NULL, "show what each may do to what is below" },
 	{ "dot", 0, NULL, "print a picture for dot(1)" },
 	{ "svg", 0, NULL, "print a picture, drawn by dot(1)" },
 	{ "bytes", 'b', NULL, "sizes in bytes" },
