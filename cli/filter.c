@@ -11,7 +11,7 @@ void insert_help(void)
 	printf("\nFilters:\n  nop            does nothing\n"
 	       "  throttle       lets pass what the limits of throttle-group "
 	       "allow\n"
-	       "  blkverify      compares what the disk and the node test give\n"
+	       "  blkverify      compares what the disk and node test give\n"
 	       "  blkdebug       fails what inject-error says, asks for limits"
 	       "\n"
 	       "KEY=VALUE, of each: node-name, read-only, discard, ...\n");
