@@ -63,6 +63,17 @@ static bool shows_it(const struct resize *r, const struct node *node)
 	return false;
 }
 
+/* Its overlays would show other bytes behind the smaller end. */
+static int refuse_if_backing(const struct node *node, struct error **err)
+{
+	for (const struct edge *e = node->parents; e; e = e->next_parent)
+		if (e->parent && e->role & ROLE_COW)
+			return error_set(err, EBUSY, "Node '%s' is busy: node "
+					 "is used as backing hd of '%s'",
+					 node->name, e->parent->name);
+	return 0;
+}
+
 static int resize_check_nodes(const struct resize *r, struct error **err)
 {
 	for (unsigned i = 0; i < r->nodes.count; i++) {
@@ -75,6 +86,8 @@ static int resize_check_nodes(const struct resize *r, struct error **err)
 		if (node->shown_soon)
 			return error_set(err, EBUSY, "Node '%s' is about to be"
 					 " exported", node->name);
+		if (r->storage && refuse_if_backing(node, err) < 0)
+			return -EBUSY;
 	}
 	return 0;
 }

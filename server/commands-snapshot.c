@@ -86,6 +86,7 @@ static void plan_undo_part(struct plan_part *part)
 static int co_plan_end(struct plan *plan, bool ok, struct change_stats *stats,
 		       struct error **err)
 {
+	struct error *ignored CLEANUP_ERROR = NULL;
 	struct plan_part *part;
 	int ret = -EINVAL;
 
@@ -100,7 +101,9 @@ static int co_plan_end(struct plan *plan, bool ok, struct change_stats *stats,
 		} else if (part->node) {
 			if (part->overlay)
 				plan_warn(part->node);
-			node_put(part->node, "opener");
+			/* above what nobody uses nobody uses it either */
+			(void)!co_node_put(part->node, "opener", &ignored);
+			error_clear(&ignored);
 		}
 		free(part->file);
 		free(part);
