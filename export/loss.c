@@ -49,7 +49,8 @@ bool loss_of_writes(const struct root *root, char *to, size_t size)
 	char why[400];
 
 	for (unsigned i = 0; i < n; i++) {
-		if (cause[i].op != REQ_WRITE && cause[i].op != REQ_ZEROES)
+		if (cause[i].held || (cause[i].op != REQ_WRITE &&
+				      cause[i].op != REQ_ZEROES))
 			continue;
 		count += cause[i].count;
 		bytes += cause[i].bytes;

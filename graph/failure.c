@@ -24,9 +24,10 @@ static void failure_told(struct message *msg)
 		listener(gate->root);
 }
 
-static bool failure_is(const struct failure *one, unsigned op, int error)
+static bool failure_is(const struct failure *one, unsigned op, int error,
+		       bool held)
 {
-	return one->op == op && one->error == error;
+	return one->op == op && one->error == error && one->held == held;
 }
 
 static bool failures_turn(struct failures *f, uint32_t from, uint32_t to)
@@ -35,7 +36,7 @@ static bool failures_turn(struct failures *f, uint32_t from, uint32_t to)
 					   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
-void failure_note(const struct request *req, int res)
+void failure_note(const struct request *req, int res, bool held)
 {
 	struct failures *f = &req->gate->failures;
 	struct failure *one = f->cause;
@@ -44,7 +45,7 @@ void failure_note(const struct request *req, int res)
 	if (req->op == REQ_STATUS ||
 	    (req->op > REQ_FLUSH && res == -EOPNOTSUPP))
 		return;
-	while (i < f->causes && !failure_is(&f->cause[i], req->op, -res))
+	while (i < f->causes && !failure_is(&f->cause[i], req->op, -res, held))
 		i++;
 	one = &f->cause[min(i, FAILURE_CAUSES - 1u)];
 	if (i == f->causes && i < FAILURE_CAUSES) {
@@ -52,6 +53,7 @@ void failure_note(const struct request *req, int res)
 		one->error = -res;
 		one->offset = req->offset;
 		one->len = req->len;
+		one->held = held;
 		__atomic_store_n(&f->causes, i + 1, __ATOMIC_RELEASE);
 	}
 	__atomic_store_n(&one->bytes, one->bytes + req->len, __ATOMIC_RELAXED);
@@ -81,13 +83,15 @@ static unsigned failure_add(const struct failure *from, struct failure *sum,
 {
 	unsigned i = 0;
 
-	while (i < n && !failure_is(&sum[i], from->op, from->error))
+	while (i < n &&
+	       !failure_is(&sum[i], from->op, from->error, from->held))
 		i++;
 	i = min(i, FAILURE_CAUSES - 1u);
 	if (i == n)
 		sum[n++] = (struct failure){
 			.offset = from->offset, .len = from->len,
 			.error = from->error, .op = from->op,
+			.held = from->held,
 		};
 	sum[i].count += __atomic_load_n(&from->count, __ATOMIC_ACQUIRE);
 	sum[i].bytes += __atomic_load_n(&from->bytes, __ATOMIC_RELAXED);
@@ -116,6 +120,6 @@ uint64_t root_failures_count(const struct root *root)
 	uint64_t count = 0;
 
 	while (n--)
-		count += sum[n].count;
+		count += sum[n].held ? 0 : sum[n].count;
 	return count;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * failure.h - requests of a root that failed, by cause: what was asked, and
- * with which error.
+ * failure.h - requests of a root that failed, by cause: what was asked, with
+ * which error, and whether they were answered with it or held (hold.h).
  *
  * A gate's thread notes them where a request has failed, so never on the way of
  * one that does not (A9). The main thread looks at any time, and is told once
@@ -22,6 +22,7 @@ struct failure {
 	uint32_t len;
 	int32_t error;		/* positive */
 	uint8_t op;		/* enum req_op */
+	bool held;		/* at first: what is held in vain fails later */
 };
 
 /* What comes when there are so many counts as the last. */
@@ -42,9 +43,9 @@ struct failures {
 	struct message tell;
 };
 
-/* On the request's thread, before it is answered. Questions, and what may be
- * refused as not supported, are no failures. */
-void failure_note(const struct request *req, int res);
+/* On the request's thread, before it is answered, or when it is held.
+ * Questions, and what may be refused as not supported, are no failures. */
+void failure_note(const struct request *req, int res, bool held);
 
 /* Main thread from here on. */
 
@@ -57,6 +58,7 @@ void root_failures_listen(struct root *root);
 /* Of all its threads; how many there are in sum. */
 unsigned root_failures(const struct root *root,
 		       struct failure sum[FAILURE_CAUSES]);
+/* Those that were answered. */
 uint64_t root_failures_count(const struct root *root);
 
 #endif

@@ -24,6 +24,7 @@
  *	epoch.h		grace periods (A28)
  *	hook.h		seeing an operation without being in its way (A35)
  *	wait.h		waiting while holding nothing (A34)
+ *	hold.h		what has failed and is kept (M9)
  *	transaction.h	all changes: prepare, recompute, drain, commit (A18)
  *	reopen.h	what a node was opened with changes (A37);
  *			reopen-options.c as options say

@@ -74,6 +74,8 @@ struct request {
 	uint8_t charged;	/* charges in use */
 	uint32_t finished;	/* bytes of its start that are done */
 	uint32_t turn;		/* order in which the gate's requests came */
+	uint64_t held_ns;	/* when it failed first (hold.h), or 0 */
+	int held_for;		/* how, last: a negative errno */
 	struct charge charges[CHARGES_MAX];
 	struct waiter waiter;
 };

@@ -115,7 +115,7 @@ static inline void request_count(const struct request *req,
 
 	if (unlikely(res < 0)) {
 		count(&op->failed, 1);
-		failure_note(req, res);
+		failure_note(req, res, false);
 		return;
 	}
 	count(&op->ok, 1);
@@ -170,7 +170,7 @@ static void request_io_failed(struct request *req, int res)
 	if (req->io.flags & IO_DSYNC)
 		node_dsync_failed(req->end, res);
 	if (req->op <= REQ_FLUSH || !is_unsupported(res)) {
-		request_finish(req, res);
+		request_failed(req, res);
 		return;
 	}
 	__atomic_store_n(refused, true, __ATOMIC_RELAXED);

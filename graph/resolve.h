@@ -35,7 +35,9 @@ void request_hand_back(struct request *req);
 /* slow.c: what one submission does not do. Goes on as a coroutine, or waits for
  * a stack at the gate. */
 void request_slow(struct request *req);
-/* The same behind what is finished of it; counted again. */
+/* What one submission carried has failed: it ends so, or is held (hold.h). */
+void request_failed(struct request *req, int res);
+/* One that left the fast path, behind what is finished of it; counted again. */
 void request_go_on(struct request *req);
 /* Runs a counted request in the calling coroutine: to its end, or until it
  * waits; then request_go_on is called. */

@@ -27,9 +27,19 @@ struct root_ops {
 	int (*materialise)(struct request *req);
 	/* A command's that resizes: exports that follow let it (C8). */
 	bool resizes;
+	/* Whoever sent the request has gone, or will not wait for its answer:
+	 * it is not held (hold.h). On its thread. NULL: that cannot be. */
+	bool (*abandoned)(const struct request *req);
 	/* A drain asks a job to stop (A16), main thread; NULL for others. */
 	void (*quiesce)(struct root *root);
 	void (*resume)(struct root *root);
+};
+
+/* What is held of requests that fail (hold.h). */
+struct hold_terms {
+	bool no_space;		/* what found no space */
+	bool errors;		/* what failed otherwise */
+	uint64_t longest_ns;	/* then it fails; 0: never */
 };
 
 /* Requests that were done, by what they were. */
@@ -72,6 +82,15 @@ struct root_gate {
 	bool answer_drain;
 	struct root_gate *next_short;
 	struct open_waiter *open_waiters;	/* operations to begin */
+	/* hold.c */
+	bool ending;		/* nothing waits for a turn, or is held */
+	uint64_t resumed_ns;	/* longest times begin there, or later */
+	struct {
+		/* atomic: main reads them at any time */
+		uint32_t count;	/* waiting, or being tried again */
+		int32_t error;	/* of the last, positive */
+		uint64_t since_ns;	/* that there are any */
+	} held;
 	struct message close, open, drained, opened, more;
 	/* written before an answer, read by main after it */
 	uint64_t closed_ns, opened_ns, oldest_ns;
@@ -112,6 +131,7 @@ struct root {
 	struct root *next;
 	struct root_gate *gates;	/* by thread index */
 	bool writable;		/* may send more than READ and FLUSH */
+	struct hold_terms holds;	/* set before the first request */
 	bool quiesced;		/* asked to stop by the drain under way */
 	bool follows;		/* an export's, whose size follows the node's */
 	/* main thread: why its gates stay closed past every deadline, shown to

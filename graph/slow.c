@@ -15,6 +15,7 @@
 #include "graph/epoch.h"
 #include "graph/flush.h"
 #include "graph/gate.h"
+#include "graph/hold.h"
 #include "graph/node-io.h"
 #include "graph/resolve.h"
 #include "graph/serialise.h"
@@ -506,10 +507,7 @@ static int co_request_data(struct request *req)
 static int co_request(struct request *req)
 {
 	struct node *node = req->root->edge.child;
-	int ret = req->waited ? request_look_again(req) : 0;
 
-	if (ret < 0)
-		return ret;
 	if (req->op == REQ_FLUSH)
 		return co_node_flush(node);
 	if (req->op == REQ_STATUS)
@@ -522,15 +520,19 @@ static int co_request(struct request *req)
 void request_run(struct request *req)
 {
 	struct errand errand;
-	int ret;
+	int ret = req->waited ? request_look_again(req) : 0;
 
+	if (ret < 0) {
+		request_end(req, ret);
+		return;
+	}
 	errand_begin(&errand, req);
 	ret = co_request(req);
 	errand_end(&errand);
 	if (ret == STEER_WAIT)
 		request_wait(req, &errand);
-	else
-		request_finish(req, ret);
+	else if (ret >= 0 || !request_hold(req, ret))
+		request_end(req, ret);
 }
 
 static void request_run_spawned(void *arg)
@@ -568,14 +570,35 @@ void request_go_on(struct request *req)
 	request_wait_for_stack(req);
 }
 
-void request_slow(struct request *req)
+/* It leaves the fast path. */
+static void request_turn_slow(struct request *req)
 {
 	if (!(req->flags & REQ_AGAIN)) {
 		req->finished = 0;
 		req->charged = (uint8_t)req->hooks.charged;
 		req->waited = false;
+		req->held_ns = 0;
 	}
 	req->hooks.count = 0;
 	req->turn = req->gate->turns++;
+}
+
+void request_slow(struct request *req)
+{
+	request_turn_slow(req);
 	request_go_on(req);
+}
+
+void request_failed(struct request *req, int res)
+{
+	if (likely(!hold_wants(req, res))) {
+		request_finish(req, res);
+		return;
+	}
+	/* any part of it may have been done */
+	op_hooks_run(&req->hooks, req->len, res);
+	node_path_leave(&req->path);
+	request_turn_slow(req);
+	if (!request_hold(req, res))
+		request_end(req, res);
 }

@@ -48,6 +48,10 @@ struct graph_thread {
 	struct message ready_msg;
 	bool ready_posted;
 	bool draining;		/* main: what has no request does not wait */
+	/* hold.c: requests that have failed, those of a root in order */
+	struct waiter_list held;
+	struct timer hold_timer;
+	uint64_t hold_due_ns;	/* of the timer, when it is armed */
 	struct bounce_pool bounce[BOUNCE_LEVELS];
 	struct reports reports;
 } CACHELINE_ALIGNED;

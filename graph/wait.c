@@ -12,6 +12,7 @@
 
 #include "graph/epoch.h"
 #include "graph/gate.h"
+#include "graph/hold.h"
 #include "graph/node-io.h"
 #include "graph/resolve.h"
 #include "graph/state.h"
@@ -79,17 +80,27 @@ void errand_end(struct errand *errand)
 
 /* ---- lists ---- */
 
-static void waiter_append(struct waiter_list *list, struct waiter *w)
+/* Behind `after`; NULL: first. */
+static void waiter_insert(struct waiter_list *list, struct waiter *w,
+			  struct waiter *after)
 {
 	assert(!w->list);
 	w->list = list;
-	w->next = NULL;
-	w->prev = list->last;
-	if (list->last)
-		list->last->next = w;
+	w->prev = after;
+	w->next = after ? after->next : list->first;
+	if (w->next)
+		w->next->prev = w;
+	else
+		list->last = w;
+	if (after)
+		after->next = w;
 	else
 		list->first = w;
-	list->last = w;
+}
+
+static void waiter_append(struct waiter_list *list, struct waiter *w)
+{
+	waiter_insert(list, w, list->last);
 }
 
 static void waiter_remove(struct waiter *w)
@@ -105,6 +116,8 @@ static void waiter_remove(struct waiter *w)
 	else
 		list->last = w->prev;
 	w->list = NULL;
+	if (w->kind == WAIT_HOLD && !list->first)
+		holds_emptied(list);
 }
 
 static struct node_thread *node_here(const struct node *node)
@@ -131,7 +144,7 @@ static void waiter_leave(struct waiter *w)
 		w->next_here->prev_here = w->prev_here;
 }
 
-static void waiter_go(struct waiter *w)
+void waiter_go(struct waiter *w)
 {
 	struct graph_thread *t = graph_self();
 
@@ -148,8 +161,8 @@ static void waiter_go(struct waiter *w)
 	}
 }
 
-/* Counted in an epoch again, the current one. */
-static void request_rejoin(struct request *req)
+/* The epoch is the current one. */
+void request_rejoin(struct request *req)
 {
 	struct root_gate *gate = req->gate;
 
@@ -266,6 +279,15 @@ void loose_end(struct loose *loose)
 	errand_end(&loose->errand);
 }
 
+/* Counted as waiting before it leaves its epoch: a drain must not see it go. */
+static void request_leave_epoch(struct request *req)
+{
+	req->gate->waiting++;
+	gate_leave(req->gate, req->parity);
+	req->waiter.req = req;
+	req->waiter.co = NULL;
+}
+
 void request_wait(struct request *req, const struct errand *errand)
 {
 	struct root_gate *gate = req->gate;
@@ -279,7 +301,8 @@ void request_wait(struct request *req, const struct errand *errand)
 		request_hand_back(req);
 		return;
 	}
-	if (errand->kind == WAIT_TURN && gate->answer_drain) {
+	if (errand->kind == WAIT_TURN &&
+	    (gate->answer_drain || gate->ending)) {
 		/* its charge is noted, so it has its turn when it comes back;
 		 * a job's or a command's always goes on (A16) */
 		if (gate->closed)
@@ -288,13 +311,22 @@ void request_wait(struct request *req, const struct errand *errand)
 			request_go_on(req);
 		return;
 	}
-	/* counted as waiting before it leaves its epoch: a drain must not see
-	 * it go */
-	gate->waiting++;
-	gate_leave(gate, req->parity);
-	req->waiter.req = req;
-	req->waiter.co = NULL;
+	request_leave_epoch(req);
 	waiter_enlist(&req->waiter, errand, gate);
+}
+
+void request_wait_held(struct request *req, struct waiter_list *list,
+		       struct waiter *after)
+{
+	struct waiter *w = &req->waiter;
+
+	request_leave_epoch(req);
+	w->list = NULL;
+	w->node = req->end ? req->end : req->root->edge.child;
+	w->kind = WAIT_HOLD;
+	w->gate = req->gate;
+	waiter_come(w);
+	waiter_insert(list, w, after);
 }
 
 bool co_wait_wish(struct request *req)
@@ -376,8 +408,8 @@ int co_wait_turn(struct node *node, unsigned line, uint64_t due)
 	};
 	struct request *above = request_above(errand, node);
 
-	/* a job's or a command's always goes on (A16) */
-	if (gate && gate->answer_drain && !gate->closed)
+	/* a job's or a command's always goes on (A16), and what ends */
+	if (gate && ((gate->answer_drain && !gate->closed) || gate->ending))
 		return TURN_SKIPPED;
 	if (above && charge_find(above, node)) {
 		errand_wish(errand, &wish);
@@ -445,7 +477,7 @@ void wait_on_close(struct root_gate *gate)
 
 	for (; w; w = next) {
 		next = w->next_here;
-		if (w->gate != gate || w->kind != WAIT_TURN)
+		if (w->gate != gate || w->kind == WAIT_GRACE)
 			continue;
 		if (w->req && gate && gate->closed) {
 			request_rejoin(w->req);
@@ -455,6 +487,21 @@ void wait_on_close(struct root_gate *gate)
 			w->drained = true;
 			waiter_go(w);
 		}
+	}
+}
+
+void wait_on_ending(struct root_gate *gate)
+{
+	struct graph_thread *t = graph_self();
+	struct waiter *w = t->waiters, *next;
+
+	for (; w; w = next) {
+		next = w->next_here;
+		if (w->gate != gate || w->kind != WAIT_TURN ||
+		    w->list == &t->ready)
+			continue;
+		w->drained = true;
+		waiter_go(w);
 	}
 }
 

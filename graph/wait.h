@@ -11,8 +11,9 @@
  * request is answered with the wish, since the job holds ranges.
  *
  * A drain takes requests that wait for what time or a user ends (WAIT_TURN)
- * back to the gate, in the order in which they came. A grace period ends by
- * itself, and perhaps only if those requests go on, so it is waited for.
+ * back to the gate, in the order in which they came, and those that have
+ * failed (WAIT_HOLD). A grace period ends by itself, and perhaps only if those
+ * requests go on, so it is waited for.
  *
  * Any thread; everything here belongs to the calling thread.
  */
@@ -46,6 +47,7 @@ enum steer {
 enum wait_kind {
 	WAIT_GRACE,	/* until the requests of now have ended (epoch.h) */
 	WAIT_TURN,	/* until the node says so (wait_turn_over) */
+	WAIT_HOLD,	/* it has failed, and is tried again (hold.h) */
 };
 
 /* A node's turns have two lines, for what passes each other there. */
@@ -182,8 +184,18 @@ void loose_begin(struct loose *loose, struct node *node);
  * is others' to wait. */
 bool co_loose_again(struct loose *loose);
 void loose_end(struct loose *loose);
+/* A counted request that holds nothing waits, in a list of the thread's own
+ * that hold.c keeps, behind `after`; NULL: first. */
+void request_wait_held(struct request *req, struct waiter_list *list,
+		       struct waiter *after);
+/* Who waits in a list goes on; a request by a message. */
+void waiter_go(struct waiter *w);
+/* One that waits is counted in an epoch again, and in no list. */
+void request_rejoin(struct request *req);
 /* The gate's drain begins: answer_drain is set. */
 void wait_on_close(struct root_gate *gate);
+/* Nothing of the gate's is to wait any more: turns are given at once. */
+void wait_on_ending(struct root_gate *gate);
 /* The same for work of the main thread without a request. */
 void wait_drain_main(bool draining);
 

@@ -101,10 +101,10 @@ static void fail_unheard(void *arg)
 		.op = REQ_WRITE, .len = 512, .gate = &root->gates[1],
 	};
 
-	failure_note(&req, -ENOSPC);
+	failure_note(&req, -ENOSPC, false);
 	root_failures_listen(root);
 	CU_ASSERT_EQUAL(root->gates[1].failures.telling, FAILURES_TOLD);
-	failure_note(&req, -ENOSPC);
+	failure_note(&req, -ENOSPC, false);
 }
 
 static void requests_fail(struct export *exp)

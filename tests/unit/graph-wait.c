@@ -14,6 +14,7 @@
 #include "graph/wait.h"
 #include "runtime/sim.h"
 #include "tests/lib/crew.h"
+#include "tests/lib/later.h"
 #include "tests/lib/suite.h"
 #include "tests/lib/toy.h"
 
@@ -22,55 +23,6 @@
 
 #define THROTTLE "{'driver':'toy-throttle','node-name':'t'," \
 	"'file':{'driver':'toy','node-name':'leaf'}}"
-
-/* ---- requests that nobody waits for ---- */
-
-struct later {
-	struct crew crew;
-	struct crew_member member;
-	struct root *root;
-	enum req_op op;
-	unsigned flags;
-	uint64_t offset;
-	uint32_t len;
-	char buf[65536];
-	bool done;
-	int res;
-};
-
-static void later_run(void *arg)
-{
-	struct later *l = arg;
-
-	l->res = toy_request(l->root, l->op, l->offset, l->len, l->buf,
-			     l->flags);
-	l->done = true;
-}
-
-static struct later *later(struct root *root, unsigned thread, enum req_op op,
-			   uint64_t offset, uint32_t len, unsigned flags)
-{
-	struct later *l = calloc(1, sizeof(*l));
-
-	*l = (struct later){
-		.root = root, .op = op, .offset = offset, .len = len,
-		.flags = flags,
-	};
-	memset(l->buf, 1 + (int)(offset / 512), len);
-	crew_start(&l->crew, &l->member, thread, later_run, l);
-	co_sleep(MS);
-	return l;
-}
-
-static int end(struct later *l)
-{
-	int res;
-
-	crew_wait(&l->crew);
-	res = l->res;
-	free(l);
-	return res;
-}
 
 /* ---- on the throttle's thread ---- */
 
@@ -94,20 +46,6 @@ static void give(struct node *node, unsigned thread, uint64_t bytes)
 	co_sleep(MS);
 }
 
-/* A drain of all roots above the node. */
-static void drain(struct node *node)
-{
-	json_t *options = json_pack("{s:s,s:s}", "driver", "nop", "node-name",
-				    "drained");
-	struct error *err = NULL;
-	struct node *nop = graph_insert(node, NULL, options, NULL, &err);
-
-	json_decref(options);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(nop);
-	CU_ASSERT_EQUAL(graph_remove(nop, NULL, NULL, &err), 0);
-	toy_let_go(nop);
-}
-
 /* ---- a throttle ---- */
 
 static void body_reads_pass(void *arg)
@@ -120,15 +58,15 @@ static void body_reads_pass(void *arg)
 	toy_start();
 	node = toy_open(THROTTLE);
 	root = toy_root("export 'e'", node, true, 512);
-	write = later(root, 1, REQ_WRITE, 0, 4096, 0);
+	write = later_begin(root, 1, REQ_WRITE, 0, 4096, 0);
 	CU_ASSERT_FALSE(write->done);
-	read = later(root, 1, REQ_READ, 0, 4096, 0);
+	read = later_begin(root, 1, REQ_READ, 0, 4096, 0);
 	CU_ASSERT_TRUE(read->done);
-	CU_ASSERT_EQUAL(end(read), 0);
+	CU_ASSERT_EQUAL(later_end(read), 0);
 	give(node, 1, 4095);
 	CU_ASSERT_FALSE(write->done);
 	give(node, 1, 1);
-	CU_ASSERT_EQUAL(end(write), 0);
+	CU_ASSERT_EQUAL(later_end(write), 0);
 	CU_ASSERT_EQUAL(toy_of(node_find("leaf"))->data[0], 1);
 	root_free(root);
 }
@@ -147,25 +85,25 @@ static void body_drain_takes_back(void *arg)
 	root = toy_root("export 'e'", node, true, 512);
 	t = toy_throttle_of(node);
 	for (unsigned i = 0; i < ARRAY_SIZE(w); i++)
-		w[i] = later(root, 1, REQ_WRITE, 512 * i, 512, 0);
+		w[i] = later_begin(root, 1, REQ_WRITE, 512 * i, 512, 0);
 	CU_ASSERT_EQUAL(t->charged[1], 6 * 512);
 	/* no tokens come, and the drain ends all the same */
-	drain(node);
+	later_drain(node);
 	co_sleep(MS);
 	CU_ASSERT_EQUAL(t->charged[1], 6 * 512);
-	behind = later(root, 1, REQ_WRITE, 8192, 512, 0);
+	behind = later_begin(root, 1, REQ_WRITE, 8192, 512, 0);
 	for (unsigned i = 0; i < ARRAY_SIZE(w); i++) {
 		CU_ASSERT_FALSE(w[i]->done);
 		if (i == 3)
-			drain(node);
+			later_drain(node);
 		give(node, 1, 512);
 		CU_ASSERT_TRUE(w[i]->done);
 		CU_ASSERT_EQUAL(t->log[1][i], 512 * i);
-		CU_ASSERT_EQUAL(end(w[i]), 0);
+		CU_ASSERT_EQUAL(later_end(w[i]), 0);
 	}
 	CU_ASSERT_FALSE(behind->done);
 	give(node, 1, 512);
-	CU_ASSERT_EQUAL(end(behind), 0);
+	CU_ASSERT_EQUAL(later_end(behind), 0);
 	CU_ASSERT_EQUAL(t->charged[1], 7 * 512);
 	CU_ASSERT_EQUAL(t->given[1], 7 * 512);
 	root_free(root);
@@ -179,7 +117,7 @@ static void release_here(void *arg)
 
 static void drain_beside(void *arg)
 {
-	drain(arg);
+	later_drain(arg);
 }
 
 /* in_flight, waiting, queued; where the oldest is, and who waits longest. */
@@ -207,28 +145,28 @@ static void body_census(void *arg)
 	node = toy_open(THROTTLE);
 	root = toy_root("export 'e'", node, true, 512);
 	CU_ASSERT_TRUE(is_census(root, 0, 0, 0, "", ""));
-	write[0] = later(root, 1, REQ_WRITE, 0, 512, 0);
-	write[1] = later(root, 2, REQ_WRITE, 512, 512, 0);
+	write[0] = later_begin(root, 1, REQ_WRITE, 0, 512, 0);
+	write[1] = later_begin(root, 2, REQ_WRITE, 512, 512, 0);
 	CU_ASSERT_TRUE(is_census(root, 2, 2, 0, "t", "t"));
 	toy_wishes.hold = true;
-	read = later(root, 2, REQ_READ, 0, 512, 0);
+	read = later_begin(root, 2, REQ_READ, 0, 512, 0);
 	CU_ASSERT_TRUE(is_census(root, 3, 2, 0, "t", "t"));
 	/* the drain waits for the read, and takes the writes back */
 	CU_ASSERT_TRUE(co_spawn(drain_beside, node));
 	co_sleep(MS);
 	CU_ASSERT_TRUE(is_census(root, 1, 0, 2, "leaf", ""));
-	behind = later(root, 1, REQ_WRITE, 1024, 512, 0);
+	behind = later_begin(root, 1, REQ_WRITE, 1024, 512, 0);
 	CU_ASSERT_TRUE(is_census(root, 1, 0, 3, "leaf", ""));
 	toy_wishes.hold = false;
 	co_call(thread_by_index(2), release_here, NULL);
-	CU_ASSERT_EQUAL(end(read), 0);
+	CU_ASSERT_EQUAL(later_end(read), 0);
 	co_sleep(MS);
 	CU_ASSERT_TRUE(is_census(root, 3, 3, 0, "t", "t"));
 	give(node, 1, 1024);
 	give(node, 2, 512);
-	CU_ASSERT_EQUAL(end(write[0]), 0);
-	CU_ASSERT_EQUAL(end(write[1]), 0);
-	CU_ASSERT_EQUAL(end(behind), 0);
+	CU_ASSERT_EQUAL(later_end(write[0]), 0);
+	CU_ASSERT_EQUAL(later_end(write[1]), 0);
+	CU_ASSERT_EQUAL(later_end(behind), 0);
 	CU_ASSERT_TRUE(is_census(root, 0, 0, 0, "", ""));
 	root_free(root);
 }
@@ -246,15 +184,15 @@ static void body_goes_on_behind(void *arg)
 			"{'driver':'toy','node-name':'leaf'}}");
 	leaf = node_find("leaf");
 	root = toy_root("export 'e'", node, true, 512);
-	write = later(root, 1, REQ_WRITE, 0, 8 * 4096, 0);
+	write = later_begin(root, 1, REQ_WRITE, 0, 8 * 4096, 0);
 	for (unsigned i = 0; i < 8; i++) {
 		CU_ASSERT_FALSE(write->done);
 		CU_ASSERT_EQUAL(toy_of(leaf)->writes, i);
 		if (i % 2)
-			drain(node);
+			later_drain(node);
 		give(node, 1, 4096);
 	}
-	CU_ASSERT_EQUAL(end(write), 0);
+	CU_ASSERT_EQUAL(later_end(write), 0);
 	CU_ASSERT_EQUAL(toy_of(leaf)->writes, 8);
 	CU_ASSERT_EQUAL(toy_throttle_of(node)->charged[1], 8 * 4096);
 	root_free(root);
@@ -272,10 +210,10 @@ static void body_fua(void *arg)
 	node = toy_open(THROTTLE);
 	leaf = node_find("leaf");
 	root = toy_root("export 'e'", node, true, 512);
-	write = later(root, 1, REQ_WRITE, 0, 512, REQ_FUA);
-	drain(node);
+	write = later_begin(root, 1, REQ_WRITE, 0, 512, REQ_FUA);
+	later_drain(node);
 	give(node, 1, 512);
-	CU_ASSERT_EQUAL(end(write), 0);
+	CU_ASSERT_EQUAL(later_end(write), 0);
 	CU_ASSERT_EQUAL(toy_of(leaf)->flushes, 1);
 	CU_ASSERT_EQUAL(toy_of(leaf)->stable[0], 1);
 	root_free(root);
@@ -295,18 +233,18 @@ static void body_below_a_format(void *arg)
 	node = toy_open("{'driver':'toy-format','file':" THROTTLE "}");
 	t = toy_throttle_of(node_find("t"));
 	root = toy_root("export 'e'", node, true, 512);
-	write = later(root, 1, REQ_WRITE, 0, 512, 0);
+	write = later_begin(root, 1, REQ_WRITE, 0, 512, 0);
 	CU_ASSERT_FALSE(write->done);
-	drain(node);
-	CU_ASSERT_EQUAL(end(write), 0);
+	later_drain(node);
+	CU_ASSERT_EQUAL(later_end(write), 0);
 	/* the cluster, and the data into it */
 	CU_ASSERT(t->charged[1] >= TOY_CLUSTER);
 	CU_ASSERT_EQUAL(t->given[1], 0);
-	next = later(root, 1, REQ_WRITE, 512, 512, 0);
+	next = later_begin(root, 1, REQ_WRITE, 512, 512, 0);
 	give(node_find("t"), 1, 1024);
 	CU_ASSERT_FALSE(next->done);
 	give(node_find("t"), 1, TOY_CLUSTER);
-	CU_ASSERT_EQUAL(end(next), 0);
+	CU_ASSERT_EQUAL(later_end(next), 0);
 	CU_ASSERT_EQUAL(t->charged[1], t->given[1]);
 	root_free(root);
 }
@@ -322,10 +260,10 @@ static void body_without_gate(void *arg)
 	toy_start();
 	node = toy_open(THROTTLE);
 	root = toy_root("control", node, false, 512);
-	write = later(root, 1, REQ_WRITE, 0, 512, 0);
+	write = later_begin(root, 1, REQ_WRITE, 0, 512, 0);
 	CU_ASSERT_FALSE(write->done);
-	drain(node);
-	CU_ASSERT_EQUAL(end(write), 0);
+	later_drain(node);
+	CU_ASSERT_EQUAL(later_end(write), 0);
 	CU_ASSERT_EQUAL(toy_throttle_of(node)->charged[1], 512);
 	root_free(root);
 }
@@ -349,14 +287,14 @@ static void body_many(void *arg)
 	}
 	node = toy_open(text);
 	root = toy_root("export 'e'", node, true, 512);
-	write = later(root, 1, REQ_WRITE, 0, 512, 0);
+	write = later_begin(root, 1, REQ_WRITE, 0, 512, 0);
 	for (unsigned i = ARRAY_SIZE(t); i-- > 0;) {
 		CU_ASSERT_FALSE(write->done);
 		snprintf(name, sizeof(name), "t%u", i);
 		t[i] = node_find(name);
 		give(t[i], 1, 512);
 	}
-	CU_ASSERT_EQUAL(end(write), 0);
+	CU_ASSERT_EQUAL(later_end(write), 0);
 	for (unsigned i = 0; i < ARRAY_SIZE(t); i++)
 		CU_ASSERT_EQUAL(toy_throttle_of(t[i])->charged[1], 512);
 	root_free(root);
@@ -460,9 +398,9 @@ static void body_job(void *arg)
 	toy_wishes.full = 1;
 	crew_start(&crew, &job.member, 1, job_copy, &job);
 	co_sleep(MS);
-	guest = later(root, 2, REQ_WRITE, 8192, 512, 0);
+	guest = later_begin(root, 2, REQ_WRITE, 8192, 512, 0);
 	CU_ASSERT_FALSE(guest->done || job.wishes);
-	CU_ASSERT_EQUAL(end(guest), 0);
+	CU_ASSERT_EQUAL(later_end(guest), 0);
 	crew_wait(&crew);
 	CU_ASSERT_TRUE(job.done);
 	CU_ASSERT_EQUAL(job.res, 0);
@@ -498,7 +436,7 @@ static void body_job_throttled(void *arg)
 	crew_start(&crew, &job.member, 1, job_copy, &job);
 	co_sleep(8 * MS);
 	CU_ASSERT_EQUAL(job.wishes, 1);
-	drain(node);
+	later_drain(node);
 	co_sleep(8 * MS);
 	CU_ASSERT_EQUAL(job.drained, 1);
 	CU_ASSERT_FALSE(job.done);
