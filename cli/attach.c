@@ -16,6 +16,7 @@
 #define QUEUES_MOST 64
 #define DEPTH_MOST 4096
 #define DEVICE_MOST 1048575
+#define HOLD_MOST (10 * 365 * 24 * 3600)
 
 static void set_text(json_t *call, const char *name, const char *value)
 {
@@ -134,6 +135,13 @@ static json_t *attach_call(const struct args *args)
 	set_number(call, "queues", args, "queues", QUEUES_MOST);
 	set_number(call, "depth", args, "depth", DEPTH_MOST);
 	set_number(call, "logical-block-size", args, "block-size", 65536);
+	set_text(call, "on-no-space", args_value(args, "on-no-space"));
+	set_text(call, "on-error", args_value(args, "on-error"));
+	if (args_given(args, "hold-time") &&
+	    !strcmp(args_value(args, "hold-time"), "forever"))
+		json_object_set_new(call, "hold-time", json_integer(0));
+	else
+		set_number(call, "hold-time", args, "hold-time", HOLD_MOST);
 	if (zero_copy && strcmp(zero_copy, "auto"))
 		json_object_set_new(call, "zero-copy",
 				    json_boolean(!strcmp(zero_copy, "on")));
@@ -177,7 +185,8 @@ static void attach_warn(const struct args *args, const json_t *made)
 static void __attribute__((noreturn)) attach_refused(const struct args *args,
 						     const json_t *why)
 {
-	static const char *const numbers[] = { "queues", "depth" };
+	static const char *const numbers[] = { "queues", "depth",
+					       "hold-time" };
 	const char *text = error_text(why);
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {

@@ -200,6 +200,28 @@ static void print_held(const json_t *requests)
 	puts(waiting || queued || closed ? "" : " nothing");
 }
 
+/* What becomes of writes that fail, and of those that have. */
+static void print_holds(const json_t *exp)
+{
+	const json_t *held = json_object_get(exp, "held");
+	uint64_t longest = get_uint(exp, "hold-time");
+
+	if (!get_bool(exp, "writable") ||
+	    !json_object_get(exp, "on-no-space"))
+		return;
+	printf("on-no-space: %s\n", get_string(exp, "on-no-space"));
+	printf("on-error: %s\n", get_string(exp, "on-error"));
+	if (longest)
+		printf("hold-time: %llu s\n", (unsigned long long)longest);
+	else
+		printf("hold-time: for ever\n");
+	if (!held)
+		return;
+	printf("failing: %s held", requests_counted(get_uint(held, "count")));
+	print_age("", get_uint(held, "since-ns"));
+	printf(": %s\n", printable(get_string(held, "reason")));
+}
+
 static void print_present(const json_t *exp)
 {
 	const json_t *requests = json_object_get(exp, "requests");
@@ -272,6 +294,7 @@ static void print_device(json_t *exp)
 	print_requests(json_object_get(exp, "stats"));
 	print_present(exp);
 	printf("failed: %llu\n", (unsigned long long)get_uint(exp, "errors"));
+	print_holds(exp);
 	print_pauses(json_object_get(exp, "drains"));
 	print_queues(exp);
 	if (get_bool(exp, "stuck"))

@@ -3,6 +3,7 @@
  * list.c - blkgraph list: the devices, one a line.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/cli.h"
 #include "cli/column.h"
@@ -38,8 +39,16 @@ const struct column list_columns[] = {
 	{ "DRAIN-MAX", COLUMN_TIME, false, "drains.max-ns", "longest hold" },
 	{ "DRAIN-P99", COLUMN_TIME, false, "drains.p99-ns",
 	  "99 of 100 holds were shorter" },
+	{ "ON-NO-SPACE", COLUMN_TEXT, false, "on-no-space",
+	  "what becomes of writes that find none: hold, report" },
+	{ "ON-ERROR", COLUMN_TEXT, false, "on-error",
+	  "what becomes of writes that fail otherwise" },
+	{ "HOLD-TIME", COLUMN_NUMBER, false, "hold-time",
+	  "seconds that they are held at most, 0: for ever" },
+	{ "HELD", COLUMN_NUMBER, false, "held.count",
+	  "requests that failed and wait" },
 	{ "STATE", COLUMN_TEXT, false, "state",
-	  "running, stuck in the kernel, or gone: taken away" },
+	  "running, held, stuck in the kernel, or gone: taken away" },
 	{ NULL, COLUMN_TEXT, false, NULL, NULL }
 };
 
@@ -48,10 +57,9 @@ static void add_node_members(json_t *row, json_t *nodes)
 {
 	bool gone = get_bool(row, "gone");
 
-	json_object_set_new(row, "state",
-			    json_string(gone ? "gone" :
-					get_bool(row, "stuck") ? "stuck" :
-								 "running"));
+	json_object_set_new(row, "state", json_string(gone ? "gone" :
+		get_bool(row, "stuck") ? "stuck" :
+		json_object_get(row, "held") ? "held" : "running"));
 	json_object_set_new(row, "read-only",
 			    json_boolean(!get_bool(row, "writable")));
 	/* of what is gone the daemon has noted what it was */
@@ -73,15 +81,19 @@ static void add_rows(json_t *rows, json_t *all, const char *name)
 }
 
 /* For people; programs ask for the state. */
-static void mark_gone(json_t *rows)
+static void mark_states(json_t *rows)
 {
 	json_t *row;
 	size_t i;
 
-	json_array_foreach(rows, i, row)
-		if (get_bool(row, "gone") && *get_string(row, "device"))
+	json_array_foreach(rows, i, row) {
+		const char *state = get_string(row, "state");
+
+		if ((!strcmp(state, "gone") || !strcmp(state, "held")) &&
+		    *get_string(row, "device"))
 			json_object_set_new(row, "device", json_sprintf(
-				"%s (gone)", get_string(row, "device")));
+				"%s (%s)", get_string(row, "device"), state));
+	}
 }
 
 int verb_list(const struct args *args)
@@ -104,7 +116,7 @@ int verb_list(const struct args *args)
 	json_array_foreach(rows, i, row)
 		add_node_members(row, nodes);
 	if (!args_given(args, "json") && !args_given(args, "noheadings"))
-		mark_gone(rows);
+		mark_states(rows);
 	table_show(&table, args, "exports", rows);
 	return EXIT_DONE;
 }

@@ -27,6 +27,10 @@ static const struct cli_option attach_options[] = {
 	{ "cache", 0, "none|writeback",
 	  "default: none; writeback: the page cache" },
 	{ "block-size", 0, "512|4096", "bytes of a logical block" },
+	{ "on-no-space", 0, "hold|report",
+	  "writes that find none wait, or fail" },
+	{ "on-error", 0, "report|hold", "writes that fail otherwise" },
+	{ "hold-time", 0, "SECONDS", "at most, or forever; default: 60" },
 	{ "json", 0, NULL, "print what was made as JSON" },
 	{ NULL, 0, NULL, NULL }
 };
@@ -131,6 +135,12 @@ static const struct cli_option limit_options[] = {
 	{ NULL, 0, NULL, NULL }
 };
 
+static const struct cli_option resume_options[] = {
+	{ "fail", 0, NULL, "what is held fails now, with its error" },
+	{ "json", 0, NULL, "print the result as JSON" },
+	{ NULL, 0, NULL, NULL }
+};
+
 static const struct cli_option stats_options[] = {
 	{ "json", 0, NULL, "print JSON, numbers exact" },
 	{ "output", 'o', "COLS", "columns: A,B,C; +A,B: besides the usual" },
@@ -198,6 +208,10 @@ const struct verb verbs[] = {
 	{ "throttle", "DEV", "limit what a device does, or show its limits",
 	  "blkgraph throttle /dev/ublkb0 --iops-read 500 --bps-total 10M,50M",
 	  1, 1, limit_options, verb_throttle, NULL, throttle_help },
+	{ "resume", "DEV",
+	  "try again what is held of writes that failed",
+	  "blkgraph resume /dev/ublkb0",
+	  1, 1, resume_options, verb_resume, NULL, NULL },
 	{ "stats", "[DEV]", "show what devices have done",
 	  "blkgraph stats -o NAME,READS,WRITES",
 	  0, 1, stats_options, verb_stats, stats_columns, NULL },

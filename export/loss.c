@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "graph/root.h"
+#include "graph/hold.h"
 
 /* Where what it writes is stored: below all that its node is made of. */
 static const struct node *loss_storage(const struct root *root)
@@ -38,6 +38,22 @@ void loss_why(const struct root *root, const struct failure *failure, char *to,
 		snprintf(to, size, "%s'%s' is full (%s)",
 			 strcmp(node->driver->name, "host_device") ?
 			 "the file system of " : "", file, error);
+}
+
+bool loss_of_holds(const struct root *root, char *to, size_t size)
+{
+	struct failure cause = { .op = REQ_WRITE };
+	struct holds held;
+	char why[400];
+
+	root_holds(root, &held);
+	if (!held.count)
+		return false;
+	cause.error = held.error;
+	loss_why(root, &cause, why, sizeof(why));
+	snprintf(to, size, "%u request%s held (%s)", held.count,
+		 held.count == 1 ? " is" : "s are", why);
+	return true;
 }
 
 bool loss_of_writes(const struct root *root, char *to, size_t size)

@@ -95,6 +95,18 @@ static int sole_sync_failed(const struct disk *disk, int error,
 			 loss);
 }
 
+static int sole_is_late(const struct disk *disk, struct error **err)
+{
+	char held[500];
+
+	if (loss_of_holds(disk->root, held, sizeof(held)))
+		return error_set(err, EBUSY, "cannot detach /dev/%s: %s",
+				 disk->name, held);
+	return error_set(err, ETIMEDOUT, "cannot detach /dev/%s: its storage "
+			 "has completed no request for %llu s", disk->name,
+			 DISK_STALL_NS / SECONDS(1));
+}
+
 int co_sole_open(struct disk *disk, struct sole_open **out, struct error **err)
 {
 	struct sole_open *h = calloc(1, sizeof(*h));
@@ -111,10 +123,7 @@ int co_sole_open(struct disk *disk, struct sole_open **out, struct error **err)
 	h->fd = -1;
 	snprintf(h->path, sizeof(h->path), "/dev/%s", disk->name);
 	if (!co_late(&h->work, DISK_STALL_NS, &late, "Syncing '%s'", h->path))
-		return error_set(err, ETIMEDOUT,
-				 "cannot detach /dev/%s: its storage has "
-				 "completed no request for %llu s", disk->name,
-				 DISK_STALL_NS / SECONDS(1));
+		return sole_is_late(disk, err);
 	if (h->fd < 0 && h->error == EBUSY)
 		rc = -EBUSY;
 	else if (h->fd < 0 && no_disk(h->error))

@@ -351,6 +351,7 @@ static const struct export_type fuse_export_type = {
 	.state_size = sizeof(struct fuse_export),
 	.options = fuse_option_table,
 	.options_size = sizeof(struct fuse_options),
+	.local = true,
 	.available = fuse_type_available,
 	.open = fuse_open,
 	.start = fuse_start,

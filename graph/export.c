@@ -16,16 +16,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/hold.h"
 #include "graph/node.h"
-#include "graph/root.h"
 #include "runtime/co.h"
 
 #define TYPES_MAX 8
+#define SECOND UINT64_C(1000000000)
+#define HOLD_TIME_MAX (10u * 365 * 24 * 3600)
 
 struct generic {
 	char *id, *node_name;
 	bool writable, exclusive;
+	int on_no_space, on_error;
+	uint32_t hold_time;
 };
+
+static const char *const on_no_space_values[] = {
+	"auto", "hold", "report", NULL
+};
+static const char *const on_error_values[] = { "report", "hold", NULL };
 
 const struct option export_options[] = {
 	{ .name = "id", .type = OPT_STRING, .required = true,
@@ -40,6 +49,17 @@ const struct option export_options[] = {
 	{ .name = "exclusive", .type = OPT_BOOL,
 	  .offset = offsetof(struct generic, exclusive),
 	  .help = "let nobody else write to the node meanwhile" },
+	{ .name = "on-no-space", .type = OPT_ENUM,
+	  .values = on_no_space_values, .def = "auto",
+	  .offset = offsetof(struct generic, on_no_space),
+	  .help = "what becomes of writes that find no space" },
+	{ .name = "on-error", .type = OPT_ENUM, .values = on_error_values,
+	  .def = "report", .offset = offsetof(struct generic, on_error),
+	  .help = "what becomes of writes that fail otherwise" },
+	{ .name = "hold-time", .type = OPT_UINT, .def = "60",
+	  .lowest = 0, .highest = HOLD_TIME_MAX,
+	  .offset = offsetof(struct generic, hold_time),
+	  .help = "seconds that they are held at most; 0: for ever" },
 	{ .name = NULL },
 };
 
@@ -427,6 +447,36 @@ static int export_begin(struct export *exp, json_t *options, struct node *node,
 	return ret;
 }
 
+static struct hold_terms export_holds(const struct export_type *type,
+				      const struct generic *g)
+{
+	const char *no_space = on_no_space_values[g->on_no_space];
+
+	return (struct hold_terms){
+		.no_space = !strcmp(no_space, "auto") ? type->local :
+			    !strcmp(no_space, "hold"),
+		.errors = !strcmp(on_error_values[g->on_error], "hold"),
+		.longest_ns = g->hold_time * SECOND,
+	};
+}
+
+int export_bound_holds(struct export *exp, unsigned most, const char *why,
+		       struct error **err)
+{
+	struct hold_terms *holds = &exp->holds;
+
+	if (!holds->no_space && !holds->errors)
+		return 0;
+	if (holds->longest_ns && holds->longest_ns <= most * SECOND)
+		return 0;
+	if (json_object_get(exp->given, "hold-time"))
+		return error_set(err, EINVAL, "Parameter 'hold-time' of export"
+				 " '%s' is at most %u: %s", exp->id, most,
+				 why);
+	holds->longest_ns = most * SECOND;
+	return 0;
+}
+
 struct root *export_root_new(struct export *exp, const struct root_ops *ops,
 			     void *owner, struct node *node, unsigned shared,
 			     uint32_t granularity, uint64_t threads,
@@ -443,6 +493,7 @@ struct root *export_root_new(struct export *exp, const struct root_ops *ops,
 	exp->root = root_new(ops, owner, name, node, perm, shared, granularity,
 			     threads, err);
 	if (exp->root) {
+		exp->root->holds = exp->holds;
 		exp->root->follows = exp->type->resize;
 		root_failures_listen(exp->root);
 	}
@@ -480,6 +531,7 @@ struct export *export_add(json_t *options, struct error **err)
 	exp->id = strdup(g.id);
 	exp->writable = g.writable;
 	exp->exclusive = g.exclusive;
+	exp->holds = export_holds(type, &g);
 	exp->given = json_deep_copy(options);
 	exp->opts = xcalloc(type->options_size);
 	exp->state = xcalloc(type->state_size);
@@ -516,10 +568,15 @@ int export_del(const char *id, enum export_stop mode, struct error **loss,
 		return error_set(err, EBUSY,
 				 "Export '%s' is already shutting down", id);
 	export_set_life(exp, EXPORT_STOPPING);
+	/* nothing of it waits for what nobody will give (R49) */
+	if (mode == EXPORT_STOP_HARD)
+		co_root_hurry(exp->root);
 	ret = exp->type->stop(exp, mode, err);
 	if (ret < 0) {
-		if (exp->life == EXPORT_STOPPING)
-			export_set_life(exp, EXPORT_RUNNING);
+		if (exp->life != EXPORT_STOPPING)
+			return ret;
+		co_root_linger(exp->root);
+		export_set_life(exp, EXPORT_RUNNING);
 		return ret;
 	}
 	export_set_life(exp, EXPORT_CLOSING);

@@ -12,14 +12,13 @@
 
 #include "graph/ending.h"
 #include "graph/options.h"
+#include "graph/root.h"
 #include "runtime/ref.h"
 
 struct node;
 struct json_t;
 struct export;
 struct export_errors;
-struct root;
-struct root_ops;
 
 enum export_stop {
 	EXPORT_STOP_SAFE,	/* refuse while anybody has it open (C9) */
@@ -31,6 +30,9 @@ struct export_type {
 	size_t state_size;	/* export->state, zeroed */
 	const struct option *options;
 	size_t options_size;
+	bool local;		/* what uses it is this machine's own: unless
+				 * it is told otherwise, what finds no space is
+				 * held (M9) */
 	/*
 	 * Whether this machine can make such a device at all; brings in what
 	 * that needs (modules). NULL: the type makes no block device.
@@ -107,7 +109,9 @@ struct export {
 	bool writable;
 	bool ran;		/* or may have */
 	bool lost;		/* perhaps; is_gone knows */
+	bool leaving;		/* hurried, since the daemon is */
 	bool exclusive;		/* nobody else may write to the node (P1) */
+	struct hold_terms holds;	/* of its root */
 	void *opts;
 	struct json_t *given;	/* to export_add */
 	void *state;
@@ -127,6 +131,13 @@ const struct export_type *export_type_find(const char *name);
 const struct export_type *export_type_at(unsigned i);
 /* Options of every type. */
 extern const struct option export_options[];
+/*
+ * For a type's open, before the root is made: what shows the disk takes a
+ * request that is not answered for `most` seconds for lost, `why` says when and
+ * what it is. Shortens the holds; refused where a longer time was given.
+ */
+int export_bound_holds(struct export *exp, unsigned most, const char *why,
+		       struct error **err) MUST_CHECK;
 
 /*
  * For a type's open: the root that shows `node`, with the permissions that the

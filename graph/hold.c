@@ -4,8 +4,8 @@
  *
  * Any thread, each its own list. What always holds: gate->held counts the
  * requests of the gate that have failed and are neither answered nor done, be
- * they in the list, on their way again, or at the gate; the timer is armed while
- * there is anybody in the list.
+ * they in the list, on their way again, or at the gate; the timer is armed
+ * while there is anybody in the list.
  */
 #include "graph/hold.h"
 
@@ -54,7 +54,7 @@ static uint64_t hold_end_ns(const struct request *req)
 	return max(req->held_ns, req->gate->resumed_ns) + longest;
 }
 
-static bool hold_is_over(const struct request *req, uint64_t now)
+static bool hold_is_over(struct request *req, uint64_t now)
 {
 	const struct root_ops *ops = req->root->ops;
 	uint64_t end = hold_end_ns(req);
@@ -225,14 +225,14 @@ static void gate_hurry(void *arg)
 {
 	struct root_gate *gate = root_gate_self(arg);
 
-	gate->ending = true;
+	gate->ending++;
 	wait_on_ending(gate);
 	holds_look(gate, false);
 }
 
 static void gate_linger(void *arg)
 {
-	root_gate_self(arg)->ending = false;
+	root_gate_self(arg)->ending--;
 }
 
 static void co_gates(struct root *root, void (*fn)(void *arg))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hold.h - requests that have failed and are kept, to be tried again, instead of
- * being answered: writes, zeroes and discards, where the root's terms say so
+ * hold.h - requests that have failed and are kept, to be tried again, instead
+ * of being answered: writes, zeroes and discards, where the root's terms say so
  * (A34, M9; drain.md, R46 to R50).
  *
  * A held request waits as others do (wait.h): in no epoch, counted for drains,
@@ -52,7 +52,7 @@ void root_holds(const struct root *root, struct holds *sum);
  * anew. */
 void co_root_resume(struct root *root);
 /* What is held is answered with its error, what waits for a turn goes on, and
- * so it stays until the second: the root is about to end (M9). */
+ * so it stays until as many of the second: the root is about to end (M9). */
 void co_root_hurry(struct root *root);
 void co_root_linger(struct root *root);
 

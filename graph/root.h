@@ -29,7 +29,7 @@ struct root_ops {
 	bool resizes;
 	/* Whoever sent the request has gone, or will not wait for its answer:
 	 * it is not held (hold.h). On its thread. NULL: that cannot be. */
-	bool (*abandoned)(const struct request *req);
+	bool (*abandoned)(struct request *req);
 	/* A drain asks a job to stop (A16), main thread; NULL for others. */
 	void (*quiesce)(struct root *root);
 	void (*resume)(struct root *root);
@@ -83,7 +83,7 @@ struct root_gate {
 	struct root_gate *next_short;
 	struct open_waiter *open_waiters;	/* operations to begin */
 	/* hold.c */
-	bool ending;		/* nothing waits for a turn, or is held */
+	unsigned ending;	/* nothing waits for a turn, or is held */
 	uint64_t resumed_ns;	/* longest times begin there, or later */
 	struct {
 		/* atomic: main reads them at any time */

@@ -34,6 +34,7 @@
 #define END_NS SECONDS(10)
 /* Others may be quicker to take the device that was free. */
 #define DEVICES_MAX 4096u
+#define QUEUES_HOLD_MAX 20	/* seconds */
 #define SOCKET_BYTES (8 << 20)
 
 struct knbd_options {
@@ -88,6 +89,7 @@ static const struct option knbd_option_table[] = {
 static const struct root_ops knbd_root_ops = {
 	.kind = "export",
 	.gated = true,
+	.abandoned = nbd_request_abandoned,
 };
 
 struct available_job {
@@ -159,7 +161,12 @@ static int knbd_open(struct export *exp, struct node *node, struct error **err)
 				 "logical-block-size %u of export '%s' is not "
 				 "a power of two", opts->logical_block_size,
 				 exp->id);
-	rc = co_refuse_nested(exp, node, err);
+	rc = opts->queues == 1 ? 0 :
+	     export_bound_holds(exp, QUEUES_HOLD_MAX, "with more than one queue"
+				" the kernel's NBD client takes one that does "
+				"not answer for 30 s for dead", err);
+	if (!rc)
+		rc = co_refuse_nested(exp, node, err);
 	if (!rc)
 		rc = export_refuse_taken("nbd", opts->id, err);
 	if (!rc)
@@ -719,6 +726,7 @@ static const struct export_type knbd_export_type = {
 	.state_size = sizeof(struct knbd_export),
 	.options = knbd_option_table,
 	.options_size = sizeof(struct knbd_options),
+	.local = true,
 	.available = co_knbd_available,
 	.open = knbd_open,
 	.start = knbd_start,

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 
 #include "export/place.h"
+#include "graph/hold.h"
 #include "runtime/co.h"
 #include "runtime/ring.h"
 
@@ -186,6 +187,7 @@ static void conn_read(void *arg)
 	while (!c->closing && co_read_request(c))
 		;
 	c->read_over = true;
+	root_holds_look(c->root);
 	wake_writer(c);
 }
 
@@ -211,6 +213,7 @@ static void conn_fail(struct nbd_conn *c)
 {
 	c->closing = true;
 	nbd_stream_shutdown(&c->service.stream);
+	root_holds_look(c->root);
 }
 
 static void co_send_ready(struct nbd_conn *c)

@@ -48,6 +48,7 @@ static const struct option nbd_option_table[] = {
 static const struct root_ops nbd_root_ops = {
 	.kind = "export",
 	.gated = true,
+	.abandoned = nbd_request_abandoned,
 };
 
 static struct nbd_export *offered;

@@ -318,6 +318,14 @@ static void slot_operate(struct nbd_slot *slot)
 	slot_spawn(slot);
 }
 
+bool nbd_request_abandoned(struct request *req)
+{
+	const struct nbd_conn *c = container_of(req, struct nbd_slot,
+						req)->conn;
+
+	return c->closing || c->read_over;
+}
+
 void nbd_slot_start(struct nbd_slot *slot)
 {
 	const struct nbd_conn *c = slot->conn;

@@ -55,6 +55,10 @@ uint64_t nbd_target_threads(void);
  * write; 1 where the size is no multiple of anything better. */
 uint32_t nbd_target_granularity(const struct node *node);
 
+/* root_ops.abandoned of the roots of targets: the connection is over, and a
+ * write that is made later would be news to whoever connects again. */
+bool nbd_request_abandoned(struct request *req);
+
 /* One connection in the transmission phase. */
 struct nbd_service {
 	struct nbd_stream stream;

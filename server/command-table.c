@@ -212,6 +212,10 @@ const struct command command_table[] = {
 		.gives = "BlkgraphResized", .run = cmd_resize,
 	},
 	{
+		.name = "blkgraph-resume", .takes = "id:str fail?:bool",
+		.gives = "BlkgraphResumed", .run = cmd_resume,
+	},
+	{
 		.name = "blkgraph-info", .takes = "filename:str format?:str",
 		.gives = "BlkgraphInfo", .run = cmd_info,
 	},

@@ -10,7 +10,9 @@
 #include "graph/census.h"
 #include "graph/export.h"
 #include "graph/graph.h"
+#include "graph/hold.h"
 #include "runtime/json.h"
+#include "runtime/wait.h"
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/gone.h"
@@ -140,6 +142,30 @@ static void co_add_census(json_t *shown, struct root *root)
 	json_object_set_new(shown, "requests", requests);
 }
 
+/* What becomes of its writes that fail, and what is held of them just now. */
+static void add_holds(json_t *shown, const struct export *exp)
+{
+	struct holds held;
+
+	json_object_set_new(shown, "on-no-space",
+			    json_string(exp->holds.no_space ? "hold" :
+							      "report"));
+	json_object_set_new(shown, "on-error",
+			    json_string(exp->holds.errors ? "hold" :
+							    "report"));
+	json_object_set_new(shown, "hold-time",
+			    json_integer((json_int_t)(exp->holds.longest_ns /
+						      SECONDS(1))));
+	root_holds(exp->root, &held);
+	if (!held.count)
+		return;
+	json_object_set_new(shown, "held", json_pack("{s:I,s:I,s:s,s:b}",
+		"count", (json_int_t)held.count,
+		"since-ns", (json_int_t)(clock_ns() - held.since_ns),
+		"reason", strerror(held.error),
+		"nospace", held.error == ENOSPC || held.error == EDQUOT));
+}
+
 json_t *export_describe(struct export *exp)
 {
 	struct root_counts counts = { 0 };
@@ -168,6 +194,7 @@ json_t *export_describe(struct export *exp)
 	if (exp->root->stuck)
 		json_object_set_new(shown, "stuck-in",
 				    json_string(exp->root->stuck));
+	add_holds(shown, exp);
 	co_add_census(shown, exp->root);
 	if (exp->type->query)
 		exp->type->query(exp, shown);
@@ -207,6 +234,25 @@ json_t *cmd_users(json_t *args, struct error **err)
 	if (users)
 		json_object_set_new(shown, "users", json_text(users->text));
 	return shown;
+}
+
+json_t *cmd_resume(json_t *args, struct error **err)
+{
+	struct export *exp = export_by_name(arg_string(args, "id", ""), err);
+	struct holds held;
+
+	if (!exp)
+		return NULL;
+	export_get(exp, "command");
+	root_holds(exp->root, &held);
+	if (arg_bool(args, "fail", false)) {
+		co_root_hurry(exp->root);
+		co_root_linger(exp->root);
+	} else {
+		co_root_resume(exp->root);
+	}
+	export_put(exp, "command");
+	return json_pack("{s:I}", "held", (json_int_t)held.count);
 }
 
 static int check_iothread(json_t *name, struct error **err)

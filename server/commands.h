@@ -74,6 +74,7 @@ json_t *cmd_block_export_del(json_t *args, struct error **err);
 json_t *cmd_query_block_exports(json_t *args, struct error **err);
 json_t *cmd_quit_if_unused(json_t *args, struct error **err);
 json_t *cmd_users(json_t *args, struct error **err);
+json_t *cmd_resume(json_t *args, struct error **err);
 
 json_t *cmd_nbd_server_start(json_t *args, struct error **err);
 json_t *cmd_nbd_server_stop(json_t *args, struct error **err);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "export/loss.h"
 #include "graph/export.h"
 #include "graph/graph.h"
 #include "runtime/late.h"
@@ -84,6 +85,19 @@ static void co_export_flush(const char *node, struct error **loss)
 	flush_work_undo(&w->late);
 }
 
+/* Whoever waits for what is held has it in use (M9). */
+static int export_refuse_held(const struct export *exp, struct error **err)
+{
+	char held[500];
+
+	if (exp->life != EXPORT_RUNNING ||
+	    !loss_of_holds(exp->root, held, sizeof(held)))
+		return 0;
+	return error_set(err, EBUSY, "Export '%s' is in use: %s; they are "
+			 "tried again by blkgraph-resume, and fail by force",
+			 exp->id, held);
+}
+
 int co_export_end(struct export *exp, bool hard, struct error **loss,
 		  struct error **err)
 {
@@ -91,6 +105,8 @@ int co_export_end(struct export *exp, bool hard, struct error **loss,
 	bool flush = exp->writable;
 	int rc;
 
+	if (!hard && export_refuse_held(exp, err) < 0)
+		return -EBUSY;
 	strcpy(node, exp->root->edge.child->name);
 	rc = export_del(exp->id, hard ? EXPORT_STOP_HARD : EXPORT_STOP_SAFE,
 			loss, err);

@@ -16,7 +16,7 @@
 
 #include "export/loss.h"
 #include "graph/export.h"
-#include "graph/root.h"
+#include "graph/hold.h"
 #include "runtime/wait.h"
 #include "server/log.h"
 #include "server/monitor.h"
@@ -29,6 +29,7 @@ struct export_errors {
 	struct export *exp;
 	struct timer timer;
 	bool in_window;
+	bool holding;		/* something was held at the last look */
 	uint64_t count_ns;	/* when the log may count next */
 	unsigned causes;
 	struct known_cause {
@@ -51,7 +52,8 @@ static struct known_cause *cause_known(struct export_errors *e,
 	unsigned i = 0;
 
 	while (i < e->causes && (e->cause[i].last.op != f->op ||
-				 e->cause[i].last.error != f->error))
+				 e->cause[i].last.error != f->error ||
+				 e->cause[i].last.held != f->held))
 		i++;
 	i = min(i, FAILURE_CAUSES - 1u);
 	if (i == e->causes) {
@@ -70,8 +72,26 @@ static void cause_event(const struct export *exp, const struct failure *f,
 		"device", exp->id,
 		"node-name", exp->root->edge.child->name,
 		"operation", f->op == REQ_READ ? "read" : "write",
-		"action", "report", "nospace", f->error == ENOSPC,
+		"action", f->held ? "stop" : "report",
+		"nospace", f->error == ENOSPC || f->error == EDQUOT,
 		"reason", strerror(f->error), "count", (json_int_t)count));
+}
+
+/* "failed: why", or what becomes of what is held. */
+static void cause_words(const struct export *exp, const struct failure *f,
+			char *to, size_t size)
+{
+	uint64_t longest = exp->holds.longest_ns / SECONDS(1);
+	char why[400];
+
+	loss_why(exp->root, f, why, sizeof(why));
+	if (!f->held)
+		snprintf(to, size, "failed: %s", why);
+	else if (longest)
+		snprintf(to, size, "held, for %llu s at most: %s",
+			 (unsigned long long)longest, why);
+	else
+		snprintf(to, size, "held: %s", why);
 }
 
 static void cause_log(const struct export *exp, struct known_cause *known,
@@ -79,27 +99,47 @@ static void cause_log(const struct export *exp, struct known_cause *known,
 {
 	const struct failure *f = &known->last;
 	const char *name = exp->device[0] ? exp->device : exp->id;
+	const char *be = f->held ? "is " : "";
 	uint64_t more;
-	char why[400];
+	char words[450];
 
 	if (known->logged && !count_too)
 		return;
-	loss_why(exp->root, f, why, sizeof(why));
+	cause_words(exp, f, words, sizeof(words));
 	if (!known->logged) {
-		log_write(LOG_ERROR, "%s: a %s of %u bytes at %llu failed: %s",
+		log_write(LOG_ERROR, "%s: a %s of %u bytes at %llu %s%s",
 			  name, failed_ops[f->op][0], f->len,
-			  (unsigned long long)f->offset, why);
+			  (unsigned long long)f->offset, be, words);
 		known->logged = 1;
 	}
 	more = f->count - known->logged;
 	if (!more || !count_too)
 		return;
-	log_write(LOG_ERROR, "%s: %llu more %s failed: %s", name,
-		  (unsigned long long)more, failed_ops[f->op][more > 1], why);
+	if (f->held)
+		be = more > 1 ? "were " : "was ";
+	log_write(LOG_ERROR, "%s: %llu more %s %s%s", name,
+		  (unsigned long long)more, failed_ops[f->op][more > 1], be,
+		  words);
 	known->logged = f->count;
 }
 
-/* Tells what is new. False: nothing was. */
+/* Once all of it is done, or was answered: looked for while there is some. */
+static void errors_look_held(struct export_errors *e)
+{
+	const struct export *exp = e->exp;
+	struct holds held;
+
+	root_holds(exp->root, &held);
+	if (e->holding && !held.count) {
+		monitor_event("BLKGRAPH_HOLD_ENDED",
+			      json_pack("{s:s}", "id", exp->id));
+		log_write(LOG_INFO, "%s: nothing is held any more",
+			  exp->device[0] ? exp->device : exp->id);
+	}
+	e->holding = held.count;
+}
+
+/* Tells what is new. False: nothing was, and nothing will be unasked. */
 static bool errors_look(struct export_errors *e, bool ending)
 {
 	struct failure sum[FAILURE_CAUSES];
@@ -119,7 +159,8 @@ static bool errors_look(struct export_errors *e, bool ending)
 	}
 	if (count_too)
 		e->count_ns = clock_ns() + COUNT_NS;
-	return news;
+	errors_look_held(e);
+	return news || e->holding;
 }
 
 static bool errors_uncounted(const struct export_errors *e)

@@ -4,9 +4,9 @@
  *
  *	may refuse	no change begins; no disk is in use
  *	co_leave	no command begins; jobs are asked to stop, and what only
- *			waits for storage gives way; commands end; exports end,
- *			flushed; jobs end; what is late ends; nodes close, top
- *			first
+ *			waits for storage gives way; commands end; holds end;
+ *			exports end, flushed; jobs end; what is late ends; nodes
+ *			close, top first
  *	co_leave_rest	clients of the control protocol, signals, the NBD
  *			server, objects; the state log, if nothing is lost
  *
@@ -29,6 +29,7 @@
 #include "export/sole.h"
 #include "graph/export.h"
 #include "graph/graph.h"
+#include "graph/hold.h"
 #include "graph/job.h"
 #include "runtime/late.h"
 #include "server/commands.h"
@@ -304,6 +305,24 @@ static int leave_exports(struct error **err)
 	return rc;
 }
 
+/* What they hold is answered with its error, and what waits for a throttle goes
+ * on: they end. Or they stay. */
+static void leave_holds(bool leaving)
+{
+	struct export **all = export_get_all("leave");
+
+	for (unsigned i = 0; all[i]; i++) {
+		if (!export_is_found(all[i]) || all[i]->leaving == leaving)
+			continue;
+		all[i]->leaving = leaving;
+		if (leaving)
+			co_root_hurry(all[i]->root);
+		else
+			co_root_linger(all[i]->root);
+	}
+	export_put_all(all, "leave");
+}
+
 /* ---- jobs, and what is late ---- */
 
 static void leave_jobs(void)
@@ -465,9 +484,11 @@ int co_leave(struct error **err)
 		co_job_cancel_all();
 		late_leave();
 		leave_commands();
+		leave_holds(true);
 		rc = leave_exports(err);
 	}
 	if (rc < 0) {
+		leave_holds(false);
 		late_stay();
 		running_allow();
 		leave.leaving = false;

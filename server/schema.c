@@ -27,7 +27,9 @@
 	"writable:bool stuck:bool stuck-in?:str size?:int warning?:str " \
 	"drains?:BlkgraphDrains stats?:BlockDeviceStats errors?:int " \
 	"back-dev?:str back-ino?:int gone?:bool format?:str file?:str " \
-	"temporary?:bool requests?:BlkgraphRequests"
+	"temporary?:bool requests?:BlkgraphRequests " \
+	"on-no-space?:BlkgraphOnNoSpace on-error?:BlkgraphOnError " \
+	"hold-time?:int held?:BlkgraphHeld"
 
 static const struct definition {
 	const char *name, *members;
@@ -39,6 +41,8 @@ static const struct definition {
 	{ "XDbgBlockGraphNodeType", "block-backend block-job block-driver" },
 	{ "BlockdevDetectZeroesOptions", "off on unmap" },
 	{ "BlkgraphCacheMode", "none writeback" },
+	{ "BlkgraphOnNoSpace", "auto hold report" },
+	{ "BlkgraphOnError", "report hold" },
 	{ "MonitorMode", "readline control" },
 	{ "SocketAddressType", "inet unix fd" },
 	{ "ChardevBackendKind", "socket file pipe stdio null" },
@@ -175,6 +179,9 @@ static const struct definition {
 	  "in-flight:int waiting:int queued:int oldest-ns?:int "
 	  "oldest-node?:str waiting-ns?:int waiting-node?:str "
 	  "closed-ns?:int" },
+	{ "BlkgraphHeld",
+	  "count:int since-ns:int reason:str nospace:bool" },
+	{ "BlkgraphResumed", "held:int" },
 	{ "BlkgraphQueueInfo", "thread:int requests:int copied:int" },
 	{ "BlockExportInfo", EXPORT_INFO },
 	{ "BlkgraphAttached", EXPORT_INFO " format:str guessed:bool "
@@ -197,7 +204,9 @@ static const struct definition {
 	  "filename:str id?:str format?:str read-only?:bool "
 	  "cache?:BlkgraphCacheMode node-name?:str via?:BlkgraphVia "
 	  "exclusive?:bool zero-copy?:bool offset?:int size-limit?:int "
-	  "partition?:int force?:bool temporary?:bool" },
+	  "partition?:int force?:bool temporary?:bool "
+	  "on-no-space?:BlkgraphOnNoSpace on-error?:BlkgraphOnError "
+	  "hold-time?:int" },
 	{ "BlkgraphUsers", "in-use:bool users?:str" },
 	{ "BlockdevSnapshot", "node:str overlay:str" },
 	{ "BlockdevSnapshotSync",
@@ -270,6 +279,7 @@ static const struct definition {
 	{ NULL, NULL }
 }, events[] = {
 	{ "BLKGRAPH_EXPORT_GONE", "id:str device:str" },
+	{ "BLKGRAPH_HOLD_ENDED", "id:str" },
 	{ "BLKGRAPH_NODE_CLOSE_FAILED", "node-name:str error:str" },
 	{ "BLOCK_EXPORT_DELETED", "id:str" },
 	{ "BLOCK_IO_ERROR",

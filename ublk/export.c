@@ -281,6 +281,7 @@ static const struct export_type ublk_export_type = {
 	.state_size = sizeof(struct ublk_export),
 	.options = ublk_option_table,
 	.options_size = sizeof(struct ublk_options),
+	.local = true,
 	.available = ublk_available,
 	.open = ublk_open,
 	.start = ublk_start,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * graph-hold.c - requests that fail and are held (R46 to R50): what may be held,
- * what lets it go on, and what ends it; on the fast path and off it, with drains
- * and changes of the graph meanwhile.
+ * graph-hold.c - requests that fail and are held (R46 to R50): what may be
+ * held, what lets it go on, and what ends it; on the fast path and off it, with
+ * drains and changes of the graph meanwhile.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -371,8 +371,8 @@ static void body_shrink(void *arg)
 	root_free(root);
 }
 
-/* R49: the root is about to end. What waits for a turn goes on as well, and what
- * comes neither waits nor is held. */
+/* R49: the root is about to end. What waits for a turn goes on as well, and
+ * what comes neither waits nor is held. */
 static void body_hurry(void *arg)
 {
 	struct later *w, *throttled[2];
@@ -412,7 +412,7 @@ static void body_hurry(void *arg)
 
 static bool gone;
 
-static bool is_gone(const struct request *req)
+static bool is_gone(struct request *req)
 {
 	return gone && req->offset;
 }
