@@ -5,6 +5,8 @@
  *
  *	insert.c	a filter put in or taken out
  *	overlay.c	a live snapshot
+ *	replace.c	another node in the place of one
+ *	reopen.c	other options of nodes
  *	node.c		the monitor's hold taken away
  *
  * An action is made, added, which prepares it, and committed or given up with
@@ -18,6 +20,8 @@
 #include "graph/graph.h"
 
 struct action;
+struct place;
+struct reopen;
 struct transaction;
 
 struct action_ops {
@@ -66,6 +70,13 @@ struct action *action_insert(struct node *below, const struct link_of *of,
 			     struct json_t *options, struct node **filter);
 /* As graph_remove. */
 struct action *action_remove(struct node *filter, const struct link_of *of);
+/* As graph_replace, but: the caller refers to what the root belongs to until
+ * the end. lost: what a close could not write, of a change that was made; or
+ * NULL, for who listens for closes to hear. */
+struct action *action_replace(const struct place *place, struct node *to,
+			      struct error **lost);
+/* As graph_reopen; takes over the list. */
+struct action *action_reopen(struct reopen *list);
 /* As node_del; what its close could not write is heard by who listens. */
 struct action *action_delete(struct node *node);
 

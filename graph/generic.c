@@ -182,20 +182,20 @@ json_t *generic_take_children(json_t *options, const struct driver *driver)
 
 /* ---- what a node has ---- */
 
-/* As they are, given or not; name: room for the node's. */
+/* As they are, given or not, or as r leaves them; name: room for the node's. */
 static struct generic generic_of(const struct node *node,
+				 const struct reopen *r,
 				 char name[NODE_NAME_MAX + 1])
 {
 	memcpy(name, node->name, sizeof(node->name));
 	return (struct generic){
 		.node_name = name,
-		.read_only = transaction_announced() ?
-			     node_will_be_read_only(node) : node->read_only,
-		.auto_read_only = node->auto_read_only,
+		.read_only = r ? r->read_only : node->read_only,
+		.auto_read_only = r ? r->auto_read_only : node->auto_read_only,
 		.force_share = node->force_share,
-		.discard = node->discard_unmap,
-		.direct = node->cache_direct,
-		.no_flush = node->no_flush,
+		.discard = r ? r->discard_unmap : node->discard_unmap,
+		.direct = r ? r->cache_direct : node->cache_direct,
+		.no_flush = r ? r->no_flush : node->no_flush,
 	};
 }
 
@@ -217,15 +217,16 @@ static void describe_children(const struct node *node, json_t *options)
 
 json_t *node_describe(const struct node *node)
 {
+	const struct reopen *r = transaction_announced() ? node->reopen : NULL;
 	char name[NODE_NAME_MAX + 1];
-	struct generic g = generic_of(node, name);
+	struct generic g = generic_of(node, r, name);
 	json_t *options = options_describe(node_options, &g);
 
 	json_object_set_new(options, "driver",
 			    json_string(node->driver->name));
 	json_object_set_new(options, "cache",
 			    options_describe(node_cache_options, &g));
-	json_object_update(options, node->given);
+	json_object_update(options, r && r->opts ? r->given : node->given);
 	describe_children(node, options);
 	return options;
 }

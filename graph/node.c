@@ -688,8 +688,10 @@ static void deletion_on_commit(void *arg)
 
 static void deletion_step(struct action *action, struct transaction *t)
 {
-	transaction_on_commit(t, deletion_on_commit,
-			      container_of(action, struct deletion, action));
+	struct deletion *d = container_of(action, struct deletion, action);
+
+	transaction_let_go(t, d->node);
+	transaction_on_commit(t, deletion_on_commit, d);
 }
 
 static void deletion_end(struct action *action, bool committed)

@@ -35,7 +35,6 @@ struct overlay {
 	bool linked;		/* we wrote the name into its header */
 	bool by_header;		/* which names just the node */
 	bool empty;		/* it has nothing of its own to show */
-	bool stepped, was_given;	/* top->backing_given before */
 };
 
 /* ---- what is refused, in the words that the protocol's users know ---- */
@@ -226,9 +225,7 @@ static void overlay_step(struct action *action, struct transaction *t)
 	for (struct reopen *r = o->reopens; r; r = r->next)
 		transaction_reopen(t, r);
 	/* what was opened without an image below has one now (S2) */
-	o->stepped = true;
-	o->was_given = o->top->backing_given;
-	o->top->backing_given = !o->by_header;
+	transaction_set_given(t, o->top, !o->by_header);
 	transaction_announce(t, !o->empty);
 }
 
@@ -239,8 +236,6 @@ static void overlay_end(struct action *action, bool committed)
 	struct overlay *o = container_of(action, struct overlay, action);
 	struct error *ignored CLEANUP_ERROR = NULL;
 
-	if (!committed && o->stepped)
-		o->top->backing_given = o->was_given;
 	/* left there it would harm nobody: it was never in use */
 	if (!committed && o->linked)
 		(void)!co_backing_rename(o->top, NULL, NULL, &ignored);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/action.h"
 #include "graph/epoch.h"
 #include "graph/io.h"
 #include "graph/node-io.h"
@@ -250,8 +251,6 @@ void reopen_commit(struct reopen *r)
 		node->given = r->given;
 		r->given = given;
 	}
-	for (const struct reopen_child *c = r->children; c; c = c->next)
-		node->backing_given |= !strcmp(c->name, "backing");
 	if (node->driver->reopen_commit)
 		node->driver->reopen_commit(node, r);
 	node->reopen = NULL;
@@ -377,25 +376,66 @@ static void wait_for_old_children(struct reopen *list, struct close_wait *wait)
 		}
 }
 
+/* ---- as an action ---- */
+
+struct reopening {
+	struct action action;
+	struct reopen *list;
+	struct close_wait wait;
+};
+
+static int reopening_prepare(struct action *action, struct error **err)
+{
+	return co_reopen_prepare_all(container_of(action, struct reopening,
+						  action)->list, err);
+}
+
+static void reopening_step(struct action *action, struct transaction *t)
+{
+	struct reopening *all = container_of(action, struct reopening, action);
+
+	for (struct reopen *r = all->list; r; r = r->next)
+		transaction_reopen(t, r);
+	wait_for_old_children(all->list, &all->wait);
+}
+
+static void reopening_end(struct action *action, bool committed)
+{
+	struct reopening *all = container_of(action, struct reopening, action);
+	struct error *ignored CLEANUP_ERROR = NULL;
+
+	co_reopen_end(all->list, committed);
+	/* who asks next finds names and files free; what a close lost is heard
+	 * by who listens for closes */
+	(void)!co_close_wait(&all->wait, false, &ignored);
+	free(all);
+}
+
+static const struct action_ops reopening_ops = {
+	.prepare = reopening_prepare,
+	.step = reopening_step,
+	.end = reopening_end,
+};
+
+struct action *action_reopen(struct reopen *list)
+{
+	struct reopening *all = calloc(1, sizeof(*all));
+
+	if (!all)
+		abort();
+	all->action.ops = &reopening_ops;
+	all->list = list;
+	return &all->action;
+}
+
 int graph_reopen(struct reopen *list, struct change_stats *stats,
 		 struct error **err)
 {
-	struct close_wait wait = { .links = NULL };
-	struct error *ignored CLEANUP_ERROR = NULL;
-	struct transaction *t;
-	int ret;
+	struct actions all = { NULL };
+	int ret = co_action_add(&all, action_reopen(list), err);
 
-	ret = co_reopen_prepare_all(list, err);
-	if (ret == 0) {
-		t = transaction_begin();
-		for (struct reopen *r = list; r; r = r->next)
-			transaction_reopen(t, r);
-		wait_for_old_children(list, &wait);
-		ret = transaction_commit(t, stats, err);
-	}
-	co_reopen_end(list, ret == 0);
-	/* who asks next finds names and files free; what a close lost is heard
-	 * by who listens for closes */
-	(void)!co_close_wait(&wait, false, &ignored);
+	if (ret == 0)
+		return co_actions_commit(&all, stats, err);
+	co_actions_give_up(&all);
 	return ret;
 }

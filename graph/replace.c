@@ -11,8 +11,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "graph/action.h"
 #include "graph/edge.h"
 #include "graph/io.h"
 #include "graph/transaction.h"
@@ -60,35 +62,6 @@ static int no_such_child(const struct place *place, struct error **err)
 			 place->parent->name, place->child);
 }
 
-/* Its children have another reason from now on than what the header says. */
-static void backing_is_given(void *arg)
-{
-	struct node *parent = arg;
-
-	parent->backing_given = true;
-}
-
-/* Under the change lock: others may have changed what was looked at. */
-static void replace_step(struct transaction *t, const struct place *place,
-			 const struct node *from, struct node *to)
-{
-	struct edge *e = place_edge(place);
-	struct error *why = NULL;
-
-	if (!e || e->child != from)
-		error_set(&why, EBUSY, "The '%s' child of %s%s%s has been"
-			  " changed meanwhile", place->child,
-			  place->root ? "" : "node '",
-			  place->root ? place->root->name :
-			  place->parent->name, place->root ? "" : "'");
-	else if (edge_check_new_child(e, to, &why) == 0)
-		transaction_move(t, e, to);
-	if (why)
-		transaction_fail(t, why);
-	else if (e->role & ROLE_COW)
-		transaction_on_commit(t, backing_is_given, e->parent);
-}
-
 static int co_flush_node(struct node *node)
 {
 	int ret;
@@ -99,35 +72,116 @@ static int co_flush_node(struct node *node)
 	return ret;
 }
 
-int graph_replace(const struct place *place, struct node *to,
-		  struct change_stats *stats, struct error **err)
+struct replacement {
+	struct action action;
+	struct place place;
+	char *child;		/* place.child */
+	struct node *from, *to;	/* from: NULL before it is known */
+	struct error **lost;
+};
+
+static int replacement_prepare(struct action *action, struct error **err)
 {
-	const struct edge *e = place_edge(place);
-	struct transaction *t;
-	struct node *from;
+	struct replacement *r = container_of(action, struct replacement,
+					     action);
+	const struct edge *e = place_edge(&r->place);
 	int ret;
 
 	if (!e)
-		return no_such_child(place, err);
-	memset(stats, 0, sizeof(*stats));
-	if (e->child == to)
+		return no_such_child(&r->place, err);
+	r->from = node_get(e->child, "replacing");
+	if (r->from == r->to)
 		return 0;
-	from = node_get(e->child, "replacing");
-	ret = co_flush_node(from);
-	if (ret < 0) {
+	ret = co_flush_node(r->from);
+	return ret == 0 ? 0 :
 		error_set(err, -ret, "Could not flush node '%s': %s",
-			  from->name, strerror(-ret));
-	} else {
-		t = transaction_begin();
-		replace_step(t, place, from, to);
-		ret = transaction_commit(t, stats, err);
-	}
+			  r->from->name, strerror(-ret));
+}
+
+/* Under the change lock: others may have changed what was looked at. */
+static void replacement_step(struct action *action, struct transaction *t)
+{
+	struct replacement *r = container_of(action, struct replacement,
+					     action);
+	const struct place *place = &r->place;
+	struct edge *e = place_edge(place);
+	struct error *why = NULL;
+
+	if (!e || e->child != r->from)
+		error_set(&why, EBUSY, "The '%s' child of %s%s%s has been"
+			  " changed meanwhile", place->child,
+			  place->root ? "" : "node '",
+			  place->root ? place->root->name :
+			  place->parent->name, place->root ? "" : "'");
+	else if (e->child == r->to)
+		transaction_move(t, e, r->to);
+	else if (edge_check_new_child(e, r->to, &why) == 0)
+		transaction_exchange(t, e, r->to);
+	if (why)
+		transaction_fail(t, why);
+}
+
+static void replacement_end(struct action *action, bool committed)
+{
+	struct replacement *r = container_of(action, struct replacement,
+					     action);
+	struct error *ignored CLEANUP_ERROR = NULL;
+
 	/* what fails now is the next flush's error, of whoever has it */
+	if (committed && r->from != r->to)
+		(void)co_flush_node(r->from);
+	if (r->from && (!committed || r->from == r->to))
+		node_put(r->from, "replacing");
+	else if (r->from)
+		(void)!co_node_put(r->from, "replacing",
+				   r->lost ? r->lost : &ignored);
+	node_put(r->to, "replacing");
+	if (r->place.parent)
+		node_put(r->place.parent, "replacing");
+	free(r->child);
+	free(r);
+}
+
+static const struct action_ops replacement_ops = {
+	.prepare = replacement_prepare,
+	.step = replacement_step,
+	.end = replacement_end,
+};
+
+struct action *action_replace(const struct place *place, struct node *to,
+			      struct error **lost)
+{
+	struct replacement *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		abort();
+	r->action.ops = &replacement_ops;
+	r->place = *place;
+	r->place.child = r->child = strdup(place->child);
+	if (!r->child)
+		abort();
+	if (place->parent)
+		node_get(place->parent, "replacing");
+	r->to = node_get(to, "replacing");
+	r->lost = lost;
+	return &r->action;
+}
+
+int graph_replace(const struct place *place, struct node *to,
+		  struct change_stats *stats, struct error **err)
+{
+	struct actions all = { NULL };
+	struct error *lost = NULL;
+	int ret;
+
+	memset(stats, 0, sizeof(*stats));
+	ret = co_action_add(&all, action_replace(place, to, &lost), err);
 	if (ret == 0)
-		(void)co_flush_node(from);
-	if (ret < 0)
-		node_put(from, "replacing");
+		ret = co_actions_commit(&all, stats, err);
 	else
-		ret = co_node_put(from, "replacing", err);
-	return ret;
+		co_actions_give_up(&all);
+	if (!lost)
+		return ret;
+	error_propagate(err, &lost);
+	return -(*err)->code;
 }

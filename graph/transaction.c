@@ -28,6 +28,13 @@ struct hook {
 	struct hook *next;
 };
 
+/* What is said of a node and is not its links. */
+struct word {
+	struct node *node;
+	enum { WORD_GIVEN, WORD_BY_HEADER, WORD_LET_GO } what;
+	struct word *next;
+};
+
 /* A link that the transaction has frozen. */
 struct freeze {
 	struct edge *edge;
@@ -41,6 +48,7 @@ struct transaction {
 	struct node_list resized;
 	struct reopen *reopens;
 	struct freeze *freezes;
+	struct word *words;	/* the last one first */
 	struct node_list order;	/* permissions: parents before children */
 	struct node_list above;	/* limits: also everything above those */
 	struct hook *hooks, **last_hook;
@@ -199,6 +207,48 @@ void transaction_refresh(struct transaction *t, struct node *node)
 	node_list_add(&t->refreshed, node);
 }
 
+static void say(struct transaction *t, struct node *node, int what)
+{
+	struct word *word = calloc(1, sizeof(*word));
+
+	if (!word)
+		abort();
+	word->node = node;
+	word->what = what;
+	word->next = t->words;
+	t->words = word;
+}
+
+void transaction_set_given(struct transaction *t, struct node *node,
+			   bool given)
+{
+	say(t, node, given ? WORD_GIVEN : WORD_BY_HEADER);
+}
+
+void transaction_let_go(struct transaction *t, struct node *node)
+{
+	say(t, node, WORD_LET_GO);
+}
+
+bool transaction_backing_given(const struct transaction *t,
+			       const struct node *node)
+{
+	const struct word *word = t ? t->words : NULL;
+
+	while (word && (word->node != node || word->what == WORD_LET_GO))
+		word = word->next;
+	return word ? word->what == WORD_GIVEN : node->backing_given;
+}
+
+bool transaction_holds(const struct transaction *t, const struct node *node)
+{
+	const struct word *word = t ? t->words : NULL;
+
+	while (word && (word->node != node || word->what != WORD_LET_GO))
+		word = word->next;
+	return node->held && !word;
+}
+
 void transaction_on_commit(struct transaction *t, void (*fn)(void *arg),
 			   void *arg)
 {
@@ -276,6 +326,21 @@ void transaction_set_loosening(struct transaction *t)
 	t->loosening = true;
 }
 
+static bool is_same_image(struct node *a, struct node *b)
+{
+	return a && b && node_skip_filters(a) == node_skip_filters(b);
+}
+
+void transaction_exchange(struct transaction *t, struct edge *edge,
+			  struct node *to)
+{
+	if (!is_same_image(edge->child, to))
+		transaction_announce(t, true);
+	if (edge->role & ROLE_COW)
+		transaction_set_given(t, edge->parent, true);
+	transaction_move(t, edge, to);
+}
+
 static void reopen_child_step(struct transaction *t, struct node *node,
 			      const struct reopen_child *c)
 {
@@ -283,10 +348,11 @@ static void reopen_child_step(struct transaction *t, struct node *node,
 
 	while (e && strcmp(e->name, c->name))
 		e = e->next_child;
-	if (e)
-		transaction_move(t, e, c->to);
-	else if (c->to)
-		transaction_attach(t, node, c->name, c->role, c->to);
+	if (!e && !c->to)
+		return;
+	if (!e)
+		e = edge_new(node, c->name, c->role);
+	transaction_exchange(t, e, c->to);
 }
 
 void transaction_reopen(struct transaction *t, struct reopen *r)
@@ -389,6 +455,21 @@ struct edge *transaction_next_parent(const struct transaction *t,
 		return new_parent(t, node, index_after(t, edge));
 	e = kept_parent(edge->next_parent, node);
 	return e ? e : new_parent(t, node, 0);
+}
+
+bool transaction_keeps(const struct transaction *t, const struct node *node)
+{
+	struct edge *e = t ? transaction_first_parent(t, node) : NULL;
+
+	if (!t || transaction_holds(t, node))
+		return true;
+	/* one that is being opened has neither yet */
+	if (!e)
+		return !node->held && !node->parents;
+	for (; e; e = transaction_next_parent(t, node, e))
+		if (e->root || transaction_keeps(t, e->parent))
+			return true;
+	return false;
 }
 
 /* ---- checking ---- */
@@ -714,6 +795,12 @@ static void undo_edges(struct transaction *t)
 	t->count = 0;
 }
 
+static void commit_words(struct transaction *t)
+{
+	for (struct word *w = t->words; w; w = w->next)
+		w->node->backing_given = transaction_backing_given(t, w->node);
+}
+
 /* Children are as they shall be; limits were computed for this. */
 static void commit_reopens(struct transaction *t)
 {
@@ -754,8 +841,13 @@ static void undo_sizes(struct transaction *t)
 static void transaction_free(struct transaction *t)
 {
 	struct freeze *freeze;
+	struct word *word;
 	struct hook *hook;
 
+	while ((word = t->words)) {
+		t->words = word->next;
+		free(word);
+	}
 	while ((hook = t->hooks)) {
 		t->hooks = hook->next;
 		free(hook);
@@ -799,6 +891,7 @@ static int commit(struct transaction *t, struct change_stats *stats,
 	limits_commit(&t->above);
 	commit_sizes(t);
 	commit_edges(t);
+	commit_words(t);
 	commit_reopens(t);
 	for (struct hook *hook = t->hooks; hook; hook = hook->next)
 		hook->fn(hook->arg);

@@ -32,6 +32,10 @@ struct edge *transaction_attach(struct transaction *t, struct node *parent,
  * freed; a root's edge is the root's own. */
 void transaction_move(struct transaction *t, struct edge *edge,
 		      struct node *to);
+/* The same where what the link leads to becomes something else: unless it is
+ * the same image behind filters, that is decided by the record (A36). */
+void transaction_exchange(struct transaction *t, struct edge *edge,
+			  struct node *to);
 /*
  * All parents of `from` move to `to`, except those that lie below `to`, roots
  * that stay where they are (C1) and those that are the node's own. How many
@@ -56,6 +60,12 @@ void transaction_resize(struct transaction *t, struct node *node,
 /* Permissions of the node and below are computed anew; nothing else of it
  * changes, so nobody is drained. */
 void transaction_refresh(struct transaction *t, struct node *node);
+/* What the node has as its backing image is, from the commit on, not what its
+ * header leads to; or it is. */
+void transaction_set_given(struct transaction *t, struct node *node,
+			   bool given);
+/* The commit takes the monitor's hold away: by a hook of who says so. */
+void transaction_let_go(struct transaction *t, struct node *node);
 /* Called under the drain, when nothing can fail any more; must not wait. */
 void transaction_on_commit(struct transaction *t, void (*fn)(void *arg),
 			   void *arg);
@@ -96,6 +106,15 @@ void transaction_announce(struct transaction *t, bool decides);
 /* The one under way whose record is being made or is: the graph is described as
  * that will leave it. NULL: as it is. */
 const struct transaction *transaction_announced(void);
+
+/* node->backing_given and node->held as the transaction will leave them; t:
+ * NULL, as they are. */
+bool transaction_backing_given(const struct transaction *t,
+			       const struct node *node);
+bool transaction_holds(const struct transaction *t, const struct node *node);
+/* Whether not all that keeps the node now, its hold and parents, is gone then.
+ */
+bool transaction_keeps(const struct transaction *t, const struct node *node);
 
 /* Makes the commit fail with this error (taken over). */
 void transaction_fail(struct transaction *t, struct error *err);

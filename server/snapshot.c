@@ -19,13 +19,15 @@
 
 static json_t *snapshot_node(const struct node *node)
 {
+	const struct transaction *t = transaction_announced();
+
 	return json_pack("{s:o,s:b,s:b,s:b,s:b,s:b}",
 			 "options", node_describe(node),
 			 "guessed", node->guessed,
-			 "held", node->held,
+			 "held", transaction_holds(t, node),
 			 "implicit", node->implicit,
 			 "shareable", node->shareable,
-			 "by-header", !node->backing_given);
+			 "by-header", !transaction_backing_given(t, node));
 }
 
 static json_t *snapshot_export(const struct export *exp)
@@ -61,7 +63,9 @@ json_t *snapshot_take(void)
 	json_t *state = json_object();
 
 	for (struct node *n = node_next(NULL); n; n = node_next(n))
-		snapshot_set(state, "nodes", n->name, snapshot_node(n));
+		if (transaction_keeps(transaction_announced(), n))
+			snapshot_set(state, "nodes", n->name,
+				     snapshot_node(n));
 	for (struct export *e = NULL; (e = export_next(e)) != NULL;)
 		snapshot_set(state, "exports", e->id, snapshot_export(e));
 	for (const struct object *o = object_first(); o; o = o->next)

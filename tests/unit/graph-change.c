@@ -837,6 +837,67 @@ SIM_TEST(test_replace)
 	CU_ASSERT_PTR_NULL(node_next(NULL));
 }
 
+/* ---- the record of it (A36, M5) ---- */
+
+static struct {
+	unsigned calls, fails;
+	struct root *root;
+	const char *shows;	/* what the root will show; NULL: not asked */
+} decided;
+
+static int record_decision(bool decides, struct error **err)
+{
+	CU_ASSERT(decides);
+	CU_ASSERT_PTR_NOT_NULL(decided.root->gates[1].drain);
+	decided.calls++;
+	/* the one that failed is taken back: the graph is as it was */
+	if (!transaction_announced())
+		return 0;
+	CU_ASSERT_STRING_EQUAL(decided.root->edge.target->name, decided.shows);
+	if (!decided.fails)
+		return 0;
+	decided.fails--;
+	return error_set(err, EIO, "no record");
+}
+
+/* Who shows another image than before says so durably while nobody writes; a
+ * filter above the same image is no matter of the record. */
+SIM_TEST(test_replace_is_decided)
+{
+	struct place place = { .child = "root" };
+	struct node *n, *same, *f;
+	struct error *err = NULL;
+	struct root *root;
+
+	toy_start();
+	n = toy_open("{'driver':'toy','node-name':'n'}");
+	same = toy_open("{'driver':'toy','node-name':'same'}");
+	f = toy_open("{'driver':'nop','node-name':'f','file':'n'}");
+	node_hold(n);
+	node_hold(same);
+	node_hold(f);
+	root = toy_root("export 'a'", n, true, 512);
+	place.root = decided.root = root;
+	decided.shows = "same";
+	decided.fails = 1;
+	transaction_set_recorder(record_decision);
+	must_not_replace(&place, same, "no record");
+	CU_ASSERT_EQUAL(decided.calls, 2);
+	must_replace(&place, f);
+	must_replace(&place, n);
+	CU_ASSERT_EQUAL(decided.calls, 2);
+	must_replace(&place, same);
+	CU_ASSERT_EQUAL(decided.calls, 3);
+	transaction_set_recorder(NULL);
+	root_free(root);
+	node_let_go(f);
+	toy_let_go(f);
+	node_let_go(same);
+	toy_let_go(same);
+	CU_ASSERT_EQUAL(node_del("n", &err), 0);
+	CU_ASSERT_PTR_NULL(node_next(NULL));
+}
+
 /*
  * G3: `file` and `backing` are what the edges say, and a detach that is rolled
  * back has touched neither. One that is done clears both, and attaching sets
@@ -1089,6 +1150,7 @@ TEST_MAIN("graph-change",
 	  TEST(test_ways),
 	  TEST(test_append),
 	  TEST(test_replace),
+	  TEST(test_replace_is_decided),
 	  TEST(test_pointers),
 	  TEST(test_all_parents),
 	  TEST(test_insert),
