@@ -17,6 +17,7 @@ void driver_register_all(void)
 		&throttle_driver,
 		&blkverify_driver,
 		&blkdebug_driver,
+		&quorum_driver,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)

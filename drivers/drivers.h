@@ -16,5 +16,6 @@ extern const struct driver nop_driver;
 extern const struct driver throttle_driver;
 extern const struct driver blkverify_driver;
 extern const struct driver blkdebug_driver;
+extern const struct driver quorum_driver;
 
 #endif

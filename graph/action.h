@@ -7,6 +7,7 @@
  *	overlay.c	a live snapshot
  *	replace.c	another node in the place of one
  *	reopen.c	other options of nodes
+ *	list-child.c	a child of a list comes or goes
  *	node.c		the monitor's hold taken away
  *
  * An action is made, added, which prepares it, and committed or given up with
@@ -77,6 +78,10 @@ struct action *action_replace(const struct place *place, struct node *to,
 			      struct error **lost);
 /* As graph_reopen; takes over the list. */
 struct action *action_reopen(struct reopen *list);
+/* One more child of a parent's list, which has no other parent; or one less, by
+ * its name there (list-child.c). */
+struct action *action_add_child(struct node *parent, struct node *child);
+struct action *action_del_child(struct node *parent, const char *name);
 /* As node_del; what its close could not write is heard by who listens. */
 struct action *action_delete(struct node *node);
 

@@ -53,6 +53,7 @@ static void driver_check(const struct driver *driver)
 	assert(!driver->options || driver->options_size);
 	assert(!driver->thread_state_size ||
 	       (driver->thread_open && driver->thread_close));
+	assert(!driver->flushes_children || driver->flush);
 	assert(!driver->perm_check ||
 	       (driver->perm_commit && driver->perm_abort));
 }

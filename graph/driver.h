@@ -211,6 +211,13 @@ struct driver {
 	int (*resize)(struct node *node, uint64_t from, uint64_t to,
 		      struct error **err);
 	/*
+	 * Whether a child of its list may come, or, with child NULL, go while
+	 * the node is used, now that there are `count`. Main, must not wait. 0,
+	 * or -errno and *err. NULL: they stay who they are.
+	 */
+	int (*child_change)(const struct node *node, unsigned count,
+			    const struct node *child, struct error **err);
+	/*
 	 * Permissions (P2). child_perm: what this node needs of `child` given
 	 * what its parents hold (perm, shared in; out in place); NULL: the
 	 * default of the role. perm_check takes locks or what else perm needs,
@@ -257,6 +264,7 @@ struct driver {
 	 * so a node without metadata has none.
 	 */
 	int (*flush)(struct node *node);
+	bool flushes_children;	/* flush is of them too, and all there is */
 
 	/*
 	 * Coroutine, any thread. 0 or a negative errno. NULL: a filter asks

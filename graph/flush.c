@@ -187,7 +187,8 @@ static int co_flush_down(struct node *node)
 		for (struct edge *e = node->children; e; e = e->next_child)
 			if (e->role & ROLE_COW)
 				next = e->child;
-		ret = co_flush_children(node);
+		ret = node->driver->flushes_children ? 0 :
+						co_flush_children(node);
 		if (ret < 0 && !first)
 			first = ret;
 		node_path_leave(&path);

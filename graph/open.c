@@ -131,8 +131,8 @@ static int open_list(struct opening *o, struct node *node,
 		return error_set(o->err, EINVAL, "Invalid parameter type for"
 				 " '%s', expected: array", decl->name);
 	if (!decl->optional && !json_array_size(list))
-		return error_set(o->err, EINVAL, "Parameter '%s' must name at"
-				 " least one block device", decl->name);
+		return error_set(o->err, EINVAL, "Number of provided %s must"
+				 " be 1 or more", decl->name);
 	for (size_t i = 0; i < json_array_size(list) && ret == 0; i++)
 		ret = open_one(o, node, decl, i, json_array_get(list, i),
 			       nesting);

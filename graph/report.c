@@ -32,7 +32,8 @@ static void reports_hear(struct message *msg)
 	}
 }
 
-void report_tell(const struct node *node, const struct report *report)
+void report_tell(const struct node *node, const struct node *child,
+		 const struct report *report)
 {
 	struct reports *r = &graph_self()->reports;
 	struct report *kept = &r->kept[r->count % REPORTS_MAX];
@@ -42,6 +43,8 @@ void report_tell(const struct node *node, const struct report *report)
 		return;
 	*kept = *report;
 	memcpy(kept->node, node->name, sizeof(kept->node));
+	if (child)
+		memcpy(kept->child, child->name, sizeof(kept->child));
 	__atomic_store_n(&r->count, r->count + 1, __ATOMIC_SEQ_CST);
 	rt_step();
 	if (__atomic_exchange_n(&r->posted, true, __ATOMIC_SEQ_CST))

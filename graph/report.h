@@ -15,6 +15,8 @@
 enum report_kind {
 	REPORT_BYTES,	/* two images differ from `at` on */
 	REPORT_RESULTS,	/* two did differently: error and other_error */
+	REPORT_CHILD,	/* of several one failed, or, error 0, is outvoted */
+	REPORT_VOTE,	/* not enough of them agree */
 };
 
 struct report {
@@ -24,10 +26,13 @@ struct report {
 	uint32_t len;
 	uint64_t offset, at;	/* bytes of the node's disk */
 	char node[NODE_NAME_MAX + 1];	/* who found it */
+	char child[NODE_NAME_MAX + 1];	/* in whom, or "" */
 };
 
-/* Any thread, inside an operation of the node. Takes a copy; sets node. */
-void report_tell(const struct node *node, const struct report *report);
+/* Any thread, inside an operation of the node. Takes a copy, with the names of
+ * both; child: NULL where no one is meant. */
+void report_tell(const struct node *node, const struct node *child,
+		 const struct report *report);
 
 /* Main, outside any coroutine; must not wait. NULL: nobody. */
 void report_set_listener(void (*heard)(const struct report *report));

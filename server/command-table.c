@@ -84,6 +84,11 @@ const struct command command_table[] = {
 		.gives = "BlkgraphChange", .run = cmd_blockdev_replace,
 	},
 	{
+		.name = "x-blockdev-change", .kind = COMMAND_CHANGE,
+		.takes = "parent:str child?:str node?:str",
+		.run = cmd_x_blockdev_change,
+	},
+	{
 		.name = "change-backing-file", .kind = COMMAND_CHANGE,
 		.takes = "device:str image-node-name:str backing-file:str",
 		.run = cmd_change_backing_file,

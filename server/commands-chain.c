@@ -8,12 +8,27 @@
 #include <errno.h>
 #include <string.h>
 
+#include "graph/action.h"
 #include "graph/backing.h"
 #include "graph/export.h"
 #include "graph/reopen.h"
 #include "graph/replace.h"
 #include "server/command.h"
 #include "server/commands.h"
+
+/* An export's node, or one by its name. */
+static struct node *find_device(const char *name, struct error **err)
+{
+	struct export *exp = export_find(name);
+	struct node *node = node_find(name);
+
+	if (exp && exp->root)
+		return exp->root->edge.child;
+	if (!node)
+		error_set(err, ENOENT, "Cannot find device='%s' nor"
+			  " node-name='%s'", name, name);
+	return node;
+}
 
 /* ---- blockdev-replace ---- */
 
@@ -65,20 +80,55 @@ json_t *cmd_blockdev_replace(json_t *args, struct error **err)
 			  "in-flight", (json_int_t)stats.in_flight);
 }
 
-/* ---- change-backing-file ---- */
+/* ---- x-blockdev-change ---- */
 
-static struct node *find_device(const char *name, struct error **err)
+/* One comes, or one goes. */
+static struct action *child_change(json_t *args, struct node *parent,
+				   struct error **err)
 {
-	struct export *exp = export_find(name);
-	struct node *node = node_find(name);
+	const char *child = arg_string(args, "child", NULL);
+	const char *name = arg_string(args, "node", NULL);
+	struct node *node;
 
-	if (exp && exp->root)
-		return exp->root->edge.child;
-	if (!node)
-		error_set(err, ENOENT, "Cannot find device='%s' nor"
-			  " node-name='%s'", name, name);
-	return node;
+	if (!child == !name) {
+		error_set(err, EINVAL, child ?
+			  "The parameters child and node are in conflict" :
+			  "Either child or node must be specified");
+		return NULL;
+	}
+	if (child)
+		return action_del_child(parent, child);
+	node = node_find(name);
+	if (!node) {
+		error_set(err, ENOENT, "Node '%s' not found", name);
+		return NULL;
+	}
+	return action_add_child(parent, node);
 }
+
+json_t *cmd_x_blockdev_change(json_t *args, struct error **err)
+{
+	const char *name = arg_string(args, "parent", "");
+	struct node *parent = node_find(name);
+	struct actions all = { NULL };
+	struct change_stats stats;
+	struct action *action;
+
+	if (!parent)
+		parent = find_device(name, err);
+	if (!parent)
+		return NULL;
+	action = child_change(args, parent, err);
+	if (!action)
+		return NULL;
+	if (co_action_add(&all, action, err) < 0) {
+		co_actions_give_up(&all);
+		return NULL;
+	}
+	return co_actions_commit(&all, &stats, err) == 0 ? json_object() : NULL;
+}
+
+/* ---- change-backing-file ---- */
 
 /* An image of the chain, which another is below. */
 static struct node *find_overlay(json_t *args, struct error **err)

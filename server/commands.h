@@ -59,6 +59,7 @@ json_t *cmd_blockdev_snapshot_sync(json_t *args, struct error **err);
 json_t *cmd_transaction(json_t *args, struct error **err);
 json_t *cmd_snapshot(json_t *args, struct error **err);
 
+json_t *cmd_x_blockdev_change(json_t *args, struct error **err);
 json_t *cmd_blockdev_replace(json_t *args, struct error **err);
 json_t *cmd_change_backing_file(json_t *args, struct error **err);
 json_t *cmd_insert(json_t *args, struct error **err);

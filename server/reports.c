@@ -6,6 +6,7 @@
 #include "server/reports.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +14,10 @@
 #include "graph/report.h"
 #include "runtime/wait.h"
 #include "server/log.h"
+#include "server/monitor.h"
 
 #define TOLD_NS SECONDS(1)
+#define REPORT_SECTOR 512u	/* of events */
 
 struct told {
 	struct report last;
@@ -49,6 +52,26 @@ static void report_log(const struct report *r, uint64_t others)
 			  r->node, report_ops[r->op], r->len, r->offset, r->at,
 			  more);
 		break;
+	case REPORT_CHILD:
+		if (r->op == REQ_FLUSH)
+			log_write(LOG_ERROR, "Quorum '%s': child '%s' failed"
+				  " to flush: %s%s", r->node, r->child,
+				  strerror(r->error), more);
+		else if (r->error)
+			log_write(LOG_ERROR, "Quorum '%s': child '%s' failed a"
+				  " %s of %u bytes at %" PRIu64 ": %s%s",
+				  r->node, r->child, report_ops[r->op], r->len,
+				  r->offset, strerror(r->error), more);
+		else
+			log_write(LOG_ERROR, "Quorum '%s': child '%s' is"
+				  " outvoted in %u bytes at %" PRIu64 "%s",
+				  r->node, r->child, r->len, r->offset, more);
+		break;
+	case REPORT_VOTE:
+		log_write(LOG_ERROR, "Quorum '%s': a %s of %u bytes at %"
+			  PRIu64 " failed: not enough children agree on it%s",
+			  r->node, report_ops[r->op], r->len, r->offset, more);
+		break;
 	case REPORT_RESULTS:
 		log_write(LOG_ERROR, "Node '%s': a %s of %u bytes at %" PRIu64
 			  " failed: its images do not agree on it, 'test' had"
@@ -57,6 +80,37 @@ static void report_log(const struct report *r, uint64_t others)
 			  how_it_went(r->other_error), more);
 		break;
 	}
+}
+
+static void report_event(const struct report *r)
+{
+	uint64_t first = r->offset / REPORT_SECTOR;
+	uint64_t count = align_up(r->offset + r->len, REPORT_SECTOR) /
+			 REPORT_SECTOR - first;
+	const char *type = r->op == REQ_FLUSH ? "flush" :
+			   r->op == REQ_READ ? "read" : "write";
+	json_t *data = json_pack("{s:I,s:I}", "sector-num", (json_int_t)first,
+				 "sectors-count", (json_int_t)count);
+
+	if (r->kind == REPORT_VOTE) {
+		json_object_set_new(data, "reference", json_string(r->node));
+		monitor_event("QUORUM_FAILURE", data);
+	} else if (r->kind == REPORT_CHILD) {
+		json_object_set_new(data, "type", json_string(type));
+		json_object_set_new(data, "node-name", json_string(r->child));
+		if (r->error)
+			json_object_set_new(data, "error",
+					    json_string(strerror(r->error)));
+		monitor_event("QUORUM_REPORT_BAD", data);
+	} else {
+		json_decref(data);
+	}
+}
+
+static void report_say(const struct report *r, uint64_t others)
+{
+	report_log(r, others);
+	report_event(r);
 }
 
 static void told_free(struct told **at)
@@ -73,7 +127,7 @@ static void told_window_over(struct timer *timer)
 	struct told *t = container_of(timer, struct told, timer), **at;
 
 	if (t->unsaid) {
-		report_log(&t->last, t->unsaid - 1);
+		report_say(&t->last, t->unsaid - 1);
 		t->unsaid = 0;
 		timer_start(&t->timer, TOLD_NS, told_window_over);
 		return;
@@ -87,7 +141,9 @@ static void report_heard(const struct report *r)
 {
 	struct told *t = told_first;
 
-	while (t && (t->last.kind != r->kind || strcmp(t->last.node, r->node)))
+	while (t && (t->last.kind != r->kind ||
+		     strcmp(t->last.node, r->node) ||
+		     strcmp(t->last.child, r->child)))
 		t = t->next;
 	if (t) {
 		t->last = *r;
@@ -100,7 +156,7 @@ static void report_heard(const struct report *r)
 	t->last = *r;
 	t->next = told_first;
 	told_first = t;
-	report_log(r, 0);
+	report_say(r, 0);
 	timer_start(&t->timer, TOLD_NS, told_window_over);
 }
 
@@ -114,7 +170,7 @@ void reports_stop(void)
 	report_set_listener(NULL);
 	while (told_first) {
 		if (told_first->unsaid)
-			report_log(&told_first->last, told_first->unsaid - 1);
+			report_say(&told_first->last, told_first->unsaid - 1);
 		told_free(&told_first);
 	}
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * reports.h - what drivers find wrong with images while requests go on
- * (graph/report.h) becomes a line of the log: the first at once, then of each
- * node and kind the last of each second, and how many others there were.
+ * (graph/report.h) becomes a line of the log, and an event where there is one
+ * for it: the first at once, then of each node, child and kind the last of each
+ * second; the log says how many others there were.
  *
  * Main thread, nothing waits.
  */

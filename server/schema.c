@@ -58,6 +58,7 @@ static const struct definition {
 	  "string number int boolean null object array value" },
 	{ "JobType", "create" },
 	{ "NewImageMode", "existing absolute-paths" },
+	{ "QuorumOpType", "read write flush" },
 	{ "ActionCompletionMode", "individual grouped" },
 	{ "TransactionActionKind",
 	  "abort blockdev-snapshot blockdev-snapshot-sync blockdev-add "
@@ -287,6 +288,11 @@ static const struct definition {
 	  "operation:IoOperationType action:BlockErrorAction nospace?:bool "
 	  "reason:str count:int" },
 	{ "JOB_STATUS_CHANGE", "id:str status:JobStatus" },
+	{ "QUORUM_FAILURE",
+	  "reference:str sector-num:int sectors-count:int" },
+	{ "QUORUM_REPORT_BAD",
+	  "type:QuorumOpType error?:str node-name:str sector-num:int "
+	  "sectors-count:int" },
 	{ NULL, NULL }
 };
 

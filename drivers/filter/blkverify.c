@@ -90,20 +90,10 @@ static void blkverify_child_perm(const struct node *node,
 		*perm |= PERM_RESIZE;
 }
 
-static uint64_t first_difference(const char *a, const char *b)
-{
-	uint64_t at = 0;
-
-	while (a[at] == b[at])
-		at++;
-	return at;
-}
-
 /* Both images, for a part of a request. What is read goes to buf, one piece for
  * each. */
 static int co_blkverify(struct node *node, unsigned op, uint64_t offset,
-			uint32_t len, char *buf, uint32_t piece,
-			unsigned flags)
+			uint32_t len, char *buf, unsigned flags)
 {
 	struct blkverify *v = node->state;
 	struct report report = {
@@ -120,7 +110,7 @@ static int co_blkverify(struct node *node, unsigned op, uint64_t offset,
 			.flags = (uint8_t)flags,
 			.offset = offset,
 			.len = len,
-			.buf = op == REQ_READ ? buf + i * piece : buf,
+			.buf = op == REQ_READ ? buf + i * COPIES_PIECE : buf,
 		};
 	co_range_lock(&v->lock, &range, offset, offset + len, op == REQ_READ);
 	ret = co_parts(parts, ARRAY_SIZE(parts));
@@ -133,13 +123,13 @@ static int co_blkverify(struct node *node, unsigned op, uint64_t offset,
 		report.other_error = -parts[1].ret;
 	} else if (parts[0].ret < 0) {
 		return parts[0].ret;
-	} else if (op == REQ_READ && memcmp(buf, buf + piece, len) != 0) {
+	} else if (op == REQ_READ && memcmp(buf, buf + COPIES_PIECE, len)) {
 		report.kind = REPORT_BYTES;
-		report.at = offset + first_difference(buf, buf + piece);
+		report.at = offset + copies_differ_at(buf, buf + COPIES_PIECE);
 	} else {
 		return 0;
 	}
-	report_tell(node, &report);
+	report_tell(node, NULL, &report);
 	return -EIO;
 }
 
@@ -154,8 +144,8 @@ static int64_t blkverify_read(struct node *node, uint64_t offset, uint32_t len,
 	if (ret < 0)
 		return ret;
 	set = co_copies_get(copies, 2);
-	len = min(len, copies->piece);
-	ret = co_blkverify(node, REQ_READ, offset, len, set, copies->piece, 0);
+	len = min(len, COPIES_PIECE);
+	ret = co_blkverify(node, REQ_READ, offset, len, set, 0);
 	if (ret == 0)
 		memcpy(buf, set, len);
 	copies_put(copies, set);
@@ -173,10 +163,9 @@ static int64_t blkverify_write(struct node *node, uint64_t offset,
 	if (ret < 0)
 		return ret;
 	set = co_copies_get(copies, 2);
-	len = min(len, copies->piece);
+	len = min(len, COPIES_PIECE);
 	memcpy(set, buf, len);
-	ret = co_blkverify(node, REQ_WRITE, offset, len, set, copies->piece,
-			   flags);
+	ret = co_blkverify(node, REQ_WRITE, offset, len, set, flags);
 	copies_put(copies, set);
 	return ret < 0 ? ret : (int64_t)len;
 }
@@ -184,7 +173,7 @@ static int64_t blkverify_write(struct node *node, uint64_t offset,
 static int64_t blkverify_zeroes(struct node *node, uint64_t offset,
 				uint32_t len, unsigned flags)
 {
-	int ret = co_blkverify(node, REQ_ZEROES, offset, len, NULL, 0, flags);
+	int ret = co_blkverify(node, REQ_ZEROES, offset, len, NULL, flags);
 
 	return ret < 0 ? ret : (int64_t)len;
 }

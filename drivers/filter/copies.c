@@ -11,8 +11,7 @@
 #include "graph/thread-state.h"
 
 /* For each thread and node; touched on first use. */
-#define COPIES_BYTES (COPIES_PIECE_MIN * COPIES_PIECES_MAX)
-#define COPIES_PIECE_MAX 65536u
+#define COPIES_BYTES (COPIES_PIECE * COPIES_PIECES_MAX)
 #define COPIES_SETS_MAX 16u
 
 struct copies_waiter {
@@ -45,7 +44,7 @@ void copies_thread_close(struct node *node, void *state)
 
 static char *copies_set(const struct copies *c, unsigned i)
 {
-	return c->memory + (size_t)i * c->pieces * c->piece;
+	return c->memory + (size_t)i * c->pieces * COPIES_PIECE;
 }
 
 static void copies_cut(struct copies *c, unsigned pieces)
@@ -55,9 +54,7 @@ static void copies_cut(struct copies *c, unsigned pieces)
 	assert(pieces && pieces <= COPIES_PIECES_MAX);
 	assert(c->idle == c->sets && !c->first);
 	c->pieces = pieces;
-	c->piece = min(COPIES_PIECE_MAX,
-		       (uint32_t)align_down(COPIES_BYTES / pieces, 4096));
-	sets = min(COPIES_BYTES / (pieces * c->piece), COPIES_SETS_MAX);
+	sets = min(COPIES_PIECES_MAX / pieces, COPIES_SETS_MAX);
 	c->sets = c->idle = (1u << sets) - 1;
 }
 
@@ -85,7 +82,7 @@ void copies_put(struct copies *c, char *set)
 
 	if (!w) {
 		c->idle |= 1u << (size_t)(set - c->memory) /
-			   ((size_t)c->pieces * c->piece);
+			   ((size_t)c->pieces * COPIES_PIECE);
 		return;
 	}
 	c->first = w->next;

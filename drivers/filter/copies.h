@@ -26,26 +26,35 @@ struct copies_waiter;
 struct copies {
 	char *memory;
 	unsigned pieces;	/* of a set */
-	uint32_t piece;		/* bytes of one */
 	uint32_t sets, idle;	/* by bits */
 	struct copies_waiter *first, **last;
 };
 
-/* Each piece of a set has at least so many bytes. */
-#define COPIES_PIECE_MIN 32768u
-#define COPIES_PIECES_MAX 64u
+/* Bytes of a piece, and how many a set has at most. */
+#define COPIES_PIECE 65536u
+#define COPIES_PIECES_MAX 32u
 
 /* As driver->thread_open and thread_close where struct copies is the state. */
 int copies_thread_open(struct node *node, void *state);
 void copies_thread_close(struct node *node, void *state);
 
 /*
- * A set of so many pieces, one behind the other, each copies->piece bytes,
- * aligned to 4096. All that have one at a time have as many pieces. Waits, for
- * others' I/O only; the caller holds no range.
+ * A set of so many pieces, one behind the other, aligned to 4096. All that have
+ * one at a time have as many pieces. Waits, for others' I/O only; the caller
+ * holds no range.
  */
 char *co_copies_get(struct copies *copies, unsigned pieces);
 void copies_put(struct copies *copies, char *set);
+
+/* Where two that are not the same differ first. */
+static inline uint64_t copies_differ_at(const char *a, const char *b)
+{
+	uint64_t at = 0;
+
+	while (a[at] == b[at])
+		at++;
+	return at;
+}
 
 /* ---- side by side ---- */
 

@@ -104,7 +104,7 @@ SIM_TEST(test_list_errors)
 	refused("{'driver':'toy-quorum','children':'x'}",
 		"Invalid parameter type for 'children', expected: array");
 	refused("{'driver':'toy-quorum','children':[]}",
-		"Parameter 'children' must name at least one block device");
+		"Number of provided children must be 1 or more");
 	refused("{'driver':'toy-quorum'}",
 		"A block device must be specified for \"children\"");
 	refused("{'driver':'toy-quorum','children':[{'driver':'toy'},'x']}",
