@@ -14,6 +14,7 @@ void driver_register_all(void)
 		&raw_driver,
 		&qcow2_driver,
 		&nop_driver,
+		&copy_on_read_driver,
 		&throttle_driver,
 		&blkverify_driver,
 		&blkdebug_driver,

@@ -73,6 +73,7 @@ enum map_kind {
 	MAP_SUBMIT,	/* do the operation on `file` at (new) offset */
 	MAP_ZEROES,	/* a READ of zeroes */
 	MAP_DONE,	/* nothing to do */
+	MAP_ASK_ABOVE,	/* a READ of `above`: by map_ask_above */
 	MAP_REALIGN,	/* the graph's own: the range breaks the node's
 			 * alignment, or the node serialises (A12) */
 };
@@ -88,9 +89,25 @@ struct map {
 	uint64_t offset;
 	struct edge *child;
 	struct file *file;
+	/* A filter's wish, of a READ: to be asked itself, by its operation,
+	 * for what its image has from below. */
+	struct node *above;
 	struct op_hooks *hooks;	/* by map_hook (hook.h) */
 	struct request *req;	/* on its fast path; else NULL */
 };
+
+void map_above_of(struct map *map, const struct node *image);
+
+/*
+ * In map of an image with one below, for a READ of what that one has, which map
+ * forwards to it; before it changes map->offset. Where a filter above has
+ * wished so, map answers that instead.
+ */
+static inline void map_ask_above(struct map *map, const struct node *image)
+{
+	if (unlikely(map->above))
+		map_above_of(map, image);
+}
 
 /*
  * status: what [offset, offset + len) is. In: offset and len as this node sees
@@ -253,6 +270,13 @@ struct driver {
 	int64_t (*zeroes)(struct node *node, uint64_t offset, uint32_t len,
 			  unsigned flags);
 	int64_t (*discard)(struct node *node, uint64_t offset, uint32_t len);
+	/*
+	 * Makes this image's own what is the image's below it in [offset,
+	 * offset + len), and more around it; what it shows stays the same, and
+	 * no write is undone. Handles a prefix and returns its length, or
+	 * STEER_AGAIN or a negative errno. NULL: it has none below.
+	 */
+	int64_t (*fetch)(struct node *node, uint64_t offset, uint32_t len);
 	/*
 	 * Somebody is listed in a line of the calling thread (co_wait_turn).
 	 * Neither waits nor ends that wait yet. NULL: the driver looks itself.

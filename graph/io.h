@@ -22,6 +22,9 @@ int co_edge_discard(struct edge *edge, uint64_t offset, uint64_t len)
 	MUST_CHECK;
 /* Everything written through the child before, on any thread, is durable. */
 int co_edge_flush(struct edge *edge) MUST_CHECK;
+/* What the image below has from its backing images there becomes its own
+ * (driver->fetch). Inside an operation; -ENOTSUP: it has none. */
+int co_edge_fetch(struct edge *edge, uint64_t offset, uint32_t len) MUST_CHECK;
 /* Bytes of the protocol node below, now (co_file_info), for formats. */
 int co_edge_storage_size(struct edge *edge, uint64_t *size) MUST_CHECK;
 

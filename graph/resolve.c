@@ -75,6 +75,18 @@ struct node *resolve(struct node *node, struct map *map,
 	}
 }
 
+/* It may be another image's, that has it from further down. */
+void map_above_of(struct map *map, const struct node *image)
+{
+	const struct node *below = map->above;
+
+	do
+		below = node_filtered_child(below);
+	while (below && below != image);
+	if (below)
+		map->kind = MAP_ASK_ABOVE;
+}
+
 bool map_hook(struct map *map, struct node *node, op_hook_fn *ended)
 {
 	struct op_hooks *hooks = map->hooks;

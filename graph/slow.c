@@ -268,6 +268,9 @@ int64_t co_step(struct node *node, const struct map *ask, void *buf)
 	case MAP_REALIGN:
 		ret = co_step_aligned(node, &map, buf);
 		break;
+	case MAP_ASK_ABOVE:
+		ret = co_driver(map.above, &map, buf);
+		break;
 	case MAP_SLOW:
 	case MAP_FORWARD:
 		/* no driver's operation knows FUA: without it, then a flush */
@@ -411,6 +414,37 @@ int co_edge_zeroes(struct edge *edge, uint64_t offset, uint64_t len,
 int co_edge_discard(struct edge *edge, uint64_t offset, uint64_t len)
 {
 	return co_node_discard(edge->child, offset, len);
+}
+
+/* One prefix after the other. */
+static int co_fetch(struct node *image, uint64_t offset, uint32_t len)
+{
+	while (len) {
+		int64_t n = image->driver->fetch(image, offset, len);
+
+		if (n == STEER_AGAIN)
+			continue;
+		if (n < 0)
+			return (int)n;
+		assert(n && n <= (int64_t)len);
+		offset += (uint64_t)n;
+		len -= (uint32_t)n;
+	}
+	return 0;
+}
+
+int co_edge_fetch(struct edge *edge, uint64_t offset, uint32_t len)
+{
+	struct node *image = node_skip_filters(edge->child);
+	struct node_path path = {};
+	int ret = -ENOTSUP;
+
+	assert(errand_self());
+	node_path_enter(&path, image);
+	if (image->driver->fetch)
+		ret = co_fetch(image, offset, len);
+	node_path_leave(&path);
+	return ret;
 }
 
 /* Of the file that a protocol node, or one below filters, is. */

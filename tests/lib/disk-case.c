@@ -516,6 +516,10 @@ struct node *disk_case_open(struct disk_case *c)
 	if (c->refcount_cache)
 		json_object_set_new(o, "refcount-cache-size",
 			json_integer((json_int_t)c->refcount_cache));
+	if (c->copies && !c->verifying)
+		o = json_pack("{s:s, s:s, s:s, s:o}", "driver", "copy-on-read",
+			      "node-name", "copies", "discard", "unmap",
+			      "file", o);
 	node = node_open(o, 0, &err);
 	json_decref(o);
 	if (!node) {

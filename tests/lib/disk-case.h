@@ -48,6 +48,7 @@ struct disk_case {
 	/* The work runs with "backing": null, the rest with the base that the
 	 * header names: what was changed hides it, the rest shows it. */
 	bool without_base;
+	bool copies;			/* a copy-on-read filter is above it */
 	/* Requests overlap: a sector holds anything that was ever written to
 	 * this very sector, or zeroes. Else each has its sectors to itself. */
 	bool overlap;

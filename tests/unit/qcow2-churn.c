@@ -22,7 +22,7 @@ static const struct shape {
 	uint64_t size;
 	unsigned odds[5];	/* of enum image_cluster, a sum of 100 */
 	uint64_t l2_cache, refcount_cache;
-	bool lazy, backing, without_base, shared_l2;
+	bool lazy, backing, without_base, shared_l2, copies;
 	unsigned ops;
 	uint64_t device;	/* see disk-case.h */
 } shapes[] = {
@@ -71,6 +71,16 @@ static const struct shape {
 	  .device = 32 << 20 },
 	{ "device, new refcount blocks", 3, 13, 6, 24 << 20, { 35, 65 }, 1, 1,
 	  .ops = 50, .device = 16 << 20 },
+	{ "copied on read", 3, 12, 4, 1 << 20, { 50, 15, 5, 5, 25 }, 1, 1,
+	  .backing = true, .copies = true, .ops = 60 },
+	{ "copied on read, version 2", 2, 9, 4, 1 << 20,
+	  { 70, 20, 0, 0, 10 }, 1, 1, .backing = true, .copies = true,
+	  .ops = 60 },
+	{ "copied on read, small device", 3, 14, 4, 2 << 20,
+	  { 80, 10, 5, 5 }, 1, 1, .backing = true, .copies = true, .ops = 60,
+	  .device = 20 << 14 },
+	{ "copied on read, lazy", 3, 16, 4, 16 << 20, { 80, 20 }, 1, 1,
+	  .lazy = true, .backing = true, .copies = true, .ops = 40 },
 	{ "largest clusters", 3, 21, 4, 16 << 20, { 40, 20, 10, 10, 20 }, 0,
 	  0, .backing = true, .ops = 6 },
 };
@@ -87,6 +97,7 @@ static void set_up(struct disk_case *c, const struct shape *shape,
 	c->spec.size = shape->size;
 	c->spec.lazy_refcounts = shape->lazy;
 	c->spec.l2_not_copied = shape->shared_l2;
+	c->copies = shape->copies;
 	c->spec.backing = shape->backing ? "base.raw" : NULL;
 	c->spec.backing_format = shape->backing ? "raw" : NULL;
 	c->without_base = shape->without_base;

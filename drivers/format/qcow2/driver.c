@@ -631,6 +631,7 @@ const struct driver qcow2_driver = {
 	.write = qcow2_write,
 	.zeroes = qcow2_zeroes,
 	.discard = qcow2_discard,
+	.fetch = qcow2_fetch,
 	.flush = qcow2_flush,
 	.status = qcow2_status,
 	.info = qcow2_info,

@@ -158,6 +158,7 @@ static void map_read(const struct qcow2 *s, struct map *map)
 		map->child = s->node->backing;
 		map->len = (uint32_t)min((uint64_t)map->len,
 				backing->child->size - map->offset);
+		map_ask_above(map, s->node);
 		break;
 	case QCOW2_ZERO_PLAIN:
 	case QCOW2_ZERO_ALLOCATED:

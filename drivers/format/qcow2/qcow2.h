@@ -332,6 +332,7 @@ int64_t qcow2_write(struct node *node, uint64_t offset, uint32_t len,
 int64_t qcow2_zeroes(struct node *node, uint64_t offset, uint32_t len,
 		     unsigned flags);
 int64_t qcow2_discard(struct node *node, uint64_t offset, uint32_t len);
+int64_t qcow2_fetch(struct node *node, uint64_t offset, uint32_t len);
 int qcow2_resize(struct node *node, uint64_t from, uint64_t to,
 		 struct error **err);
 /* What has to happen before the first write of an image. 0 or errno. */

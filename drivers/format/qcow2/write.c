@@ -29,6 +29,9 @@ enum plan {
 	PLAN_BAD,
 };
 
+/* Of plan(), for a fetch: the first cluster is the image's own. */
+#define PLAN_NOTHING 1
+
 struct write {
 	struct qcow2 *s;
 	struct slice *slice;	/* pinned while busy */
@@ -43,6 +46,8 @@ struct write {
 	uint64_t offset;	/* of the data, in the run */
 	uint32_t len;
 	const uint8_t *buf;	/* NULL: zeroes */
+	bool fetch;		/* the data is what the image shows */
+	bool zero;		/* it is zeroes, which an entry says */
 };
 
 /* --- busy runs --- */
@@ -115,6 +120,12 @@ static uint64_t entry_at(const struct write *w, uint32_t i)
 	return be64_get(w->slice->entries[w->index + i]);
 }
 
+static bool is_images_own(const struct write *w, uint64_t entry)
+{
+	return qcow2_entry_kind(&w->s->geo, w->s->v3, entry) !=
+	       QCOW2_UNALLOCATED;
+}
+
 /* How many clusters, of at most `most`, one plan holds for. */
 static uint32_t plan_run(const struct write *w, uint32_t most)
 {
@@ -129,6 +140,7 @@ static uint32_t plan_run(const struct write *w, uint32_t most)
 		if (plan_of(s, entry) != w->plan ||
 		    (w->plan != PLAN_FRESH &&
 		     qcow2_entry_host(entry) != host) ||
+		    (w->fetch && is_images_own(w, entry)) ||
 		    busy_find(s, first + n, first + n))
 			break;
 	}
@@ -203,6 +215,8 @@ static int plan(struct write *w)
 		return OUTCOME_FLUSH;
 	w->index = pos.index;
 	w->start = w->offset - pos.in_cluster;
+	if (w->fetch && is_images_own(w, entry_at(w, 0)))
+		return PLAN_NOTHING;
 	w->plan = plan_of(s, entry_at(w, 0));
 	if (w->plan == PLAN_BAD)
 		return qcow2_corrupt(s, true);
@@ -393,7 +407,7 @@ static void publish(struct write *w)
 	uint64_t end = w->host + ((uint64_t)w->count <<
 				  w->s->geo.cluster_bits);
 
-	if (end > w->s->end)
+	if (!w->zero && end > w->s->end)
 		__atomic_store_n(&w->s->end, end, __ATOMIC_RELAXED);
 	for (uint32_t i = 0; i < w->count; i++) {
 		uint64_t old = entry_at(w, i);
@@ -402,8 +416,8 @@ static void publish(struct write *w)
 
 		if (w->plan == PLAN_FRESH)
 			limbo_add_entry(w->s, old);
-		qcow2_set_entry(w->s, w->slice, w->index + i,
-				host | QCOW2_COPIED);
+		qcow2_set_entry(w->s, w->slice, w->index + i, w->zero ?
+				QCOW2_ZERO : host | QCOW2_COPIED);
 	}
 }
 
@@ -415,8 +429,8 @@ static int write_finish(struct write *w, int ret)
 	co_lock(&s->lock);
 	if (ret == 0)
 		publish(w);
-	else if (w->plan == PLAN_FRESH &&
-		 qcow2_free(s, w->fresh.first, w->count, &done) < 0)
+	if ((ret < 0 || w->zero) && w->plan == PLAN_FRESH &&
+	    qcow2_free(s, w->fresh.first, w->count, &done) < 0)
 		qcow2_leak(s, w->count - done);
 	/* the file could not grow: what is in limbo needs no growing */
 	if (ret == -ENOSPC && s->limbo.clusters)
@@ -446,6 +460,56 @@ int64_t qcow2_write_data(struct qcow2 *s, uint64_t offset, uint32_t len,
 	if (ret == 0)
 		ret = write_finish(&w, fill(&w));
 	return qcow2_answer(s, ret < 0 ? ret : (int64_t)w.len);
+}
+
+/* --- fetching: an allocating write of what the image shows --- */
+
+static bool all_zero(const uint8_t *mem, uint32_t len)
+{
+	return !*mem && !memcmp(mem, mem + 1, len - 1);
+}
+
+static int fill_from_below(struct write *w)
+{
+	struct qcow2 *s = w->s;
+	uint32_t len = w->count << s->geo.cluster_bits;
+	struct bounce b;
+	int ret;
+
+	qcow2_bounce_get(s, len, &b);
+	ret = qcow2_read_backing(s, w->start, len, b.mem);
+	w->zero = ret == 0 && s->v3 && all_zero(b.mem, len);
+	if (ret == 0 && !w->zero)
+		ret = co_edge_write(qcow2_file(s), w->host, len, b.mem, 0);
+	qcow2_bounce_put(s, &b);
+	return ret;
+}
+
+int64_t qcow2_fetch(struct node *node, uint64_t offset, uint32_t len)
+{
+	struct qcow2 *s = node->state;
+	uint32_t cluster = s->geo.cluster_size;
+	uint32_t in_cluster = (uint32_t)(offset & (cluster - 1));
+	struct write w = {
+		.s = s, .offset = offset - in_cluster, .fetch = true,
+		.len = (uint32_t)min((uint64_t)len + in_cluster,
+				     (uint64_t)max(cluster, MERGE_MAX)),
+	};
+	int ret = qcow2_begin_write(s);
+
+	if (ret < 0)
+		return ret;
+	co_lock(&s->lock);
+	ret = plan(&w);
+	co_unlock(&s->lock);
+	if (ret == PLAN_NOTHING)
+		return min(len, cluster - in_cluster);
+	if (ret == 0)
+		ret = write_finish(&w, fill_from_below(&w));
+	if (ret < 0)
+		return qcow2_answer(s, ret);
+	return min((int64_t)len, ((int64_t)w.count << s->geo.cluster_bits) -
+				 in_cluster);
 }
 
 int qcow2_begin_write(struct qcow2 *s)
