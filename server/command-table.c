@@ -55,7 +55,7 @@ const struct command command_table[] = {
 	},
 	{
 		.name = "blockdev-reopen", .kind = COMMAND_CHANGE,
-		.takes = "options:[BlockdevOptions]",
+		.takes = "BlockdevReopen",
 		.run = cmd_blockdev_reopen,
 	},
 	{
@@ -80,7 +80,7 @@ const struct command command_table[] = {
 	},
 	{
 		.name = "blockdev-replace", .kind = COMMAND_CHANGE,
-		.takes = "parent:str child:str new-child:str",
+		.takes = "BlockdevReplace",
 		.gives = "BlkgraphChange", .run = cmd_blockdev_replace,
 	},
 	{

@@ -50,18 +50,24 @@ int find_parent_place(const char *name, struct place *place,
 	return 0;
 }
 
-json_t *cmd_blockdev_replace(json_t *args, struct error **err)
+struct node *find_replacement(json_t *args, struct place *place,
+			      struct export **exp, struct error **err)
 {
-	struct place place = { .child = arg_string(args, "child", "") };
-	struct change_stats stats;
-	struct export *exp;
-	struct node *to;
-	int ret;
-
-	if (find_parent_place(arg_string(args, "parent", ""), &place, &exp,
+	place->child = arg_string(args, "child", "");
+	if (find_parent_place(arg_string(args, "parent", ""), place, exp,
 			      err) < 0)
 		return NULL;
-	to = node_by_name(arg_string(args, "new-child", ""), err);
+	return node_by_name(arg_string(args, "new-child", ""), err);
+}
+
+json_t *cmd_blockdev_replace(json_t *args, struct error **err)
+{
+	struct change_stats stats;
+	struct place place;
+	struct export *exp;
+	struct node *to = find_replacement(args, &place, &exp, err);
+	int ret;
+
 	if (!to)
 		return NULL;
 	node_get(to, "command");

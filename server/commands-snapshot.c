@@ -18,6 +18,8 @@
 #include "graph/backing.h"
 #include "graph/create.h"
 #include "graph/export.h"
+#include "graph/reopen.h"
+#include "graph/replace.h"
 #include "runtime/json.h"
 #include "server/change.h"
 #include "server/command.h"
@@ -31,6 +33,7 @@
 
 struct plan_part {
 	struct node *node;	/* the opener's reference; NULL: none */
+	struct export *exp;	/* whose link changes, a reference; or NULL */
 	char *file;		/* made for it; NULL: it was there */
 	bool added;		/* by blockdev-add */
 	bool overlay;
@@ -96,6 +99,8 @@ static int co_plan_end(struct plan *plan, bool ok, struct change_stats *stats,
 		co_actions_give_up(&plan->actions);
 	while ((part = plan->parts)) {
 		plan->parts = part->next;
+		if (part->exp)
+			export_put(part->exp, "command");
 		if (ret < 0) {
 			plan_undo_part(part);
 		} else if (part->node) {
@@ -359,6 +364,33 @@ static int plan_remove(struct plan *plan, json_t *args, struct error **err)
 			     filter_link(&place)), err);
 }
 
+static int plan_reopen(struct plan *plan, json_t *args, struct error **err)
+{
+	struct reopen *list = reopen_by_options(json_object_get(args,
+								"options"),
+						err);
+
+	if (!list)
+		return *err ? -EINVAL : 0;
+	return co_action_add(&plan->actions, action_reopen(list), err);
+}
+
+static int plan_replace(struct plan *plan, json_t *args, struct error **err)
+{
+	struct place place;
+	struct export *exp;
+	struct node *to = find_replacement(args, &place, &exp, err);
+
+	if (!to)
+		return -ENOENT;
+	if (exp) {
+		export_get(exp, "command");
+		plan_part_new(plan)->exp = exp;
+	}
+	return co_action_add(&plan->actions, action_replace(&place, to, NULL),
+			     err);
+}
+
 static int plan_abort(struct plan *plan, json_t *args, struct error **err)
 {
 	(void)plan;
@@ -397,6 +429,8 @@ static const struct plan_kind {
 	{ "abort", plan_abort, false },
 	{ "blockdev-add", plan_add, true },
 	{ "blockdev-del", plan_delete, true },
+	{ "blockdev-reopen", plan_reopen, true },
+	{ "blockdev-replace", plan_replace, true },
 	{ "blockdev-snapshot", plan_snapshot, true },
 	{ "blockdev-snapshot-sync", plan_snapshot_sync, true },
 	{ "blkgraph-insert", plan_insert, true },

@@ -145,6 +145,9 @@ struct node *node_by_name(const char *name, struct error **err);
  * *exp and place->root. */
 int find_parent_place(const char *name, struct place *place,
 		      struct export **exp, struct error **err) MUST_CHECK;
+/* What blockdev-replace's arguments name: the new child, and the link. */
+struct node *find_replacement(json_t *args, struct place *place,
+			      struct export **exp, struct error **err);
 /* Where a filter goes or is: above a node, for all of its parents, or for one
  * link. Good until the caller waits, or keeps references of its own. */
 struct filter_place {

@@ -62,7 +62,8 @@ static const struct definition {
 	{ "ActionCompletionMode", "individual grouped" },
 	{ "TransactionActionKind",
 	  "abort blockdev-snapshot blockdev-snapshot-sync blockdev-add "
-	  "blockdev-del blkgraph-insert blkgraph-remove" },
+	  "blockdev-del blockdev-reopen blockdev-replace blkgraph-insert "
+	  "blkgraph-remove" },
 	{ "JobStatus",
 	  "created running paused ready standby waiting pending aborting "
 	  "concluded null" },
@@ -220,10 +221,14 @@ static const struct definition {
 	{ "BlockdevSnapshotSyncWrapper", "data:BlockdevSnapshotSync" },
 	{ "BlockdevAddWrapper", "data:BlockdevOptions" },
 	{ "BlockdevDelWrapper", "data:BlockdevDel" },
+	{ "BlockdevReopenWrapper", "data:BlockdevReopen" },
+	{ "BlockdevReplaceWrapper", "data:BlockdevReplace" },
 	{ "BlkgraphInsertWrapper", "data:BlkgraphInsert" },
 	{ "BlkgraphRemoveWrapper", "data:BlkgraphRemove" },
 	{ "TransactionAction", "type:TransactionActionKind" },
 	{ "TransactionProperties", "completion-mode?:ActionCompletionMode" },
+	{ "BlockdevReopen", "options:[BlockdevOptions]" },
+	{ "BlockdevReplace", "parent:str child:str new-child:str" },
 	{ "BlkgraphInsert",
 	  "id?:str node-name?:str parent?:str child?:str "
 	  "options:BlkgraphFilterOptions" },
@@ -315,6 +320,8 @@ static const struct union_definition {
 	  "abort:AbortWrapper blockdev-snapshot:BlockdevSnapshotWrapper "
 	  "blockdev-snapshot-sync:BlockdevSnapshotSyncWrapper "
 	  "blockdev-add:BlockdevAddWrapper blockdev-del:BlockdevDelWrapper "
+	  "blockdev-reopen:BlockdevReopenWrapper "
+	  "blockdev-replace:BlockdevReplaceWrapper "
 	  "blkgraph-insert:BlkgraphInsertWrapper "
 	  "blkgraph-remove:BlkgraphRemoveWrapper" },
 	{ "ImageInfoSpecific", "type", "qcow2:ImageInfoSpecificQCow2Wrapper" },

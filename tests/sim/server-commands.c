@@ -938,7 +938,7 @@ static json_t *disk_snapshot(struct written *d, const char **type)
 
 static json_t *random_action(bool moves[DISKS], const char **type)
 {
-	uint64_t i = sim_random_below(DISKS + 5);
+	uint64_t i = sim_random_below(DISKS + 7);
 
 	if (i < DISKS && !life.naming && !disks[i].moves &&
 	    disks[i].top + 1 < LAYERS) {
@@ -947,6 +947,15 @@ static json_t *random_action(bool moves[DISKS], const char **type)
 	}
 	if (i < DISKS + 2)
 		return base_snapshot(type);
+	if (i == DISKS + 5 && !disk_moves()) {
+		*type = "blockdev-reopen";
+		return json_pack("{s:[o]}", "options", reopen_options());
+	}
+	if (i >= DISKS + 5) {
+		*type = "blockdev-replace";
+		return json_pack("{s:s,s:s,s:s}", "parent", no_layer(),
+				 "child", "backing", "new-child", no_layer());
+	}
 	*type = i == DISKS + 2 ? "blockdev-del" : i == DISKS + 3 ?
 		"blkgraph-insert" : "blockdev-add";
 	if (i == DISKS + 2)
