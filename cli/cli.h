@@ -130,7 +130,7 @@ int verb_version(const struct args *args);
 
 /* those of drivers/format and drivers/filter */
 #define FORMATS "qcow2|raw"
-#define FILTERS "nop|copy-on-read|throttle|blkverify|blkdebug"
+#define FILTERS "nop|copy-on-read|delay|throttle|blkverify|blkdebug"
 
 /* The keys of create's -o; ends with name NULL. */
 struct image_option {

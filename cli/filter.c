@@ -10,6 +10,8 @@ void insert_help(void)
 {
 	printf("\nFilters:\n  nop            does nothing\n"
 	       "  copy-on-read   makes what is read the image's own\n"
+	       "  delay          makes requests take longer, read-ns=... each"
+	       "\n"
 	       "  throttle       lets pass what the limits of throttle-group "
 	       "allow\n"
 	       "  blkverify      compares what the disk and node test give\n"

@@ -15,6 +15,7 @@ void driver_register_all(void)
 		&qcow2_driver,
 		&nop_driver,
 		&copy_on_read_driver,
+		&delay_driver,
 		&throttle_driver,
 		&blkverify_driver,
 		&blkdebug_driver,

@@ -14,6 +14,7 @@ extern const struct driver raw_driver;
 extern const struct driver qcow2_driver;
 extern const struct driver nop_driver;
 extern const struct driver copy_on_read_driver;
+extern const struct driver delay_driver;
 extern const struct driver throttle_driver;
 extern const struct driver blkverify_driver;
 extern const struct driver blkdebug_driver;

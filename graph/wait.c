@@ -425,9 +425,15 @@ const struct waiter *wait_turn_first(const struct node *node, unsigned line)
 	return node_here(node)->turns[line].first;
 }
 
+void wait_turn_is_over(const struct waiter *w)
+{
+	/* of this thread's list, which is ours to change */
+	waiter_go((struct waiter *)(uintptr_t)w);
+}
+
 void wait_turn_over(struct node *node, unsigned line)
 {
-	waiter_go(node_here(node)->turns[line].first);
+	wait_turn_is_over(wait_turn_first(node, line));
 }
 
 struct charge *charge_here(const struct node *node)

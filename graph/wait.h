@@ -97,8 +97,9 @@ enum { TURN_CAME, TURN_SKIPPED };
 int co_wait_turn(struct node *node, unsigned line, uint64_t due) MUST_CHECK;
 /* The first of the calling thread in that line of the node; NULL. */
 const struct waiter *wait_turn_first(const struct node *node, unsigned line);
-/* The first goes on. */
+/* The first goes on; that one does, wherever it stands in its line. */
 void wait_turn_over(struct node *node, unsigned line);
+void wait_turn_is_over(const struct waiter *w);
 
 /*
  * What a node has asked of the running request for bytes up to `end` of it:

@@ -316,7 +316,8 @@ SIM_TEST(what_cannot_be_is_refused)
 	assert_refused("'bottom':'other',", "'other' is not in the chain of"
 		       " node 'top'");
 	toy_let_go(other);
-	assert_refused("'read-only':true,", "Block node is read-only: node 'top'");
+	assert_refused("'read-only':true,", "Block node is read-only: node"
+		       " 'top'");
 }
 
 TEST_MAIN("copy-on-read", TEST(reads_become_the_images_own),
