@@ -16,8 +16,8 @@
  *	column.c	one table of columns: text and JSON
  *	human.c		sizes and times for people, and from them
  *	attach.c, detach.c, list.c, graph.c, info.c, snapshot.c,
- *	filter.c, resize.c, resume.c, throttle.c, map.c, create.c,
- *	check.c, stats.c, qmp.c				the verbs
+ *	filter.c, resize.c, reopen.c, resume.c, throttle.c, map.c,
+ *	create.c, check.c, stats.c, qmp.c		the verbs
  *
  * One thread, one command, then exit: nothing is freed that the exit frees,
  * and what cannot go on ends the program (die).
@@ -118,6 +118,7 @@ int verb_insert(const struct args *args);
 int verb_snapshot(const struct args *args);
 int verb_remove(const struct args *args);
 int verb_resize(const struct args *args);
+int verb_reopen(const struct args *args);
 int verb_throttle(const struct args *args);
 int verb_resume(const struct args *args);
 int verb_stats(const struct args *args);

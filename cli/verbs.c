@@ -117,6 +117,15 @@ static const struct cli_option resize_options[] = {
 	{ NULL, 0, NULL, NULL }
 };
 
+static const struct cli_option reopen_options[] = {
+	{ "read-only", 'r', NULL, "nobody can write to the device any more" },
+	{ "read-write", 'w', NULL, "it can be written to again" },
+	{ "cache", 0, "none|writeback", "writeback: the page cache" },
+	{ "force", 0, NULL, "read-only also while it is mounted to write" },
+	{ "json", 0, NULL, "print the result as JSON" },
+	{ NULL, 0, NULL, NULL }
+};
+
 #define LIMIT "N[,BURST[,SECONDS]]"
 #define LIMIT_SIZE "SIZE[,BURST[,SECONDS]]"
 
@@ -205,6 +214,9 @@ const struct verb verbs[] = {
 	  "give a disk another size while it is used",
 	  "blkgraph resize /dev/ublkb0 +10G",
 	  1, 2, resize_options, verb_resize, NULL, NULL },
+	{ "reopen", "DEV", "make a device read-only and back, or cache it",
+	  "blkgraph reopen /dev/ublkb0 --read-only",
+	  1, 1, reopen_options, verb_reopen, NULL, NULL },
 	{ "throttle", "DEV", "limit what a device does, or show its limits",
 	  "blkgraph throttle /dev/ublkb0 --iops-read 500 --bps-total 10M,50M",
 	  1, 1, limit_options, verb_throttle, NULL, throttle_help },

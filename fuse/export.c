@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "export/nested.h"
+#include "export/read-only.h"
 #include "export/users.h"
 #include "fuse/file.h"
 #include "fuse/fuse.h"
@@ -346,6 +347,15 @@ static void fuse_query(struct export *exp, json_t *object)
 				    json_text(f->loop.note));
 }
 
+/* Whoever writes all the same is refused by the root. */
+static int fuse_show_writable(struct export *exp, bool writable,
+			      struct error **err)
+{
+	/* of a file alone the kernel keeps no such mark */
+	return exp->device[0] ?
+		co_disk_mark_read_only(exp->device, !writable, err) : 0;
+}
+
 static const struct export_type fuse_export_type = {
 	.name = "fuse",
 	.state_size = sizeof(struct fuse_export),
@@ -357,6 +367,7 @@ static const struct export_type fuse_export_type = {
 	.start = fuse_start,
 	.stop = fuse_stop,
 	.resize = fuse_resize,
+	.show_writable = fuse_show_writable,
 	.check_idle = fuse_check_idle,
 	.is_gone = fuse_is_gone,
 	.close = fuse_close,

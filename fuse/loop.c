@@ -18,6 +18,7 @@
 #include "export/host-mounts.h"
 #include "export/module.h"
 #include "export/arrival.h"
+#include "export/read-only.h"
 #include "export/users.h"
 #include "runtime/late.h"
 
@@ -180,6 +181,7 @@ static int attach_one(struct attach_job *job, int control, int file)
 		return job->err ? -job->err->code : -EIO;
 	snprintf(job->disk, sizeof(job->disk), "loop%d", n);
 	snprintf(path, sizeof(path), "/dev/loop%d", n);
+	disk_unmark(job->disk);
 	device = open(path, (loop->writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
 	if (device < 0)
 		return error_set(&job->err, errno, "cannot open %s: %s", path,
@@ -350,6 +352,7 @@ static void clear_run(struct late *late)
 	int fd = sole_open_fd(c->sole);
 
 	arrival_forget(c->disk);
+	disk_unmark(c->disk);
 	c->error = ioctl(fd, LOOP_CLR_FD) && errno != ENXIO ? errno : 0;
 }
 
@@ -567,6 +570,7 @@ int loop_clear(const char *disk)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno;
+	disk_unmark(disk);
 	rc = ioctl(fd, LOOP_CLR_FD) && errno != ENXIO ? errno : 0;
 	close(fd);
 	arrival_forget(disk);

@@ -16,8 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/action.h"
 #include "graph/hold.h"
 #include "graph/node.h"
+#include "graph/reopen.h"
+#include "graph/transaction.h"
 #include "runtime/co.h"
 
 #define TYPES_MAX 8
@@ -529,7 +532,7 @@ struct export *export_add(json_t *options, struct error **err)
 	exp = xcalloc(sizeof(*exp));
 	exp->type = type;
 	exp->id = strdup(g.id);
-	exp->writable = g.writable;
+	exp->writable = exp->began_writable = g.writable;
 	exp->exclusive = g.exclusive;
 	exp->holds = export_holds(type, &g);
 	exp->given = json_deep_copy(options);
@@ -548,6 +551,99 @@ out:
 	options_free(export_options, &g);
 	json_decref(copy);
 	return exp;
+}
+
+/* What the root may do, as an action. */
+struct allowance {
+	struct action action;
+	struct export *exp;
+	bool writable;
+};
+
+/* Before it begins the export may end. */
+static void allowance_step(struct action *action, struct transaction *t)
+{
+	struct allowance *a = container_of(action, struct allowance, action);
+	struct root *root = a->exp->root;
+	struct error *gone = NULL;
+
+	if (a->exp->life == EXPORT_RUNNING && root && root->edge.child) {
+		transaction_allow(t, root, a->writable ?
+				  root->edge.perm | PERM_WRITE :
+				  root->edge.perm & ~(unsigned)PERM_WRITE);
+		return;
+	}
+	error_set(&gone, EBUSY, "Export '%s' is already shutting down",
+		  a->exp->id);
+	transaction_fail(t, gone);
+}
+
+static void allowance_end(struct action *action, bool committed)
+{
+	struct allowance *a = container_of(action, struct allowance, action);
+
+	if (committed)
+		a->exp->writable = a->writable;
+	free(a);
+}
+
+static struct action *action_allow(struct export *exp, bool writable)
+{
+	static const struct action_ops ops = {
+		.step = allowance_step,
+		.end = allowance_end,
+	};
+	struct allowance *a = xcalloc(sizeof(*a));
+
+	a->action.ops = &ops;
+	a->exp = exp;
+	a->writable = writable;
+	return &a->action;
+}
+
+static int export_can_be(const struct export *exp, bool writable,
+			 struct error **err)
+{
+	if (exp->reopening)
+		return error_set(err, EBUSY, "Export '%s' is being reopened",
+				 exp->id);
+	if (writable && !exp->began_writable && !exp->type->becomes_writable)
+		return error_set(err, EROFS, "Export '%s' began read-only, and"
+				 " the kernel cannot make that writable: it has"
+				 " to be taken away and made again", exp->id);
+	return 0;
+}
+
+int co_export_reopen(struct export *exp, bool writable, struct reopen *list,
+		     struct change_stats *stats, struct error **err)
+{
+	struct error *ignored CLEANUP_ERROR = NULL;
+	struct actions all = { NULL };
+	bool changes = writable != exp->writable;
+	int ret = changes ? export_can_be(exp, writable, err) : 0;
+
+	if (!changes)
+		return graph_reopen(list, stats, err);
+	if (ret < 0) {
+		co_reopen_end(list, false);
+		return ret;
+	}
+	exp->reopening = true;
+	ret = co_action_add(&all, action_reopen(list), err);
+	if (ret == 0)
+		ret = co_action_add(&all, action_allow(exp, writable), err);
+	if (ret == 0)
+		ret = exp->type->show_writable(exp, writable, err);
+	if (ret < 0) {
+		co_actions_give_up(&all);
+	} else {
+		ret = co_actions_commit(&all, stats, err);
+		if (ret < 0)
+			(void)!exp->type->show_writable(exp, !writable,
+							&ignored);
+	}
+	exp->reopening = false;
+	return ret;
 }
 
 int export_del(const char *id, enum export_stop mode, struct error **loss,

@@ -19,6 +19,8 @@ struct node;
 struct json_t;
 struct export;
 struct export_errors;
+struct change_stats;
+struct reopen;
 
 enum export_stop {
 	EXPORT_STOP_SAFE,	/* refuse while anybody has it open (C9) */
@@ -74,6 +76,14 @@ struct export_type {
 	/* Whether resize can work at all, on this kernel; NULL: it can. */
 	int (*resizable)(struct export *exp, struct error **err);
 	/*
+	 * Shows the world that the disk can, or cannot, be written to, before
+	 * the graph lets it, or does not any more (C5).
+	 */
+	int (*show_writable)(struct export *exp, bool writable,
+			     struct error **err);
+	/* Also what began read-only can become writable. */
+	bool becomes_writable;
+	/*
 	 * Undoes open, when nobody refers to the export any more; the root is
 	 * freed by co_export_root_end, whose words for what was lost it hands
 	 * on.
@@ -107,6 +117,8 @@ struct export {
 	struct export_end *end;	/* whoever waits for its end, or NULL */
 	char *id;
 	bool writable;
+	bool began_writable;
+	bool reopening;		/* a change of `writable` is under way */
 	bool ran;		/* or may have */
 	bool lost;		/* perhaps; is_gone knows */
 	bool leaving;		/* hurried, since the daemon is */
@@ -169,6 +181,15 @@ struct export *export_add(struct json_t *options, struct error **err)
  */
 int export_del(const char *id, enum export_stop mode, struct error **loss,
 	       struct error **err) MUST_CHECK;
+/*
+ * The export may write, or may not any more, and with it the nodes of the list
+ * become what is said of them (reopen.h), which is used up: all of it or none.
+ * Refused where the type cannot show that, or where another is under way. The
+ * caller refers to it.
+ */
+int co_export_reopen(struct export *exp, bool writable, struct reopen *list,
+		     struct change_stats *stats, struct error **err)
+	MUST_CHECK;
 /* Within a type's open, start or stop: it does not end. */
 void export_set_stuck(struct export *exp);
 /* Main thread, for a type: something that belongs to what shows the root has

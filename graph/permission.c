@@ -215,15 +215,17 @@ static void permission_cumulate(const struct transaction *t, struct node *node)
 	}
 }
 
-/* Edges from outside of the touched nodes keep what they have; so it is also
- * what new_perm and new_shared say outside of a transaction. */
-static void permission_reset(const struct transaction *t, struct node *node)
+/* Edges from outside of the touched nodes keep what they have, but for a root
+ * that is allowed something else. asked: that counts; else it is as it is
+ * outside of a transaction. */
+static void permission_reset(const struct transaction *t, struct node *node,
+			     bool asked)
 {
 	struct edge *e;
 
 	for (e = transaction_first_parent(t, node); e;
 	     e = transaction_next_parent(t, node, e)) {
-		e->new_perm = e->perm;
+		e->new_perm = asked ? transaction_perm(t, e) : e->perm;
 		e->new_shared = e->shared;
 	}
 }
@@ -280,7 +282,7 @@ int permission_prepare(const struct transaction *t, struct node **list,
 
 	for (unsigned i = 0; i < count; i++) {
 		list[i]->checked = false;
-		permission_reset(t, list[i]);
+		permission_reset(t, list[i], true);
 	}
 	for (unsigned i = 0; i < count; i++) {
 		ret = permission_refresh(t, list[i], loosening, err);
@@ -320,7 +322,7 @@ void permission_abort(const struct transaction *t, struct node **list,
 		if (list[count]->checked)
 			list[count]->driver->perm_abort(list[count]);
 		list[count]->checked = false;
-		permission_reset(t, list[count]);
+		permission_reset(t, list[count], false);
 	}
 }
 

@@ -269,6 +269,11 @@ static void root_dealloc(struct root *root)
 	free(root);
 }
 
+void root_set_writable(struct root *root, unsigned perm)
+{
+	root->writable = perm & (PERM_WRITE | PERM_WRITE_UNCHANGED);
+}
+
 struct root *root_new(const struct root_ops *ops, void *owner,
 		      const char *name, struct node *node, unsigned perm,
 		      unsigned shared, uint32_t granularity, uint64_t threads,
@@ -282,7 +287,7 @@ struct root *root_new(const struct root_ops *ops, void *owner,
 	assert(threads && threads >> (thread_count() - 1) >> 1 == 0);
 	root->owner = owner;
 	root->granularity = granularity;
-	root->writable = perm & (PERM_WRITE | PERM_WRITE_UNCHANGED);
+	root_set_writable(root, perm);
 	root->edge.perm = root->edge.new_perm = perm;
 	root->edge.shared = root->edge.new_shared = shared;
 	node_get(node, "root");

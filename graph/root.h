@@ -150,6 +150,8 @@ struct root *root_new(const struct root_ops *ops, void *owner,
 		      const char *name, struct node *node, unsigned perm,
 		      unsigned shared, uint32_t granularity, uint64_t threads,
 		      struct error **err) MUST_CHECK;
+/* Under the drain of a change that allows it `perm`. */
+void root_set_writable(struct root *root, unsigned perm);
 /* Nothing in flight and nothing waiting. Lets go of the node, and waits for its
  * close where that was the last reference. Coroutine. */
 void root_free(struct root *root);

@@ -47,6 +47,8 @@ struct transaction {
 	struct node_list touched, refreshed;
 	struct node_list resized;
 	struct reopen *reopens;
+	struct root *allowed;	/* whose permissions change, to these */
+	unsigned allowed_perm;
 	struct freeze *freezes;
 	struct word *words;	/* the last one first */
 	struct node_list order;	/* permissions: parents before children */
@@ -200,6 +202,20 @@ void transaction_resize(struct transaction *t, struct node *node,
 	node->has_new_size = true;
 	node_list_add(&t->resized, node);
 	transaction_touch(t, node);
+}
+
+void transaction_allow(struct transaction *t, struct root *root, unsigned perm)
+{
+	assert(!t->allowed);
+	t->allowed = root;
+	t->allowed_perm = perm;
+	transaction_touch(t, root->edge.child);
+}
+
+unsigned transaction_perm(const struct transaction *t, const struct edge *e)
+{
+	return t && t->allowed && e == &t->allowed->edge ? t->allowed_perm :
+		e->perm;
 }
 
 void transaction_refresh(struct transaction *t, struct node *node)
@@ -893,6 +909,8 @@ static int commit(struct transaction *t, struct change_stats *stats,
 	commit_edges(t);
 	commit_words(t);
 	commit_reopens(t);
+	if (t->allowed)
+		root_set_writable(t->allowed, t->allowed_perm);
 	for (struct hook *hook = t->hooks; hook; hook = hook->next)
 		hook->fn(hook->arg);
 	drain_end(&t->drain, stats);

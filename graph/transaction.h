@@ -57,6 +57,10 @@ void transaction_touch(struct transaction *t, struct node *node);
  * filter above it, is a step of its own. */
 void transaction_resize(struct transaction *t, struct node *node,
 			uint64_t size);
+/* What the root may do becomes this, and what it shares stays: it is drained.
+ * Once in a transaction. */
+void transaction_allow(struct transaction *t, struct root *root,
+		       unsigned perm);
 /* Permissions of the node and below are computed anew; nothing else of it
  * changes, so nobody is drained. */
 void transaction_refresh(struct transaction *t, struct node *node);
@@ -130,6 +134,8 @@ void transaction_abort(struct transaction *t);
 /* Whether the one under way, which may wait, gives the node a new parent. */
 bool transaction_gives_parent(const struct node *node);
 
+/* What an edge from outside of the touched nodes will be allowed. */
+unsigned transaction_perm(const struct transaction *t, const struct edge *e);
 /* The shape as the transaction will leave it; transaction.c and permission.c.
  * t may be NULL: the shape as it is. */
 struct edge *transaction_first_child(const struct transaction *t,

@@ -17,6 +17,7 @@
 
 #include "export/sole.h"
 #include "export/nested.h"
+#include "export/read-only.h"
 #include "export/arrival.h"
 #include "graph/export.h"
 #include "graph/node.h"
@@ -286,6 +287,7 @@ static int connect_one(struct connect_job *job)
 	if (knbd_in_use(job->index))
 		return -EBUSY;
 	snprintf(job->disk, sizeof(job->disk), "nbd%u", job->index);
+	disk_unmark(job->disk);
 	arrival_begin(&job->arrival, job->disk, job->name);
 	rc = knbd_connect(&job->c, job->index, &job->err);
 	if (!rc)
@@ -458,6 +460,7 @@ static void disconnect_run(struct late *late)
 						  work);
 
 	arrival_forget(job->disk);
+	disk_unmark(job->disk);
 	job->rc = knbd_disconnect(job->index, &job->err);
 }
 
@@ -721,6 +724,13 @@ static void knbd_query(struct export *exp, json_t *object)
 				    json_string(k->stuck_in));
 }
 
+/* Whoever writes all the same is refused by the root. */
+static int knbd_show_writable(struct export *exp, bool writable,
+			      struct error **err)
+{
+	return co_disk_mark_read_only(exp->device, !writable, err);
+}
+
 static const struct export_type knbd_export_type = {
 	.name = "kernel-nbd",
 	.state_size = sizeof(struct knbd_export),
@@ -732,6 +742,7 @@ static const struct export_type knbd_export_type = {
 	.start = knbd_start,
 	.stop = knbd_stop,
 	.resize = knbd_resize_export,
+	.show_writable = knbd_show_writable,
 	.check_idle = knbd_check_idle,
 	.is_gone = knbd_is_gone,
 	.close = knbd_close,

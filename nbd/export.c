@@ -216,6 +216,19 @@ static int nbd_resize(struct export *exp, uint64_t size, struct error **err)
 	return 0;
 }
 
+/* To clients that come; those that are there have been told, and are refused
+ * what the export may not do any more. */
+static int nbd_show_writable(struct export *exp, bool writable,
+			     struct error **err)
+{
+	struct nbd_export *e = exp->state;
+
+	(void)err;
+	e->offer.writable = writable;
+	e->target.writable = writable;
+	return 0;
+}
+
 static void nbd_query(struct export *exp, json_t *object)
 {
 	const struct nbd_export *e = exp->state;
@@ -233,6 +246,8 @@ static const struct export_type nbd_export_type = {
 	.start = nbd_start,
 	.stop = nbd_stop,
 	.resize = nbd_resize,
+	.show_writable = nbd_show_writable,
+	.becomes_writable = true,
 	.close = nbd_close,
 	.query = nbd_query,
 };

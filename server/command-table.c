@@ -211,6 +211,12 @@ const struct command command_table[] = {
 		.gives = "BlkgraphThrottled", .run = cmd_throttle,
 	},
 	{
+		.name = "blkgraph-reopen", .kind = COMMAND_CHANGE,
+		.takes = "id:str writable?:bool cache?:BlkgraphCacheMode "
+			"force?:bool",
+		.gives = "BlkgraphReopened", .run = cmd_reopen,
+	},
+	{
 		.name = "blkgraph-resize", .kind = COMMAND_CHANGE,
 		.takes = "id?:str node-name?:str size?:int grow-by?:int "
 			"force?:bool",

@@ -9,6 +9,7 @@
  *	commands-filter.c	live insertion and removal of filters
  *	commands-snapshot.c	live snapshots, and transactions
  *	commands-throttle.c	limits of a disk in use
+ *	commands-reopen.c	whether a disk in use is written to, and how
  *	commands-resize.c	another size for a disk in use
  *	commands-chain.c	which node is where, and which image names which
  *	commands-export.c	exports
@@ -65,6 +66,7 @@ json_t *cmd_change_backing_file(json_t *args, struct error **err);
 json_t *cmd_insert(json_t *args, struct error **err);
 json_t *cmd_remove(json_t *args, struct error **err);
 
+json_t *cmd_reopen(json_t *args, struct error **err);
 json_t *cmd_throttle(json_t *args, struct error **err);
 
 json_t *cmd_block_resize(json_t *args, struct error **err);

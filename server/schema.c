@@ -239,6 +239,8 @@ static const struct definition {
 	{ "BlkgraphSnapshot",
 	  "pause-ns:int in-flight:int disks:[BlkgraphSnapshotDone]" },
 	{ "BlkgraphChange", "node-name?:str pause-ns:int in-flight:int" },
+	{ "BlkgraphReopened",
+	  "writable:bool pause-ns:int in-flight:int" },
 	{ "BlkgraphThrottled",
 	  "node-name:str group:str inserted:bool pause-ns:int in-flight:int "
 	  "limits:ThrottleLimits" },

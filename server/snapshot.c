@@ -39,6 +39,9 @@ static json_t *snapshot_export(const struct export *exp)
 	json_object_set_new(options, "node-name", json_string(
 			    transaction_announced() ? edge->target->name :
 			    edge->child->name));
+	if (exp->writable != exp->began_writable)
+		json_object_set_new(options, "writable",
+				    json_boolean(exp->writable));
 	entry = json_pack("{s:o,s:s}", "options", options, "device",
 			  exp->device);
 	if (exp->diskseq)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "export/nested.h"
+#include "export/read-only.h"
 #include "graph/export.h"
 #include "graph/node.h"
 #include "graph/root.h"
@@ -276,6 +277,13 @@ static void ublk_query(struct export *exp, json_t *object)
 		json_object_set_new(object, "queue", query_queues(dev));
 }
 
+/* Whoever writes all the same is refused by the root. */
+static int ublk_show_writable(struct export *exp, bool writable,
+			      struct error **err)
+{
+	return co_disk_mark_read_only(exp->device, !writable, err);
+}
+
 static const struct export_type ublk_export_type = {
 	.name = "ublk",
 	.state_size = sizeof(struct ublk_export),
@@ -287,6 +295,7 @@ static const struct export_type ublk_export_type = {
 	.start = ublk_start,
 	.stop = ublk_stop_export,
 	.resize = ublk_resize,
+	.show_writable = ublk_show_writable,
 	.resizable = ublk_resizable,
 	.check_idle = ublk_check_idle,
 	.is_gone = ublk_is_gone,

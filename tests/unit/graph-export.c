@@ -129,6 +129,20 @@ static int door_close(struct export *exp, struct error **err)
 	return co_export_root_end(exp, exp->root, err);
 }
 
+/* "+" or "-" for each time that it was shown so. */
+static char shown_writable[16];
+static bool fails_to_show;
+
+static int door_show_writable(struct export *exp, bool writable,
+			      struct error **err)
+{
+	(void)exp;
+	if (fails_to_show)
+		return error_set(err, EIO, "nobody looks");
+	strcat(shown_writable, writable ? "+" : "-");
+	return 0;
+}
+
 static const struct option door_options[] = {
 	{ .name = "queues", .type = OPT_UINT, .def = "2",
 	  .offset = offsetof(struct door_opts, queues) },
@@ -143,6 +157,7 @@ static const struct export_type door = {
 	.open = door_open,
 	.start = door_start,
 	.stop = door_stop,
+	.show_writable = door_show_writable,
 	.close = door_close,
 };
 
@@ -429,6 +444,86 @@ SIM_TEST(test_exclusive)
 	toy_let_go(node);
 }
 
+static int write_result;
+
+static void write_one(void *arg)
+{
+	char buf[512] = "";
+
+	write_result = toy_request(arg, REQ_WRITE, 0, 512, buf, 0);
+}
+
+/* What a client's write gets, and whether that is what the graph says. */
+static int written(const struct export *exp)
+{
+	struct crew_member member = { 0 };
+	struct crew crew = { 0 };
+	unsigned perm = exp->root->edge.perm;
+
+	crew_start(&crew, &member, 1, write_one, exp->root);
+	crew_wait(&crew);
+	CU_ASSERT_EQUAL(exp->root->edge.new_perm, perm);
+	CU_ASSERT_EQUAL(exp->writable, (perm & PERM_WRITE) != 0);
+	return write_result;
+}
+
+static void reopens(const char *id, bool writable, const char *shown,
+		    const char *sentence)
+{
+	struct export *exp = export_find(id);
+	struct error *err = NULL;
+	int rc;
+
+	shown_writable[0] = 0;
+	export_get(exp, "test");
+	rc = co_export_reopen(exp, writable, NULL, NULL, &err);
+	CU_ASSERT_EQUAL(rc == 0, sentence == NULL);
+	if (sentence)
+		CU_ASSERT_PTR_NOT_NULL(strstr(err->text, sentence));
+	error_clear(&err);
+	CU_ASSERT_STRING_EQUAL(shown_writable, shown);
+	CU_ASSERT_EQUAL(written(exp), exp->writable ? 0 : -EROFS);
+	CU_ASSERT_EQUAL(exp->writable, rc == 0 ? writable : !writable);
+	export_put(exp, "test");
+}
+
+/* C5, P3: one that may not write any more, and may again, or nothing changes:
+ * neither what the graph allows nor what the world is shown. */
+SIM_TEST(test_writable_and_back)
+{
+	struct node *node;
+
+	toy_start();
+	export_type_register(&door);
+	node = toy_open("{\"driver\":\"toy\",\"node-name\":\"n\"}");
+	toy_hold(node);
+	fail_stop = 0;
+	add_sharing("one", true, false, NULL);
+	reopens("one", true, "", NULL);
+	reopens("one", false, "-", NULL);
+	reopens("one", false, "", NULL);
+	/* now another may be the only one that writes */
+	add_sharing("alone", true, true, NULL);
+	reopens("one", true, "+-", "unshared by export 'alone'");
+	del("alone");
+	fails_to_show = true;
+	reopens("one", true, "", "nobody looks");
+	fails_to_show = false;
+	reopens("one", true, "+", NULL);
+	fails_to_show = true;
+	reopens("one", false, "", "nobody looks");
+	fails_to_show = false;
+	/* the kernel was told once for all */
+	add_sharing("reader", false, false, NULL);
+	reopens("reader", true, "", "Export 'reader' began read-only");
+	export_find("one")->reopening = true;
+	reopens("one", false, "", "Export 'one' is being reopened");
+	export_find("one")->reopening = false;
+	del("reader");
+	del("one");
+	toy_let_go(node);
+}
+
 /* Whoever wanted it has the node, and hears at once. */
 SIM_TEST(test_a_start_that_fails)
 {
@@ -451,4 +546,5 @@ SIM_TEST(test_a_start_that_fails)
 TEST_MAIN("graph-export", TEST(test_export),
 	  TEST(test_failures), TEST(test_a_start_that_fails),
 	  TEST(test_a_start_that_is_stuck),
-	  TEST(test_an_open_that_is_stuck), TEST(test_exclusive))
+	  TEST(test_an_open_that_is_stuck), TEST(test_exclusive),
+	  TEST(test_writable_and_back))
