@@ -322,8 +322,8 @@ static int drain_report_late(struct drain *drain, const char *busy,
 	if (!gate)
 		return error_set(err, ETIMEDOUT, "Draining node '%s' took"
 			" longer than %" PRIu64 ".%" PRIu64 " s: node '%s' is"
-			" still being opened or closed", drain_subject(drain),
-			seconds, tenths, busy);
+			" still being opened, closed or flushed",
+			drain_subject(drain), seconds, tenths, busy);
 	age = gate->oldest_ns ? (gate->opened_ns - gate->oldest_ns) / 100000000
 			      : 0;
 	node = gate->oldest_node ? gate->oldest_node : gate->root->edge.child;

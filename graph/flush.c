@@ -15,7 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/drain.h"
 #include "graph/node-io.h"
+#include "runtime/late.h"
 
 struct node_io *node_io_new(void)
 {
@@ -207,6 +209,62 @@ int co_node_flush(struct node *node)
 		ret = co_flush_down(node);
 	while (ret == STEER_WAIT && co_loose_again(&loose));
 	loose_end(&loose);
+	return ret;
+}
+
+/* Before a change: its own, once it is late. */
+struct flush_before {
+	struct late late;
+	struct node *node;
+	int ret;
+};
+
+static void flush_before_run(struct late *late)
+{
+	struct flush_before *f = container_of(late, struct flush_before, late);
+
+	co_node_busy(f->node);
+	f->ret = co_node_flush(f->node);
+	node_idle(f->node);
+}
+
+static void flush_before_undo(struct late *late)
+{
+	struct flush_before *f = container_of(late, struct flush_before, late);
+
+	node_put(f->node, "flush");
+	free(f);
+}
+
+int co_flush_before(struct node *node, struct error **err)
+{
+	struct flush_before *f = calloc(1, sizeof(*f));
+	struct error *late CLEANUP_ERROR = NULL;
+	uint64_t deadline = drain_get_deadline();
+	int ret;
+
+	if (!f)
+		abort();
+	f->late.run = flush_before_run;
+	f->late.undo = flush_before_undo;
+	f->node = node_get(node, "flush");
+	if (!co_late(&f->late, deadline, &late, "Flushing node '%s'",
+		     node->name)) {
+		if (late->code == ETIMEDOUT)
+			return error_set(err, ETIMEDOUT, "Node '%s' has not "
+					 "been flushed within %u.%u s: its "
+					 "storage does not answer", node->name,
+					 (unsigned)(deadline / 1000000000),
+					 (unsigned)(deadline / 100000000 % 10));
+		ret = -late->code;
+		error_propagate(err, &late);
+		return ret;
+	}
+	ret = f->ret;
+	flush_before_undo(&f->late);
+	if (ret < 0)
+		error_set(err, -ret, "Could not flush node '%s': %s",
+			  node->name, strerror(-ret));
 	return ret;
 }
 

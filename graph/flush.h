@@ -15,6 +15,16 @@
 
 #include "graph/io.h"
 
+struct error;
+
+/*
+ * Before a change, so that little is left to be written after it. Waits no
+ * longer than a drain would: storage that does not answer keeps the change from
+ * being made, but nobody waiting; the flush goes on alone. Main thread,
+ * coroutine. 0, or a negative errno and *err.
+ */
+int co_flush_before(struct node *node, struct error **err) MUST_CHECK;
+
 /*
  * Any thread: a write that was to be durable at once failed. The kernel tells
  * an open file of lost pages once, and it may have told this write of others',

@@ -15,6 +15,7 @@
 
 #include "graph/action.h"
 #include "graph/epoch.h"
+#include "graph/flush.h"
 #include "graph/io.h"
 #include "graph/node-io.h"
 #include "graph/replace.h"
@@ -146,13 +147,12 @@ int co_reopen_prepare(struct reopen *r, struct error **err)
 		return error_set(err, EINVAL, "Node '%s' was opened with"
 				 " force-share=on, which is for reading only",
 				 node->name);
-	co_node_busy(node);
 	/* most of it, so that little is left for later */
-	ret = co_node_flush(node);
+	ret = co_flush_before(node, err);
 	if (ret < 0)
-		error_set(err, -ret, "Could not flush node '%s': %s",
-			  node->name, strerror(-ret));
-	if (ret == 0 && node->driver->reopen_prepare)
+		return ret;
+	co_node_busy(node);
+	if (node->driver->reopen_prepare)
 		ret = node->driver->reopen_prepare(node, r, err);
 	node_idle(node);
 	r->prepared = ret == 0;

@@ -16,6 +16,7 @@
 
 #include "graph/action.h"
 #include "graph/edge.h"
+#include "graph/flush.h"
 #include "graph/io.h"
 #include "graph/transaction.h"
 #include "graph/walk.h"
@@ -85,17 +86,13 @@ static int replacement_prepare(struct action *action, struct error **err)
 	struct replacement *r = container_of(action, struct replacement,
 					     action);
 	const struct edge *e = place_edge(&r->place);
-	int ret;
 
 	if (!e)
 		return no_such_child(&r->place, err);
 	r->from = node_get(e->child, "replacing");
 	if (r->from == r->to)
 		return 0;
-	ret = co_flush_node(r->from);
-	return ret == 0 ? 0 :
-		error_set(err, -ret, "Could not flush node '%s': %s",
-			  r->from->name, strerror(-ret));
+	return co_flush_before(r->from, err);
 }
 
 /* Under the change lock: others may have changed what was looked at. */

@@ -15,6 +15,7 @@
 
 #include "graph/backing.h"
 #include "graph/export.h"
+#include "graph/flush.h"
 #include "graph/transaction.h"
 #include "graph/walk.h"
 #include "runtime/io.h"
@@ -301,6 +302,9 @@ static int co_resize(struct resize *r, struct error **err)
 				 " is no multiple of its blocks of %u bytes",
 				 r->to, image->name, align);
 	ret = check_exports(r, err);
+	/* what hangs in there would hold up the file's size, and us */
+	if (ret == 0 && r->storage)
+		ret = co_flush_before(image_of(r), err);
 	if (ret < 0)
 		return ret;
 	return r->to > r->from ? co_grow(r, err) : co_shrink(r, err);

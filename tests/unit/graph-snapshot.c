@@ -127,6 +127,33 @@ SIM_TEST(who_moves)
 	toy_let_go(top);
 }
 
+/* Storage that does not answer keeps the change from being made, and nobody
+ * waiting for longer than a drain may take (A3). */
+SIM_TEST(test_a_flush_that_does_not_end)
+{
+	struct error *err = NULL;
+	struct node *disk, *top;
+	struct root *a;
+
+	toy_start();
+	disk = open_disk("disk", "");
+	top = open_disk("top", "");
+	a = toy_root("export 'a'", disk, true, 512);
+	toy_hold(top);
+	CU_ASSERT_EQUAL(put(a, 0, 1), 0);
+	toy_wishes.hold = toy_wishes.hold_flush = true;
+	must_refuse(snapshot(disk, top, &err), &err, "Node 'disk' has not been"
+		    " flushed within 10.0 s: its storage does not answer");
+	CU_ASSERT_PTR_EQUAL(a->edge.child, disk);
+	CU_ASSERT_FALSE(disk->read_only);
+	toy_wishes.hold = toy_wishes.hold_flush = false;
+	toy_release();
+	must_snapshot(disk, top);
+	CU_ASSERT_PTR_EQUAL(a->edge.child, top);
+	root_free(a);
+	toy_let_go(top);
+}
+
 /* A29: what was acknowledged before is on stable storage before the overlay
  * takes writes, or else a flush of the overlay brings it there. */
 SIM_TEST(flushed_before)
@@ -614,6 +641,7 @@ SIM_TEST(header_names_the_base)
 }
 
 TEST_MAIN("graph-snapshot",
+	  TEST(test_a_flush_that_does_not_end),
 	  TEST(who_moves),
 	  TEST(flushed_before),
 	  TEST(refused),
