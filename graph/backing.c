@@ -351,7 +351,8 @@ const char *backing_name_of(struct node *node, const char **format)
 	/* a raw image that is no filter is a part of its file */
 	if (!raw && !strcmp(*format, "raw"))
 		return NULL;
-	return own_file_name(image);
+	/* a temporary file has no name, but that of its folder */
+	return image->temporary ? NULL : own_file_name(image);
 }
 
 bool co_backing_is(const struct node *overlay, const struct node *node)

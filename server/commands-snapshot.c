@@ -59,9 +59,16 @@ static struct plan_part *plan_part_new(struct plan *plan)
 /* The disk would be another after the daemon's end, and nobody else says so. */
 static void plan_warn(const struct node *overlay)
 {
-	if (!node_cow_child(overlay) || !overlay->backing_given)
+	struct node *below = node_cow_child(overlay);
+
+	if (!below || !overlay->backing_given)
 		return;
-	if (overlay->header_backing)
+	if (node_skip_filters(below)->temporary)
+		log_write(LOG_WARNING, "What is in the temporary image '%s' is"
+			  " lost with the disk: overlay '%s' shows the disk"
+			  " only as long as that is there", below->name,
+			  overlay->name);
+	else if (overlay->header_backing)
 		log_write(LOG_WARNING, "The header of overlay '%s' names '%s',"
 			  " and not the image below it", overlay->name,
 			  overlay->header_backing);
