@@ -267,6 +267,19 @@ static void root_gate_times(const struct root *root, uint64_t *pause,
 	}
 	*pause = opened > closed ? opened - closed : 0;
 }
+/* Of all gates of a drain: the last that was empty, the last that opened. */
+static void root_gate_ends(const struct root *root, uint64_t *drained,
+			   uint64_t *opened)
+{
+	for (unsigned i = 0; root->ops->gated && i < thread_count(); i++) {
+		const struct root_gate *gate = &root->gates[i];
+
+		if (!(root->threads >> i & 1))
+			continue;
+		*drained = max(*drained, gate->drained_ns);
+		*opened = max(*opened, gate->opened_ns);
+	}
+}
 
 static void drain_account(struct root *root, struct change_stats *stats)
 {
@@ -378,6 +391,8 @@ static void drain_free(struct drain *drain)
 
 static void drain_finish(struct drain *drain, struct change_stats *stats)
 {
+	uint64_t drained = 0, opened = 0;
+
 	drain_uncover(drain);
 	wait_drain_main(false);
 	co_drain_open(drain);
@@ -385,10 +400,13 @@ static void drain_finish(struct drain *drain, struct change_stats *stats)
 		struct root *root = drain->roots[r];
 
 		drain_account(root, stats);
+		root_gate_ends(root, &drained, &opened);
 		if (root->quiesced && root->ops->resume)
 			root->ops->resume(root);
 		root->quiesced = false;
 	}
+	if (stats && opened > drained)
+		stats->switch_ns = max(stats->switch_ns, opened - drained);
 }
 
 static int drain_give_up(struct drain *drain, struct error **err)
@@ -472,7 +490,7 @@ void drain_join(struct drain *drain, struct root *root)
 
 		gate->drain = drain;
 		gate->closed = gate->blocked = true;
-		gate->closed_ns = clock_ns();
+		gate->closed_ns = gate->drained_ns = clock_ns();
 	}
 }
 

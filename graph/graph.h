@@ -53,6 +53,7 @@ struct json_t;
 /* What a live change did to I/O (A17, B11). */
 struct change_stats {
 	uint64_t pause_ns;	/* gate closed to gate open, the longest root */
+	uint64_t switch_ns;	/* of it, after the last request had ended */
 	uint64_t in_flight;	/* requests when the gates closed */
 };
 

@@ -69,6 +69,7 @@ void gate_fell(struct root_gate *gate)
 		/* a root without a gate: what was under way has ended, and
 		 * until the undrain nothing begins (R38) */
 		gate->closed = true;
+		gate->drained_ns = clock_ns();
 		thread_post(thread_by_index(MAIN_THREAD), &gate->drained);
 	}
 	gate_update(gate);

@@ -93,7 +93,7 @@ struct root_gate {
 	} held;
 	struct message close, open, drained, opened, more;
 	/* written before an answer, read by main after it */
-	uint64_t closed_ns, opened_ns, oldest_ns;
+	uint64_t closed_ns, drained_ns, opened_ns, oldest_ns;
 	uint32_t at_close, left;
 	struct node *oldest_node;
 	/* main thread */

@@ -15,6 +15,7 @@
 #include "graph/replace.h"
 #include "server/command.h"
 #include "server/commands.h"
+#include "server/pause.h"
 
 /* An export's node, or one by its name. */
 static struct node *find_device(const char *name, struct error **err)
@@ -81,9 +82,7 @@ json_t *cmd_blockdev_replace(json_t *args, struct error **err)
 	else
 		node_put(place.parent, "command");
 	node_put(to, "command");
-	return ret < 0 ? NULL :
-		json_pack("{s:I,s:I}", "pause-ns", (json_int_t)stats.pause_ns,
-			  "in-flight", (json_int_t)stats.in_flight);
+	return ret < 0 ? NULL : with_pause(json_object(), &stats);
 }
 
 /* ---- x-blockdev-change ---- */

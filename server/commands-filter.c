@@ -13,17 +13,11 @@
 #include "graph/replace.h"
 #include "server/command.h"
 #include "server/commands.h"
+#include "server/pause.h"
 
 static struct node *export_node(const struct export *exp)
 {
 	return exp->root->edge.child;
-}
-
-static json_t *filter_result(const struct change_stats *stats)
-{
-	return json_pack("{s:I,s:I}",
-			 "pause-ns", (json_int_t)stats->pause_ns,
-			 "in-flight", (json_int_t)stats->in_flight);
 }
 
 static bool is_in_tree(const struct node *top, const struct node *node)
@@ -132,7 +126,7 @@ json_t *cmd_insert(json_t *args, struct error **err)
 			     json_object_get(args, "options"), "driver", ""));
 		return NULL;
 	}
-	result = filter_result(&stats);
+	result = with_pause(json_object(), &stats);
 	json_object_set_new(result, "node-name", json_string(filter->name));
 	node_put(filter, "opener");
 	return result;
@@ -218,5 +212,5 @@ json_t *cmd_remove(json_t *args, struct error **err)
 		node_put(place.node, "command");
 	else
 		rc = co_node_put(place.node, "command", err);
-	return rc < 0 ? NULL : filter_result(&stats);
+	return rc < 0 ? NULL : with_pause(json_object(), &stats);
 }

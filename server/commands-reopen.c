@@ -16,6 +16,7 @@
 #include "graph/reopen.h"
 #include "server/command.h"
 #include "server/commands.h"
+#include "server/pause.h"
 
 /* Of a node that was not opened with its parent: what it was given, and what
  * is wanted now; what was opened with it follows. */
@@ -124,9 +125,8 @@ json_t *cmd_reopen(json_t *args, struct error **err)
 	}
 	export_get(exp, "command");
 	if (co_reopen_disk(exp, args, &stats, err) == 0)
-		result = json_pack("{s:b,s:I,s:I}", "writable", exp->writable,
-				   "pause-ns", (json_int_t)stats.pause_ns,
-				   "in-flight", (json_int_t)stats.in_flight);
+		result = with_pause(json_pack("{s:b}", "writable",
+					      exp->writable), &stats);
 	export_put(exp, "command");
 	return result;
 }

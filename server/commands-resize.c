@@ -11,6 +11,7 @@
 #include "graph/resize.h"
 #include "server/command.h"
 #include "server/commands.h"
+#include "server/pause.h"
 #include "server/shrink.h"
 
 /* What a disk may have: the protocol counts in signed numbers. */
@@ -108,11 +109,9 @@ json_t *cmd_resize(json_t *args, struct error **err)
 	node_get(node, "command");
 	before = node->size;
 	if (co_resize_command(node, args, id ? id : name, &stats, err) == 0)
-		result = json_pack("{s:I,s:I,s:I,s:I}",
-				   "size", (json_int_t)node->size,
-				   "size-before", (json_int_t)before,
-				   "pause-ns", (json_int_t)stats.pause_ns,
-				   "in-flight", (json_int_t)stats.in_flight);
+		result = with_pause(json_pack("{s:I,s:I}",
+				    "size", (json_int_t)node->size,
+				    "size-before", (json_int_t)before), &stats);
 	node_put(node, "command");
 	return result;
 }

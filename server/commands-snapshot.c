@@ -27,6 +27,7 @@
 #include "server/deadline.h"
 #include "server/log.h"
 #include "server/new-image.h"
+#include "server/pause.h"
 
 /* How many names are tried for a snapshot that was given none. */
 #define SNAPSHOT_NAMES 100
@@ -626,7 +627,5 @@ json_t *cmd_snapshot(json_t *args, struct error **err)
 		json_decref(done);
 		return NULL;
 	}
-	return json_pack("{s:I,s:I,s:o}", "pause-ns",
-			 (json_int_t)stats.pause_ns, "in-flight",
-			 (json_int_t)stats.in_flight, "disks", done);
+	return with_pause(json_pack("{s:o}", "disks", done), &stats);
 }

@@ -22,6 +22,7 @@
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/object.h"
+#include "server/pause.h"
 
 /* What one command knows; all of it is referred to until it ends. */
 struct throttling {
@@ -246,13 +247,12 @@ json_t *cmd_throttle(json_t *args, struct error **err)
 	if (!t.exp || !throttling_begin(&t, err))
 		return NULL;
 	if (co_throttle(&t, arg_string(args, "group", NULL), err) == 0)
-		result = json_pack("{s:s,s:s,s:b,s:I,s:I,s:o}",
-				   "node-name", t.filter->name,
-				   "group", t.group->id,
-				   "inserted", t.inserted,
-				   "pause-ns", (json_int_t)t.stats.pause_ns,
-				   "in-flight", (json_int_t)t.stats.in_flight,
-				   "limits", object_bundle(t.group));
+		result = with_pause(json_pack("{s:s,s:s,s:b,s:o}",
+				    "node-name", t.filter->name,
+				    "group", t.group->id,
+				    "inserted", t.inserted,
+				    "limits", object_bundle(t.group)),
+				    &t.stats);
 	else
 		error_prefix(err, "Could not limit device '%s'", t.exp->id);
 	co_throttling_end(&t);

@@ -237,15 +237,17 @@ static const struct definition {
 	{ "BlkgraphSnapshotDisk", "id:str file?:str" },
 	{ "BlkgraphSnapshotDone", "id:str node-name:str file:str" },
 	{ "BlkgraphSnapshot",
-	  "pause-ns:int in-flight:int disks:[BlkgraphSnapshotDone]" },
-	{ "BlkgraphChange", "node-name?:str pause-ns:int in-flight:int" },
+	  "pause-ns:int switch-ns:int in-flight:int "
+	  "disks:[BlkgraphSnapshotDone]" },
+	{ "BlkgraphChange",
+	  "node-name?:str pause-ns:int switch-ns:int in-flight:int" },
 	{ "BlkgraphReopened",
-	  "writable:bool pause-ns:int in-flight:int" },
+	  "writable:bool pause-ns:int switch-ns:int in-flight:int" },
 	{ "BlkgraphThrottled",
-	  "node-name:str group:str inserted:bool pause-ns:int in-flight:int "
-	  "limits:ThrottleLimits" },
+	  "node-name:str group:str inserted:bool "
+	  "pause-ns:int switch-ns:int in-flight:int limits:ThrottleLimits" },
 	{ "BlkgraphResized",
-	  "size:int size-before:int pause-ns:int in-flight:int" },
+	  "size:int size-before:int pause-ns:int switch-ns:int in-flight:int" },
 	{ "BlkgraphExtent",
 	  "start:int length:int depth:int present:bool zero:bool data:bool "
 	  "compressed:bool offset?:int filename?:str" },
