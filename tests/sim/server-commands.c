@@ -728,21 +728,43 @@ static json_t *image_node(const char *path)
 	return json_pack("{s:s,s:s}", "driver", "file", "filename", path);
 }
 
+static const char *const filters[] = { "nop", "throttle", "copy-on-read",
+				       "delay", "blkdebug" };
+
+/* But for the child, which insertion gives it. */
+static void put_filter_options(json_t *options, const char *driver)
+{
+	if (!strcmp(driver, "throttle"))
+		json_object_set_new(options, "throttle-group",
+				    json_string(ONE_OF(groups)));
+	if (!strcmp(driver, "copy-on-read") && !sim_random_below(3))
+		json_object_set_new(options, "bottom",
+				    json_string(any_name()));
+	if (!strcmp(driver, "delay"))
+		json_object_update_new(options, json_pack("{s:i,s:i}",
+			"read-ns", (int)sim_random_below(100000),
+			"flush-random-ns", (int)sim_random_below(100000)));
+	if (!strcmp(driver, "blkdebug"))
+		json_object_update_new(options, json_pack("{s:i,s:i}",
+			"max-transfer", 512 << sim_random_below(6),
+			"align", 256 << sim_random_below(5)));
+}
+
 static void command_add(void)
 {
 	static const char *const drivers[] = { "null-co", "raw", "raw", "nop",
 					       "nop", "throttle", "file",
-					       "qcow2" };
+					       "qcow2", "copy-on-read",
+					       "delay", "blkdebug" };
 	const char *driver = ONE_OF(drivers);
 	json_t *args = json_pack("{s:s,s:s}", "node-name", ONE_OF(names),
 				 "driver", driver);
 
-	if (!strcmp(driver, "raw") || !strcmp(driver, "nop") ||
-	    !strcmp(driver, "throttle"))
+	put_filter_options(args, driver);
+	if (!strcmp(driver, "blkdebug"))
+		json_object_set_new(args, "image", some_child());
+	else if (strcmp(driver, "file") && strcmp(driver, "null-co"))
 		json_object_set_new(args, "file", some_child());
-	if (!strcmp(driver, "throttle"))
-		json_object_set_new(args, "throttle-group",
-				    json_string(ONE_OF(groups)));
 	if (!strcmp(driver, "raw") && !sim_random_below(3))
 		json_object_set_new(args, "offset", json_integer(
 				    512 << sim_random_below(22)));
@@ -776,14 +798,11 @@ static void name_link(json_t *args)
 
 static void command_insert(void)
 {
-	bool throttle = sim_random_below(2);
-	json_t *options = json_pack("{s:s}", "driver", throttle ? "throttle" :
-								  "nop");
+	const char *driver = ONE_OF(filters);
+	json_t *options = json_pack("{s:s}", "driver", driver);
 	json_t *args = json_pack("{s:o}", "options", options);
 
-	if (throttle)
-		json_object_set_new(options, "throttle-group",
-				    json_string(ONE_OF(groups)));
+	put_filter_options(options, driver);
 	if (sim_random_below(10) < 6)
 		json_object_set_new(options, "node-name",
 				    json_string(ONE_OF(names)));
@@ -799,8 +818,7 @@ static void command_insert(void)
 static void command_remove(void)
 {
 	json_t *args = json_pack("{s:s}", "node-name", sim_random_below(7) ?
-				 ONE_OF(names) : sim_random_below(2) ?
-				 "nop" : "throttle");
+				 ONE_OF(names) : ONE_OF(filters));
 
 	if (sim_random_below(10) < 3)
 		json_object_set_new(args, "id", json_string(ONE_OF(exports)));
