@@ -45,8 +45,8 @@ const struct column list_columns[] = {
 	  "what becomes of writes that fail otherwise" },
 	{ "HOLD-TIME", COLUMN_NUMBER, false, "hold-time",
 	  "seconds that they are held at most, 0: for ever" },
-	{ "HELD", COLUMN_NUMBER, false, "held.count",
-	  "requests that failed and wait" },
+	{ "FAILING", COLUMN_NUMBER, false, "held.count",
+	  "requests that failed and are held" },
 	{ "STATE", COLUMN_TEXT, false, "state",
 	  "running, held, stuck in the kernel, or gone: taken away" },
 	{ NULL, COLUMN_TEXT, false, NULL, NULL }

@@ -30,6 +30,8 @@ const struct column stats_columns[] = {
 	  "bytes discarded" },
 	{ "FAILED", COLUMN_NUMBER, true, "stats.failed",
 	  "requests that were not done" },
+	{ "FAILING", COLUMN_NUMBER, false, "held.count",
+	  "requests that failed and are held" },
 	{ "PAUSES", COLUMN_NUMBER, false, "drains.count",
 	  "how often a change held its I/O" },
 	{ "PAUSE", COLUMN_TIME, false, "drains.last-ns", "the last time" },
