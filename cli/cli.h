@@ -131,7 +131,8 @@ int verb_version(const struct args *args);
 
 /* those of drivers/format and drivers/filter */
 #define FORMATS "qcow2|raw"
-#define FILTERS "nop|copy-on-read|delay|throttle|blkverify|blkdebug"
+#define FILTERS \
+	"nop|copy-on-read|delay|throttle|blkverify|blkdebug|blklogwrites"
 
 /* The keys of create's -o; ends with name NULL. */
 struct image_option {

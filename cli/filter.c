@@ -15,6 +15,8 @@ void insert_help(void)
 	       "  throttle       lets pass what the limits of throttle-group "
 	       "allow\n"
 	       "  blkverify      compares what the disk and node test give\n"
+	       "  blklogwrites   writes every change to the node log, to replay"
+	       "\n"
 	       "  blkdebug       fails what inject-error says, asks for limits"
 	       "\n"
 	       "KEY=VALUE, of each: node-name, read-only, discard, ...\n");

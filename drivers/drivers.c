@@ -20,6 +20,7 @@ void driver_register_all(void)
 		&blkverify_driver,
 		&blkdebug_driver,
 		&quorum_driver,
+		&blklogwrites_driver,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)

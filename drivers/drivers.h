@@ -19,5 +19,6 @@ extern const struct driver throttle_driver;
 extern const struct driver blkverify_driver;
 extern const struct driver blkdebug_driver;
 extern const struct driver quorum_driver;
+extern const struct driver blklogwrites_driver;
 
 #endif
