@@ -116,7 +116,9 @@ static void list_change_step(struct action *action, struct transaction *t)
 	if (ret < 0)
 		transaction_fail(t, err);
 	else
-		transaction_announce(t, false);
+		/* one that went, and came back in a crash, lacks what was
+		 * written since */
+		transaction_announce(t, true);
 }
 
 static int list_change_prepare(struct action *action, struct error **err)
