@@ -45,6 +45,32 @@ const struct column stats_columns[] = {
 	{ NULL, COLUMN_TEXT, false, NULL, NULL }
 };
 
+/* Of --pauses: a line for each kind of change that a device has seen. */
+static const struct column pause_columns[] = {
+	{ "NAME", COLUMN_TEXT, true, "id", "" },
+	{ "CHANGE", COLUMN_TEXT, true, "change", "" },
+	{ "COUNT", COLUMN_NUMBER, true, "count", "" },
+	{ "P50", COLUMN_TIME, true, "p50-ns", "" },
+	{ "P99", COLUMN_TIME, true, "p99-ns", "" },
+	{ "MAX", COLUMN_TIME, true, "max-ns", "" },
+	{ NULL, COLUMN_TEXT, false, NULL, NULL }
+};
+
+static json_t *pauses_of(json_t *exports)
+{
+	json_t *rows = checked(json_array()), *exp, *change;
+	size_t i, k;
+
+	json_array_foreach(exports, i, exp)
+		json_array_foreach(json_object_get(json_object_get(
+				   exp, "drains"), "changes"), k, change) {
+			json_object_set(change, "id",
+					json_object_get(exp, "id"));
+			json_array_append(rows, change);
+		}
+	return rows;
+}
+
 static void add_mean(json_t *stats, const char *op)
 {
 	uint64_t count = get_uint(stats, format("%s_operations", op));
@@ -80,18 +106,23 @@ static json_t *one_of(json_t *exports, const char *name)
 
 int verb_stats(const struct args *args)
 {
-	struct table table;
+	bool pauses = args_given(args, "pauses");
 	json_t *rows, *nodes, *row;
+	struct table table;
 	size_t i;
 
-	table_begin(&table, stats_columns, args);
+	table_begin(&table, pauses ? pause_columns : stats_columns, args);
 	if (!client_connect(args->count ? CONNECT_ONLY : CONNECT_IF_THERE)) {
-		table_show(&table, args, "exports", NULL);
+		table_show(&table, args, pauses ? "pauses" : "exports", NULL);
 		return EXIT_DONE;
 	}
 	rows = client_call("query-block-exports", NULL, NULL);
 	if (args->count)
 		rows = one_of(rows, args->operands[0]);
+	if (pauses) {
+		table_show(&table, args, "pauses", pauses_of(rows));
+		return EXIT_DONE;
+	}
 	nodes = client_call("query-named-block-nodes",
 			    json_pack("{s:b}", "flat", 1), NULL);
 	json_array_foreach(rows, i, row) {

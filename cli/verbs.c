@@ -151,6 +151,7 @@ static const struct cli_option resume_options[] = {
 };
 
 static const struct cli_option stats_options[] = {
+	{ "pauses", 'p', NULL, "how long changes of each kind held I/O" },
 	{ "json", 0, NULL, "print JSON, numbers exact" },
 	{ "output", 'o', "COLS", "columns: A,B,C; +A,B: besides the usual" },
 	{ "output-all", 'O', NULL, "all columns" },

@@ -281,14 +281,9 @@ static void root_gate_ends(const struct root *root, uint64_t *drained,
 	}
 }
 
-static void drain_account(struct root *root, struct change_stats *stats)
+static void drain_count(struct drain_stats *d, uint64_t pause,
+			uint64_t in_flight)
 {
-	struct drain_stats *d = &root->drains;
-	uint64_t pause, in_flight;
-
-	if (!root->ops->gated)
-		return;
-	root_gate_times(root, &pause, &in_flight);
 	d->count++;
 	d->last_ns = pause;
 	d->max_ns = max(d->max_ns, pause);
@@ -296,6 +291,18 @@ static void drain_account(struct root *root, struct change_stats *stats)
 	d->last_in_flight = in_flight;
 	d->total_in_flight += in_flight;
 	d->histogram[pause ? 63 - __builtin_clzll(pause) : 0]++;
+}
+
+static void drain_account(struct root *root, enum drain_kind kind,
+			  struct change_stats *stats)
+{
+	uint64_t pause, in_flight;
+
+	if (!root->ops->gated)
+		return;
+	root_gate_times(root, &pause, &in_flight);
+	drain_count(&root->drains, pause, in_flight);
+	drain_count(&root->drains_by[kind], pause, in_flight);
 	if (!stats)
 		return;
 	stats->pause_ns = max(stats->pause_ns, pause);
@@ -399,7 +406,7 @@ static void drain_finish(struct drain *drain, struct change_stats *stats)
 	for (unsigned r = 0; r < drain->root_count; r++) {
 		struct root *root = drain->roots[r];
 
-		drain_account(root, stats);
+		drain_account(root, drain->kind, stats);
 		root_gate_ends(root, &drained, &opened);
 		if (root->quiesced && root->ops->resume)
 			root->ops->resume(root);

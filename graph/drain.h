@@ -25,6 +25,7 @@ struct drain {
 	struct co *waiter;
 	struct timer timer;
 	bool expired;
+	enum drain_kind kind;	/* that it counts as; set before its end */
 };
 
 void drain_init(struct drain *drain);

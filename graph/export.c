@@ -567,6 +567,7 @@ static void allowance_step(struct action *action, struct transaction *t)
 	struct root *root = a->exp->root;
 	struct error *gone = NULL;
 
+	transaction_set_kind(t, DRAIN_FOR_REOPEN);
 	if (a->exp->life == EXPORT_RUNNING && root && root->edge.child) {
 		transaction_allow(t, root, a->writable ?
 				  root->edge.perm | PERM_WRITE :

@@ -158,6 +158,7 @@ static void insertion_step(struct action *action, struct transaction *t)
 	struct error *err = NULL;
 	struct edge *e;
 
+	transaction_set_kind(t, DRAIN_FOR_INSERT);
 	if (i->whose.parent) {
 		e = find_link(t, child, i->filter, &i->whose, &err);
 		if (e)
@@ -264,6 +265,7 @@ static void removal_step(struct action *action, struct transaction *t)
 	struct error *why = NULL;
 	struct edge *e;
 
+	transaction_set_kind(t, DRAIN_FOR_REMOVE);
 	if (r->whose.parent) {
 		e = find_link(t, r->filter, NULL, &r->whose, &why);
 		if (e)

@@ -215,6 +215,7 @@ static void overlay_step(struct action *action, struct transaction *t)
 	struct overlay *o = container_of(action, struct overlay, action);
 	struct error *err = NULL;
 
+	transaction_set_kind(t, DRAIN_FOR_SNAPSHOT);
 	if (check_node(t, o->node, &err) < 0 ||
 	    check_top(t, o->node, o->top, &err) < 0) {
 		transaction_fail(t, err);

@@ -394,6 +394,7 @@ static void reopening_step(struct action *action, struct transaction *t)
 {
 	struct reopening *all = container_of(action, struct reopening, action);
 
+	transaction_set_kind(t, DRAIN_FOR_REOPEN);
 	for (struct reopen *r = all->list; r; r = r->next)
 		transaction_reopen(t, r);
 	wait_for_old_children(all->list, &all->wait);

@@ -104,6 +104,7 @@ static void replacement_step(struct action *action, struct transaction *t)
 	struct edge *e = place_edge(place);
 	struct error *why = NULL;
 
+	transaction_set_kind(t, DRAIN_FOR_REPLACE);
 	if (!e || e->child != r->from)
 		error_set(&why, EBUSY, "The '%s' child of %s%s%s has been"
 			  " changed meanwhile", place->child,

@@ -161,6 +161,7 @@ static int resize_graph(struct resize *r, uint64_t to,
 	struct transaction *t = transaction_begin();
 	int ret;
 
+	transaction_set_kind(t, DRAIN_FOR_RESIZE);
 	list_followers(&now, image_of(r));
 	for (unsigned i = 0; i < now.count; i++)
 		transaction_resize(t, now.list[i], to);

@@ -104,6 +104,19 @@ struct root_gate {
 	struct failures failures;	/* failure.h */
 } __attribute__((aligned(1024)));	/* found by a shift */
 
+/* What held I/O. */
+enum drain_kind {
+	DRAIN_FOR_OTHER,		/* what comes and goes, as a job does */
+	DRAIN_FOR_SNAPSHOT,
+	DRAIN_FOR_INSERT,
+	DRAIN_FOR_REMOVE,
+	DRAIN_FOR_REOPEN,
+	DRAIN_FOR_REPLACE,
+	DRAIN_FOR_RESIZE,
+	DRAIN_FOR_SEVERAL,	/* of these, in one transaction */
+	DRAIN_KINDS
+};
+
 /* How long I/O was held (A17). Main thread; ns. */
 struct drain_stats {
 	uint64_t count;
@@ -127,7 +140,7 @@ struct root {
 	struct edge edge;	/* edge.root is this; edge.child the node */
 	uint32_t granularity;	/* bytes: requests are aligned to this */
 	uint64_t threads;	/* bit per thread index that submits here */
-	struct drain_stats drains;
+	struct drain_stats drains, drains_by[DRAIN_KINDS];
 	struct root *next;
 	struct root_gate *gates;	/* by thread index */
 	bool writable;		/* may send more than READ and FLUSH */

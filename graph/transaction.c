@@ -61,6 +61,7 @@ struct transaction {
 	struct timer late;	/* of the decision */
 	struct drain drain;
 	bool loosening;
+	enum drain_kind kind;
 };
 
 static struct transaction *current;	/* that has the change lock */
@@ -335,6 +336,12 @@ void transaction_fail(struct transaction *t, struct error *err)
 		error_clear(&err);
 	else
 		t->failed = err;
+}
+
+void transaction_set_kind(struct transaction *t, enum drain_kind kind)
+{
+	t->kind = t->kind == DRAIN_FOR_OTHER || t->kind == kind ? kind :
+		DRAIN_FOR_SEVERAL;
 }
 
 void transaction_set_loosening(struct transaction *t)
@@ -703,6 +710,7 @@ static int prepare(struct transaction *t, struct error **err)
 static int begin_drain(struct transaction *t, struct error **err)
 {
 	drain_init(&t->drain);
+	t->drain.kind = t->kind;
 	for (unsigned i = 0; i < t->count; i++) {
 		struct edge *e = t->edges[i];
 

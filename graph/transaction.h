@@ -122,6 +122,8 @@ bool transaction_keeps(const struct transaction *t, const struct node *node);
 
 /* Makes the commit fail with this error (taken over). */
 void transaction_fail(struct transaction *t, struct error *err);
+/* What the pause counts as; those of several steps make several. */
+void transaction_set_kind(struct transaction *t, enum drain_kind kind);
 /* Only lets go of permissions: drivers' refusals do not count. */
 void transaction_set_loosening(struct transaction *t);
 /*

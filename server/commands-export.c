@@ -49,14 +49,15 @@ struct export *export_by_name(const char *name, struct error **err)
 	return NULL;
 }
 
-/* The upper bound of the power of two that 99 of 100 drains stay below. */
-static uint64_t drain_p99(const struct drain_stats *drains)
+/* The upper bound of the power of two that so many of 100 drains stay below. */
+static uint64_t drain_percentile(const struct drain_stats *drains,
+				 unsigned percent)
 {
 	uint64_t below = 0;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(drains->histogram) - 1; i++) {
 		below += drains->histogram[i];
-		if (drains->count && below * 100 >= drains->count * 99)
+		if (drains->count && below * 100 >= drains->count * percent)
 			return min(2ull << i, drains->max_ns);
 	}
 	return drains->max_ns;
@@ -78,15 +79,42 @@ static json_t *drain_histogram(const struct drain_stats *drains)
 	return list;
 }
 
-static json_t *export_drains(const struct drain_stats *drains)
+/* One for each kind of change that there was. */
+static json_t *drains_by_kind(const struct root *root)
 {
-	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:o}",
+	static const char *const names[DRAIN_KINDS] = {
+		"other", "snapshot", "insert", "remove", "reopen", "replace",
+		"resize", "several",
+	};
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < DRAIN_KINDS; i++) {
+		const struct drain_stats *d = &root->drains_by[i];
+
+		if (d->count)
+			json_array_append_new(list, json_pack(
+				"{s:s,s:I,s:I,s:I,s:I,s:o}", "change", names[i],
+				"count", (json_int_t)d->count,
+				"p50-ns", (json_int_t)drain_percentile(d, 50),
+				"p99-ns", (json_int_t)drain_percentile(d, 99),
+				"max-ns", (json_int_t)d->max_ns,
+				"histogram", drain_histogram(d)));
+	}
+	return list;
+}
+
+static json_t *export_drains(const struct root *root)
+{
+	const struct drain_stats *drains = &root->drains;
+
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:o,s:o}",
 			 "count", (json_int_t)drains->count,
 			 "last-ns", (json_int_t)drains->last_ns,
 			 "max-ns", (json_int_t)drains->max_ns,
-			 "p99-ns", (json_int_t)drain_p99(drains),
+			 "p99-ns", (json_int_t)drain_percentile(drains, 99),
 			 "in-flight", (json_int_t)drains->total_in_flight,
-			 "histogram", drain_histogram(drains));
+			 "histogram", drain_histogram(drains),
+			 "changes", drains_by_kind(root));
 }
 
 /* Of the image's file, however its name reads today. What is written to a
@@ -185,7 +213,7 @@ json_t *export_describe(struct export *exp)
 	if (warning)
 		json_object_set_new(shown, "warning", json_text(warning));
 	json_object_set_new(shown, "drains",
-			    export_drains(&exp->root->drains));
+			    export_drains(exp->root));
 	root_count(exp->root, &counts);
 	json_object_set_new(shown, "stats", counts_describe(&counts));
 	json_object_set_new(shown, "errors", json_integer((json_int_t)

@@ -41,6 +41,8 @@ static const struct definition {
 	{ "XDbgBlockGraphNodeType", "block-backend block-job block-driver" },
 	{ "BlockdevDetectZeroesOptions", "off on unmap" },
 	{ "BlkgraphCacheMode", "none writeback" },
+	{ "BlkgraphChangeKind",
+	  "other snapshot insert remove reopen replace resize several" },
 	{ "BlkgraphOnNoSpace", "auto hold report" },
 	{ "BlkgraphOnError", "report hold" },
 	{ "MonitorMode", "readline control" },
@@ -176,7 +178,10 @@ static const struct definition {
 	{ "BlkgraphPauses", "below-ns:int count:int" },
 	{ "BlkgraphDrains",
 	  "count:int last-ns:int max-ns:int p99-ns:int in-flight:int "
-	  "histogram:[BlkgraphPauses]" },
+	  "histogram:[BlkgraphPauses] changes:[BlkgraphChangePauses]" },
+	{ "BlkgraphChangePauses",
+	  "change:BlkgraphChangeKind count:int p50-ns:int p99-ns:int "
+	  "max-ns:int histogram:[BlkgraphPauses]" },
 	{ "BlkgraphRequests",
 	  "in-flight:int waiting:int queued:int oldest-ns?:int "
 	  "oldest-node?:str waiting-ns?:int waiting-node?:str "
