@@ -8,9 +8,11 @@
 #include "fuse/file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "export/place.h"
@@ -249,16 +251,86 @@ int co_fuse_file_start(struct fuse_file *f, struct error **err)
 	return rc;
 }
 
+struct grow_job {
+	int fd;
+	uint64_t size;
+	int error;
+};
+
+static int notify(int fd, int32_t code, void *what, uint32_t what_len,
+		  void *data, uint32_t data_len)
+{
+	struct fuse_out_header head = {
+		.len = (uint32_t)sizeof(head) + what_len + data_len,
+		.error = code,
+	};
+	struct iovec parts[] = {
+		{ &head, sizeof(head) },
+		{ what, what_len },
+		{ data, data_len },
+	};
+
+	return writev(fd, parts, data_len ? 3 : 2) < 0 ? errno : 0;
+}
+
+/*
+ * The kernel reads nothing behind the end that it knows, and forgets what it is
+ * answered about that when a write ends meanwhile (attr_version in its
+ * fs/fuse/inode.c): a busy file would keep its old end. A byte that is given to
+ * its cache moves the end at once; then the cache drops it.
+ */
+static void grow_run(void *arg)
+{
+	struct grow_job *job = arg;
+	struct fuse_notify_store_out store = {
+		.nodeid = FUSE_ROOT_ID,
+		.offset = job->size - 1,
+		.size = 1,
+	};
+	struct fuse_notify_inval_inode_out drop = {
+		.ino = FUSE_ROOT_ID,
+		.off = (int64_t)job->size - 1,
+		.len = 1,
+	};
+	char zero = 0;
+
+	job->error = notify(job->fd, FUSE_NOTIFY_STORE, &store, sizeof(store),
+			    &zero, 1);
+	if (!job->error)
+		job->error = notify(job->fd, FUSE_NOTIFY_INVAL_INODE, &drop,
+				    sizeof(drop), NULL, 0);
+}
+
+static int co_tell_end(const struct fuse_file *f, struct error **err)
+{
+	struct grow_job job = {
+		.fd = fcntl(f->queue[0].fd, F_DUPFD_CLOEXEC, 0),
+		.size = f->common.shape.size,
+	};
+
+	if (job.fd < 0)
+		job.error = errno;
+	else
+		co_blocking(grow_run, &job);
+	if (job.fd >= 0)
+		close(job.fd);
+	return !job.error ? 0 :
+		error_set(err, job.error, "cannot give the file its size: %s",
+			  strerror(job.error));
+}
+
 int co_fuse_file_resize(struct fuse_file *f, uint64_t size,
 			struct error **err)
 {
 	uint64_t *shown = &f->common.shape.size, before = *shown;
-	int rc;
+	int rc = 0;
 
 	size = align_down(size, f->opts.logical_block_size);
-	/* users of the file see it when they ask next: no answer is kept */
 	__atomic_store_n(shown, size, __ATOMIC_RELAXED);
-	rc = f->loop.disk.name[0] ? co_loop_resize(&f->loop, err) : 0;
+	if (size > before)
+		rc = co_tell_end(f, err);
+	if (!rc && f->loop.disk.name[0])
+		rc = co_loop_resize(&f->loop, err);
 	if (rc)
 		__atomic_store_n(shown, before, __ATOMIC_RELAXED);
 	return rc;
