@@ -9,6 +9,7 @@
 #include "nbd/conn.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include "graph/status.h"
@@ -318,12 +319,23 @@ static void slot_operate(struct nbd_slot *slot)
 	slot_spawn(slot);
 }
 
+/* With all slots held nobody reads, and the end of the input is not seen. */
+static bool client_has_left(const struct nbd_conn *c)
+{
+	struct pollfd end = {
+		.fd = c->service.stream.fd,
+		.events = POLLRDHUP,
+	};
+
+	return c->reader && poll(&end, 1, 0) > 0;
+}
+
 bool nbd_request_abandoned(struct request *req)
 {
 	const struct nbd_conn *c = container_of(req, struct nbd_slot,
 						req)->conn;
 
-	return c->closing || c->read_over;
+	return c->closing || c->read_over || client_has_left(c);
 }
 
 void nbd_slot_start(struct nbd_slot *slot)

@@ -10,6 +10,7 @@
  */
 #include "runtime/json.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -272,6 +273,31 @@ char *json_write(const json_t *value, size_t flags)
 	return text;
 }
 
+static bool has_stand_in(const char *text)
+{
+	const char *end = text + strlen(text);
+
+	while ((text = strchr(text, 0xef)) != NULL)
+		if (stand_in_of(text++, end))
+			return true;
+	return false;
+}
+
+static bool names_are_utf8(json_t *value)
+{
+	const char *name;
+	json_t *member;
+	size_t i;
+
+	json_array_foreach(value, i, member)
+		if (!names_are_utf8(member))
+			return false;
+	json_object_foreach(value, name, member)
+		if (has_stand_in(name) || !names_are_utf8(member))
+			return false;
+	return true;
+}
+
 json_t *json_read(const char *text, size_t len, size_t flags,
 		  json_error_t *error)
 {
@@ -279,6 +305,13 @@ json_t *json_read(const char *text, size_t len, size_t flags,
 	json_t *value = json_loadb(copy, len, flags, error);
 
 	free(copy);
+	if (!names_are_utf8(value)) {
+		json_decref(value);
+		if (error)
+			snprintf(error->text, sizeof(error->text),
+				 "the name of a member is no UTF-8");
+		return NULL;
+	}
 	(void)each_string(value, string_decode);
 	return value;
 }

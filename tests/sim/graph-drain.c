@@ -489,8 +489,8 @@ static void body_opening(void *arg)
 	co_until(&change.done);
 	CU_ASSERT_PTR_NULL(change.result);
 	CU_ASSERT_STRING_EQUAL(change.err->text, "Draining node 'late' took"
-		" longer than 10.0 s: node 'late' is still being opened or"
-		" closed");
+		" longer than 10.0 s: node 'late' is still being opened,"
+		" closed or flushed");
 	error_clear(&change.err);
 	change_start(&change, leaf, "f");
 	co_sleep(1000000);

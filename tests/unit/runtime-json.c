@@ -122,6 +122,8 @@ static void what_is_no_json_stays_none(void)
 		"", "\"", "\"\\", "\"\\u", "\"\\udc80", "\"\\udc7f\"",
 		"\"\\udd00\"", "\"\\ud800\"", "\"\\ud800\\u0041\"", "\xff",
 		"\\udc80", "\"\\\xff\"",
+		/* a member's name is no bytes */
+		"{\"\xc4\":1}", "[{\"x\\udcff\":1}]",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
