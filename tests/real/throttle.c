@@ -14,6 +14,7 @@
 #include "drivers/drivers.h"
 #include "drivers/filter/throttle/group.h"
 #include "tests/lib/crew.h"
+#include "tests/lib/later.h"
 #include "tests/lib/mode.h"
 #include "tests/lib/suite.h"
 #include "tests/lib/toy.h"
@@ -61,19 +62,6 @@ static void set_rate(struct throttle_group *group, int64_t iops)
 	l.rate[THROTTLE_IOPS_TOTAL].avg = iops;
 	l.rate[THROTTLE_BPS_WRITE].avg = iops * 4096;
 	co_throttle_group_change(group, &l);
-}
-
-static void drain(struct node *node)
-{
-	json_t *options = json_pack("{s:s,s:s}", "driver", "nop", "node-name",
-				    "drained");
-	struct error *err = NULL;
-	struct node *nop = graph_insert(node, NULL, options, NULL, &err);
-
-	json_decref(options);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(nop);
-	CU_ASSERT_EQUAL(graph_remove(nop, NULL, NULL, &err), 0);
-	toy_let_go(nop);
 }
 
 static unsigned passed(const struct load *load)
@@ -128,7 +116,7 @@ static void body(void *arg)
 	for (unsigned i = 0; i < rounds; i++) {
 		set_rate(group, rates[i % ARRAY_SIZE(rates)]);
 		if (i % 3 == 0)
-			drain(nodes[i / 3 % 2]);
+			later_drain(nodes[i / 3 % 2]);
 		co_sleep(1000000);
 	}
 	set_rate(group, RATE);
