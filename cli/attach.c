@@ -33,6 +33,19 @@ static void set_number(json_t *call, const char *name,
 				    args_number(args, option, highest)));
 }
 
+static void set_hold_time(json_t *call, const struct args *args)
+{
+	const char *text = args_value(args, "hold-time");
+
+	if (text && !strcmp(text, "forever"))
+		json_object_set_new(call, "hold-time", json_integer(0));
+	else if (text && (text[0] < '0' || text[0] > '9'))
+		die(EXIT_USAGE, "attach: --hold-time takes seconds or forever,"
+		    " not '%s'", text);
+	else
+		set_number(call, "hold-time", args, "hold-time", HOLD_MOST);
+}
+
 static void set_size_option(json_t *call, const char *name,
 			    const struct args *args, const char *option,
 			    uint64_t lowest)
@@ -137,11 +150,7 @@ static json_t *attach_call(const struct args *args)
 	set_number(call, "logical-block-size", args, "block-size", 65536);
 	set_text(call, "on-no-space", args_value(args, "on-no-space"));
 	set_text(call, "on-error", args_value(args, "on-error"));
-	if (args_given(args, "hold-time") &&
-	    !strcmp(args_value(args, "hold-time"), "forever"))
-		json_object_set_new(call, "hold-time", json_integer(0));
-	else
-		set_number(call, "hold-time", args, "hold-time", HOLD_MOST);
+	set_hold_time(call, args);
 	if (zero_copy && strcmp(zero_copy, "auto"))
 		json_object_set_new(call, "zero-copy",
 				    json_boolean(!strcmp(zero_copy, "on")));
